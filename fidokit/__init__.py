@@ -1,0 +1,54 @@
+"""fidokit: causal masks for fine-grained image classifiers, in pandas tables.
+
+The public names are imported at first use, so that ``import fidokit`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier as Classifier
+    from fidokit.exceptions import FidokitError as FidokitError
+    from fidokit.geometry import Preprocessing as Preprocessing
+    from fidokit.images import LabelledImages as LabelledImages
+    from fidokit.methods import explain as explain
+    from fidokit.methods import list_methods as list_methods
+    from fidokit.methods import register_method as register_method
+    from fidokit.methods.base import Masks as Masks
+    from fidokit.methods.fido import FidoSettings as FidoSettings
+    from fidokit.report import write_report as write_report
+    from fidokit.study.run import open_study as open_study
+    from fidokit.study.run import run_study as run_study
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Classifier": "classifier",
+    "FidoSettings": "methods.fido",
+    "FidokitError": "exceptions",
+    "LabelledImages": "images",
+    "Masks": "methods.base",
+    "Preprocessing": "geometry",
+    "explain": "methods",
+    "list_methods": "methods",
+    "open_study": "study.run",
+    "register_method": "methods",
+    "run_study": "study.run",
+    "write_report": "report",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fidokit' has no attribute {name!r}")
+    value = getattr(import_module(f"fidokit.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
