@@ -1,0 +1,272 @@
+"""Where a classifier's input lies in its photograph, and the way there and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from fidokit.exceptions import ImageError, SettingsError
+
+Box: TypeAlias = tuple[float, float, float, float]
+"""x0, y0, x1, y1 in pixels of the upright photograph (EXIF orientation applied)."""
+
+Fit: TypeAlias = Literal["crop", "squash"]
+Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a classifier's input lies in its photograph.
+
+    Args:
+        width: of the upright photograph, in pixels.
+        height: of the upright photograph, in pixels.
+        window: the part of the photograph that becomes the input; it may reach beyond the edges, and is filled there
+            with the photograph's mean colour.
+        size: (H, W) of the input.
+    """
+
+    width: int
+    height: int
+    window: Box
+    size: tuple[int, int]
+
+    def box_to_input(self, box: Box) -> Box:
+        """The box in input pixels, clipped to the input; a box outside the window comes out with no area."""
+        scale_x, scale_y = self._scale()
+        x0, y0, x1, y1 = box
+        return (
+            min(max((x0 - self.window[0]) * scale_x, 0.0), float(self.size[1])),
+            min(max((y0 - self.window[1]) * scale_y, 0.0), float(self.size[0])),
+            min(max((x1 - self.window[0]) * scale_x, 0.0), float(self.size[1])),
+            min(max((y1 - self.window[1]) * scale_y, 0.0), float(self.size[0])),
+        )
+
+    def box_mask(self, box: Box) -> npt.NDArray[np.bool_]:
+        """(H, W) bool: the input pixels whose centre lies in the box.
+
+        A box that is seen but too small to hold a centre is the one pixel at its middle, so that a tiny animal is never
+        without a place.
+        """
+        x0, y0, x1, y1 = self.box_to_input(box)
+        mask = np.zeros(self.size, dtype=np.bool_)
+        if x1 > x0 and y1 > y0:
+            rows, columns = _pixel_range(y0, y1, self.size[0]), _pixel_range(x0, x1, self.size[1])
+            mask[rows[0] : rows[1], columns[0] : columns[1]] = True
+        return mask
+
+    def mask_to_photograph(
+        self, mask: npt.ArrayLike | torch.Tensor, size: tuple[int, int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """Lay a mask over the photograph it explains.
+
+        Args:
+            mask: (h, w) of any resolution, over the whole input.
+            size: (height, width) of a rendering of the photograph; default its full resolution.
+
+        Returns:
+            (height, width) float32, the mask upsampled bilinearly (averaged where the rendering is coarser than the
+            mask), 0 outside the window.
+
+        Raises:
+            SettingsError: the mask is not two-dimensional.
+        """
+        values = mask.detach().cpu().float().numpy() if isinstance(mask, torch.Tensor) else np.asarray(mask, np.float32)
+        if values.ndim != 2 or values.size == 0:
+            raise SettingsError(f"a mask has the shape (h, w), not {values.shape}; pass the mask of one image")
+        height, width = size if size is not None else (self.height, self.width)
+        result = np.zeros((height, width), dtype=np.float32)
+        x0, y0, x1, y1 = self.window
+        rows = _SpanOnGrid.make(height, y0 / self.height, y1 / self.height, values.shape[0])
+        columns = _SpanOnGrid.make(width, x0 / self.width, x1 / self.width, values.shape[1])
+        if rows.stop > rows.start and columns.stop > columns.start:
+            padded = np.pad(values, ((rows.pad, rows.pad), (columns.pad, columns.pad)), mode="edge")
+            part = Image.fromarray(np.ascontiguousarray(padded, dtype=np.float32)).resize(
+                (columns.stop - columns.start, rows.stop - rows.start),
+                Image.Resampling.BILINEAR,
+                box=(columns.low, rows.low, columns.high, rows.high),
+            )
+            result[rows.start : rows.stop, columns.start : columns.stop] = np.asarray(part)
+        return result
+
+    def _scale(self) -> tuple[float, float]:
+        x0, y0, x1, y1 = self.window
+        return self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
+
+
+@dataclass(frozen=True)
+class _SpanOnGrid:
+    """The output pixels [start, stop) whose centre lies in the window, and the stretch of the padded grid they show."""
+
+    start: int
+    stop: int
+    low: float
+    high: float
+    pad: int
+
+    @classmethod
+    def make(cls, n_pixels: int, begin: float, end: float, n_cells: int) -> _SpanOnGrid:
+        begin, end = begin * n_pixels, end * n_pixels
+        start = max(0, math.ceil(begin - 0.5 - 1e-9))
+        stop = min(n_pixels, math.floor(end - 0.5 + 1e-9) + 1)
+        cells_per_pixel = n_cells / (end - begin)
+        # The outermost pixels reach at most half a pixel beyond the grid: its edge cells are repeated there.
+        pad = math.ceil(0.5 * cells_per_pixel) + 1
+        low, high = ((edge - begin) * cells_per_pixel + pad for edge in (start, stop))
+        return cls(start, stop, max(low, 0.0), min(high, float(n_cells + 2 * pad)), pad)
+
+
+def _pixel_range(low: float, high: float, n_pixels: int) -> tuple[int, int]:
+    start, stop = math.ceil(low - 0.5), math.ceil(high - 0.5)
+    if start < stop:
+        return start, stop
+    middle = min(int((low + high) / 2), n_pixels - 1)
+    return middle, middle + 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a photograph to a classifier's input.
+
+    Args:
+        size: (H, W) of the input.
+        mean: of each channel, subtracted by the classifier; default ImageNet's, as most published weights want.
+        std: of each channel, divided by in the classifier; default ImageNet's.
+        fit: "crop" takes a centred window of the input's aspect, so that animals keep their proportions (default);
+            "squash" takes the whole photograph.
+        crop_share: share of the sides of the largest centred window that is kept (timm's `crop_pct`); default 1, since
+            camera traps seldom put the animal in the middle.
+        interpolation: of the resampling, with anti-aliasing.
+        use_boxes: crop to the annotated box where there is one; `crop_share` does not apply then.
+        box_padding: share of the box's larger side added on each of its sides, for some context.
+
+    Raises:
+        SettingsError: an option that cannot be used.
+    """
+
+    size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    fit: Fit = "crop"
+    crop_share: float = 1.0
+    interpolation: Interpolation = "bilinear"
+    use_boxes: bool = False
+    box_padding: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):
+            value = getattr(self, name)
+            if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
+                raise SettingsError(f"{name} must be a tuple of numbers, not {value!r}")
+            object.__setattr__(self, name, tuple(value))
+        if len(self.size) != 2 or not all(_is_number(side) and side == int(side) and side >= 1 for side in self.size):
+            raise SettingsError(f"size must be (height, width) in whole pixels, not {self.size!r}")
+        object.__setattr__(self, "size", tuple(int(side) for side in self.size))
+        for name in ("mean", "std"):
+            value = getattr(self, name)
+            if len(value) != 3 or not all(_is_number(channel) for channel in value):
+                raise SettingsError(f"{name} must be three finite numbers (red, green, blue), not {value!r}")
+            object.__setattr__(self, name, tuple(float(channel) for channel in value))
+        if min(self.std) <= 0:
+            raise SettingsError(f"std must be above 0 in every channel, not {self.std!r}")
+        if self.fit not in get_args(Fit):
+            raise SettingsError(f"fit must be one of {', '.join(get_args(Fit))}, not {self.fit!r}")
+        if self.interpolation not in _RESAMPLING:
+            raise SettingsError(f"interpolation must be one of {', '.join(_RESAMPLING)}, not {self.interpolation!r}")
+        if not _is_number(self.crop_share) or not 0 < self.crop_share <= 1:
+            raise SettingsError(f"crop_share must be above 0 and at most 1, not {self.crop_share!r}")
+        if not _is_number(self.box_padding) or self.box_padding < 0:
+            raise SettingsError(f"box_padding must be 0 or more, not {self.box_padding!r}")
+
+    def geometry(self, width: int, height: int, box: Box | None = None) -> Geometry:
+        """The window that becomes the input, for an upright photograph of `width` x `height` pixels.
+
+        A window around a box is moved into the photograph where it fits, so that it is filled with the mean colour only
+        where the photograph itself is too narrow. Without `use_boxes` the box is not looked at.
+
+        Raises:
+            ImageError: the box lies wholly outside the photograph.
+        """
+        if self.use_boxes and box is not None:
+            window = self._box_window(width, height, box)
+        else:
+            window_width, window_height = float(width), float(height)
+            if self.fit == "crop":
+                aspect = self.size[1] / self.size[0]
+                window_width, window_height = min(width, height * aspect), min(height, width / aspect)
+            window_width, window_height = window_width * self.crop_share, window_height * self.crop_share
+            x0, y0 = (width - window_width) / 2, (height - window_height) / 2
+            window = (x0, y0, x0 + window_width, y0 + window_height)
+        return Geometry(width, height, window, self.size)
+
+    def _box_window(self, width: int, height: int, box: Box) -> Box:
+        x0, y0, x1, y1 = max(box[0], 0.0), max(box[1], 0.0), min(box[2], float(width)), min(box[3], float(height))
+        if x1 <= x0 or y1 <= y0:
+            raise ImageError(
+                f"the box {box} lies outside the photograph of {width} x {height} pixels; correct the box, remove it, "
+                "or set use_boxes=False"
+            )
+        padding = self.box_padding * max(x1 - x0, y1 - y0)
+        x0, y0, x1, y1 = x0 - padding, y0 - padding, x1 + padding, y1 + padding
+        if self.fit == "squash":
+            return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
+        aspect = self.size[1] / self.size[0]
+        window_width, window_height = max(x1 - x0, (y1 - y0) * aspect), max(y1 - y0, (x1 - x0) / aspect)
+        left = _move_inside((x0 + x1 - window_width) / 2, window_width, width)
+        top = _move_inside((y0 + y1 - window_height) / 2, window_height, height)
+        return left, top, left + window_width, top + window_height
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _move_inside(start: float, length: float, limit: float) -> float:
+    return (limit - length) / 2 if length > limit else min(max(start, 0.0), limit - length)
+
+
+def to_input(image: Image.Image, geometry: Geometry, interpolation: Interpolation = "bilinear") -> torch.Tensor:
+    """Render the window of an upright photograph: (3, H, W) float32 in [0, 1], mean and std not applied."""
+    array = _render(image, geometry, _RESAMPLING[interpolation], fill=image.resize((1, 1), Image.Resampling.BOX))
+    return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
+
+
+def render_mask(mask: Image.Image, geometry: Geometry) -> npt.NDArray[np.bool_]:
+    """Render the window of an object mask (L, 0 or 255, as large as the photograph): (H, W) bool, False beyond it."""
+    return _render(mask, geometry, Image.Resampling.BILINEAR, fill=Image.new("L", (1, 1), 0)) > 127
+
+
+def _render(
+    image: Image.Image, geometry: Geometry, resampling: Image.Resampling, fill: Image.Image
+) -> npt.NDArray[np.uint8]:
+    height, width = geometry.size
+    # The photograph's edges in input pixels: what lies between them is resampled, the rest filled.
+    x0, y0, x1, y1 = geometry.box_to_input((0.0, 0.0, float(geometry.width), float(geometry.height)))
+    left, right = _inner_range(x0, x1, width)
+    top, bottom = _inner_range(y0, y1, height)
+    scale_x, scale_y = geometry._scale()
+    box = (
+        min(max(left / scale_x + geometry.window[0], 0.0), geometry.width),
+        min(max(top / scale_y + geometry.window[1], 0.0), geometry.height),
+        min(max(right / scale_x + geometry.window[0], 0.0), geometry.width),
+        min(max(bottom / scale_y + geometry.window[1], 0.0), geometry.height),
+    )
+    part = image.resize((right - left, bottom - top), resampling, box=box)
+    if part.size == (width, height):
+        return np.array(part)
+    canvas = fill.resize((width, height), Image.Resampling.NEAREST)
+    canvas.paste(part, (left, top))
+    return np.array(canvas)
+
+
+def _inner_range(low: float, high: float, n_pixels: int) -> tuple[int, int]:
+    start, stop = math.ceil(low - 1e-6), math.floor(high + 1e-6)
+    return (start, stop) if start < stop else _pixel_range(low, high, n_pixels)
