@@ -1,0 +1,273 @@
+"""Copies of a user's module that are ready for many evaluations: frozen, folded, cast; the original untouched."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fidokit.exceptions import ClassifierError
+
+#: A low precision is used where the root mean square error of its logits is within this share of their spread, ...
+LOGIT_TOLERANCE = 0.10
+#: ... where its input gradients, pooled to a grid like a mask's, point the same way (the sampling noise of a mask's
+#: gradient is as large as the gradient, so an angle of this size is lost in it), ...
+GRADIENT_COSINE = 0.80
+GRADIENT_GRID = 14
+#: ... and where it takes at most this share of float32's time.
+FASTER = 0.9
+_MAX_MICRO_BATCH = 512
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
+
+@contextmanager
+def borrowed(module: nn.Module) -> Iterator[nn.Module]:
+    """The module in eval mode with frozen parameters; training flags and requires_grad are restored, also on error."""
+    training = [(m, m.training) for m in module.modules()]
+    trainable = [(p, p.requires_grad) for p in module.parameters()]
+    try:
+        module.eval()
+        for parameter, _ in trainable:
+            parameter.requires_grad_(False)
+        yield module
+    finally:
+        for submodule, flag in training:
+            submodule.training = flag
+        for parameter, flag in trainable:
+            parameter.requires_grad_(flag)
+
+
+def frozen_copy(module: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
+    """A deep copy in eval mode, frozen, channels-last, on a device and in a precision.
+
+    The user's hooks are shared with the copy, not copied: a hook that counts or logs keeps doing so in one place.
+
+    Raises:
+        ClassifierError: the module cannot be copied.
+    """
+    hooks = [(name, getattr(m, name)) for m in module.modules() for name in _HOOKS]
+    memo: dict[int, object] = {}
+    for _, table in hooks:
+        for hook in table.values():
+            memo[id(hook)] = hook
+    try:
+        twin: nn.Module = copy.deepcopy(module, memo)
+    except Exception as error:
+        raise ClassifierError(
+            f"{type(module).__name__} cannot be copied with copy.deepcopy ({error}). fidokit works on a frozen copy so "
+            "that your module stays as it is; keep tensors that need gradients out of its attributes."
+        ) from error
+    twin.eval().requires_grad_(False)
+    return twin.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+
+
+def logits_of(output: object) -> Tensor:
+    """The (B, K) logits of a module's output: the tensor itself, or its ``.logits``.
+
+    Raises:
+        ClassifierError: neither, or not two-dimensional.
+    """
+    logits = getattr(output, "logits", output)
+    if not isinstance(logits, Tensor):
+        raise ClassifierError(
+            f"the classifier returned {type(output).__name__}; fidokit needs a (B, K) tensor of logits or an object "
+            "with `.logits`. Wrap your module in one that returns them."
+        )
+    if logits.ndim == 1:
+        logits = logits[:, None]
+    if logits.ndim != 2:
+        raise ClassifierError(f"the classifier returned logits of shape {tuple(logits.shape)}; (B, K) is needed")
+    return logits
+
+
+def fold_batch_norm(module: nn.Module, images: Tensor) -> nn.Module:
+    """The module with batch normalisation folded into the convolutions before it, where that changes nothing.
+
+    A pair is found by watching a forward pass: a batch normalisation that reads exactly what a convolution returned.
+    That needs no tracing, so it works with any control flow. The folded copy must reproduce the logits to 1e-4 of
+    their spread, else the module comes back as it was.
+
+    Args:
+        module: a frozen float32 copy.
+        images: (B, 3, H, W) normalised probe.
+    """
+    produced: list[tuple[Tensor, nn.Module]] = []
+    pairs: list[tuple[nn.Module, nn.Module]] = []
+    calls: dict[nn.Module, int] = {}
+
+    def after_conv(conv: nn.Module, _: object, output: object) -> None:
+        calls[conv] = calls.get(conv, 0) + 1
+        if isinstance(output, Tensor):
+            produced.append((output, conv))
+
+    def before_norm(norm: nn.Module, args: tuple[object, ...]) -> None:
+        calls[norm] = calls.get(norm, 0) + 1
+        pairs.extend((conv, norm) for output, conv in produced if args and output is args[0])
+
+    handles = [m.register_forward_hook(after_conv) for m in module.modules() if isinstance(m, nn.Conv2d)]
+    # Subclasses may add an activation to the normalisation (timm does), so only the plain class is folded.
+    handles += [m.register_forward_pre_hook(before_norm) for m in module.modules() if type(m) is nn.BatchNorm2d]
+    try:
+        with torch.no_grad():
+            before = logits_of(module(images))
+    finally:
+        for handle in handles:
+            handle.remove()
+    pairs = [(conv, norm) for conv, norm in pairs if calls[conv] == 1 and calls[norm] == 1]
+    if not pairs:
+        return module
+    names = {m: name for name, m in module.named_modules()}
+    twin = copy.deepcopy(module)
+    for conv, norm in pairs:
+        _fold_pair(twin, names[conv], names[norm])
+    with torch.no_grad():
+        after = logits_of(twin(images))
+    if not torch.isfinite(before).all() or (after - before).abs().max() > 1e-4 * _spread(before):
+        return module
+    return twin
+
+
+def _fold_pair(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+    assert isinstance(conv, nn.Conv2d)
+    assert isinstance(norm, nn.BatchNorm2d)
+    if norm.running_mean is None or norm.running_var is None:
+        return
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    shift = -norm.running_mean * scale
+    if norm.weight is not None:
+        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+    weight = conv.weight * scale[:, None, None, None]
+    bias = shift if conv.bias is None else shift + conv.bias * scale
+    conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    conv.bias = nn.Parameter(bias, requires_grad=False)
+    parent, _, child = norm_name.rpartition(".")
+    setattr(module.get_submodule(parent), child, nn.Identity())
+
+
+def _spread(logits: Tensor) -> float:
+    return max(float(logits.std()), float(logits.abs().max()) * 1e-3, 1e-6)
+
+
+@dataclass(frozen=True)
+class Precision:
+    """A numeric format for evaluations: a dtype of weights and activations, or autocast around float32 weights."""
+
+    name: str
+    dtype: torch.dtype = torch.float32
+    autocast: torch.dtype | None = None
+
+
+PRECISIONS: dict[str, Precision] = {
+    p.name: p
+    for p in (
+        Precision("float32"),
+        Precision("bfloat16", torch.bfloat16),
+        Precision("bfloat16-autocast", autocast=torch.bfloat16),
+        Precision("float16", torch.float16),
+        Precision("float16-autocast", autocast=torch.float16),
+    )
+}
+
+
+def candidates(device: torch.device) -> list[Precision]:
+    """The low precisions worth probing on a device: float16 is emulated, hence slow, on CPUs."""
+    names = ["bfloat16", "bfloat16-autocast"]
+    if device.type == "cuda":
+        names += ["float16", "float16-autocast"]
+    return [PRECISIONS[name] for name in names]
+
+
+Forward = Callable[[Tensor], Tensor]
+
+
+def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (B, K) and the gradient of each image's largest logit with respect to the image, both float32."""
+    images = images.detach().requires_grad_(True)
+    logits = forward(images)
+    (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
+    return logits.detach().float(), gradient.float()
+
+
+def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> str | None:
+    """Why (logits, input gradient) of a low precision differ too much from float32's, or None if they agree."""
+    logits, gradient = other
+    if not bool(torch.isfinite(logits).all() and torch.isfinite(gradient).all()):
+        return "it gives non-finite values"
+    gap = float((logits - reference[0]).square().mean().sqrt()) / _spread(reference[0])
+    if gap > LOGIT_TOLERANCE:
+        return f"its logits differ by {gap:.2f} of their spread"
+    pooled = [nn.functional.adaptive_avg_pool2d(g, GRADIENT_GRID).flatten(1) for g in (gradient, reference[1])]
+    cosine = float(torch.cosine_similarity(*pooled).mean())
+    if cosine < GRADIENT_COSINE:
+        return f"its input gradients agree only to a cosine of {cosine:.2f}"
+    return None
+
+
+def seconds_per_call(call: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
+    """Median wall time of a call after one warm-up, waiting for the device."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        call()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception means that a batch did not fit, on a GPU or in main memory."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def find_micro_batch(
+    evaluate: Callable[[int], object],
+    device: torch.device,
+    sizes: Sequence[int] = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, _MAX_MICRO_BATCH),
+) -> int:
+    """The batch size with the least time per evaluation, found by growing it until that stops to pay.
+
+    Larger is not better: beyond the caches each evaluation takes longer. On CUDA a size is only tried where the
+    memory it would take, extrapolated from the size before, fits into 80 % of what is free.
+
+    Args:
+        evaluate: runs one forward and backward pass of a batch of the given size.
+        device: where it runs.
+        sizes: candidates in rising order.
+
+    Returns:
+        The largest size within 3 % of the best time per evaluation, 1 where even the smallest does not fit.
+    """
+    costs: dict[int, float] = {}
+    worse = 0
+    for size in sizes:
+        if costs and device.type == "cuda":
+            largest = max(costs)
+            need = torch.cuda.max_memory_allocated(device) / largest * size
+            if need > 0.8 * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)):
+                break
+        try:
+            costs[size] = seconds_per_call(lambda size=size: evaluate(size), device, 2) / size  # type: ignore[misc]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            gc.collect()
+            break
+        worse = worse + 1 if costs[size] > 1.05 * min(costs.values()) else 0
+        if worse == 2:
+            break
+    if not costs:
+        return 1
+    best = min(costs.values())
+    return max(size for size, cost in costs.items() if cost <= 1.03 * best)
