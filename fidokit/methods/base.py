@@ -1,0 +1,319 @@
+"""What every method meets: `Masks`, the result, and `Method`, the protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fidokit.exceptions import SettingsError
+from fidokit.methods.objective import Goal
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fidokit.classifier import Classifier
+
+Kind = Literal["ssr", "sdr", "joint", "attribution"]
+KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state of the images in work, given to ``on_progress`` every few steps.
+
+    Attributes:
+        image_ids: images in work, B of them.
+        masks: kind -> (B, h, w) masks so far.
+        score_kept, score_dropped: (B,) mean score of the last step's samples with the SSR kept, the SDR dropped.
+        evaluations: evaluations spent so far, on all images of the call.
+        total: evaluations that the call will need at most.
+        finished: images of the call that are finished.
+    """
+
+    image_ids: list[str]
+    masks: dict[Kind, Tensor]
+    score_kept: Tensor
+    score_dropped: Tensor
+    evaluations: int
+    total: int
+    finished: int
+
+
+#: Called with a snapshot; anything truthy it returns asks to stop, and the masks so far are kept.
+OnProgress = Callable[[Snapshot], object]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images and what to explain of them, as a method gets them.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [0, 1].
+        image_ids: B names; they seed each image's own random stream.
+        goal: what to explain.
+        logits: (B, K) of the whole images.
+    """
+
+    images: Tensor
+    image_ids: Sequence[str]
+    goal: Goal
+    logits: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> Batch:
+        return Batch(self.images[rows], list(self.image_ids[rows]), self.goal[rows], self.logits[rows])
+
+
+@dataclass
+class Masks:
+    """Masks of B images by one method, one entry per kind; the tensors live on the CPU.
+
+    Attributes:
+        method: name of the method.
+        image_ids: B names.
+        kinds: kind -> (B, h, w) float32 in [0, 1], 1 = the place belongs to the region that the kind names.
+        size: (H, W) of the input.
+        target, against: names of the explained and the contrasted classes.
+        evaluations: (B,) evaluations spent on each image.
+        seconds: (B,) wall time spent on each image: the batch's time shared out.
+        converged: (B,) whether the mask had settled; True for methods that do not iterate.
+        finished: (B,) False for a mask that was stopped on its way.
+        score_full: (B,) score of the whole image.
+        score_kept, score_dropped: kind -> (B,) score with the mask's region kept, or dropped; the rest blurred.
+        settings_id: names the settings that made these masks.
+        raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; else None.
+        notes: image_id -> what else there is to know, such as a start without Grad-CAM.
+        failures: image_id -> why there is no mask; these images are in no other field.
+    """
+
+    method: str
+    image_ids: list[str]
+    kinds: dict[Kind, Tensor]
+    size: tuple[int, int]
+    target: list[str]
+    against: list[str | None]
+    evaluations: Tensor
+    seconds: Tensor
+    converged: Tensor
+    finished: Tensor
+    score_full: Tensor
+    score_kept: dict[Kind, Tensor] = field(default_factory=dict)
+    score_dropped: dict[Kind, Tensor] = field(default_factory=dict)
+    settings_id: str = ""
+    raw: Tensor | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.image_ids)
+
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{kind} {tuple(mask.shape)}" for kind, mask in self.kinds.items())
+        return f"Masks({self.method}: {shapes}{f', {len(self.failures)} failed' if self.failures else ''})"
+
+    def __getitem__(self, kind: Kind) -> Tensor:
+        """(B, h, w) masks of a kind.
+
+        Raises:
+            SettingsError: the method makes no such kind.
+        """
+        if kind not in self.kinds:
+            raise SettingsError(f"{self.method} makes no {kind!r} masks, only {', '.join(self.kinds)}")
+        return self.kinds[kind]
+
+    @property
+    def ssr(self) -> Tensor:
+        """(B, h, w) smallest sufficient regions."""
+        return self["ssr"]
+
+    @property
+    def sdr(self) -> Tensor:
+        """(B, h, w) smallest destroying regions."""
+        return self["sdr"]
+
+    @property
+    def joint(self) -> Tensor:
+        """(B, h, w) ``sqrt(ssr * sdr)``: places both sufficient and needed."""
+        return self["joint"]
+
+    @property
+    def attribution(self) -> Tensor:
+        """(B, h, w) masks of a gradient baseline."""
+        return self["attribution"]
+
+    def at(self, kind: Kind, size: tuple[int, int] | None = None) -> Tensor:
+        """(B, H, W) masks of a kind, upsampled bilinearly to `size`, by default the input's."""
+        return upsample(self[kind], size or self.size)
+
+    def select(self, rows: Tensor | slice) -> Masks:
+        """The masks of some images, by positions or a boolean mask."""
+        index = torch.arange(len(self))[rows]
+
+        def pick(values: list[Any]) -> list[Any]:
+            return [values[i] for i in index.tolist()]
+
+        return replace(
+            self,
+            image_ids=pick(self.image_ids),
+            target=pick(self.target),
+            against=pick(self.against),
+            kinds={kind: mask[index] for kind, mask in self.kinds.items()},
+            score_kept={kind: values[index] for kind, values in self.score_kept.items()},
+            score_dropped={kind: values[index] for kind, values in self.score_dropped.items()},
+            raw=None if self.raw is None else self.raw[index],
+            **{name: getattr(self, name)[index] for name in _PER_IMAGE},
+        )
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per image and kind: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
+        width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id."""
+        import pandas as pd
+
+        rows = []
+        for i, image_id in enumerate(self.image_ids):
+            for kind, mask in self.kinds.items():
+                array: np.ndarray[Any, np.dtype[np.float32]] = mask[i].numpy()
+                rows.append(
+                    {
+                        "image_id": image_id,
+                        "method": self.method,
+                        "kind": kind,
+                        "target": self.target[i],
+                        "against": self.against[i],
+                        "mask": array,
+                        "height": array.shape[0],
+                        "width": array.shape[1],
+                        "evaluations": int(self.evaluations[i]),
+                        "seconds": float(self.seconds[i]),
+                        "converged": bool(self.converged[i]),
+                        "score_full": float(self.score_full[i]),
+                        "score_kept": _item(self.score_kept, kind, i),
+                        "score_dropped": _item(self.score_dropped, kind, i),
+                        "settings_id": self.settings_id,
+                    }
+                )
+        return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+COLUMNS = (
+    "image_id method kind target against mask height width evaluations seconds converged "
+    "score_full score_kept score_dropped settings_id"
+).split()
+_PER_IMAGE = ("evaluations", "seconds", "converged", "finished", "score_full")
+
+
+def _item(scores: dict[Kind, Tensor], kind: Kind, i: int) -> float:
+    return float(scores[kind][i]) if kind in scores else float("nan")
+
+
+def upsample(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., h, w) masks bilinearly at (..., H, W), cell centres aligned to pixel areas; as they are if already there."""
+    if tuple(mask.shape[-2:]) == tuple(size):
+        return mask
+    flat = mask.reshape(-1, 1, *mask.shape[-2:])
+    return torch.nn.functional.interpolate(flat, size=size, mode="bilinear").reshape(*mask.shape[:-2], *size)
+
+
+class MaskFunction(Protocol):
+    """Computes masks; see `Method`."""
+
+    def __call__(
+        self, classifier: Classifier, batch: Batch, settings: Any, on_progress: OnProgress | None, /
+    ) -> Computed: ...
+
+
+@dataclass
+class Computed:
+    """What a method's function returns: masks of the batch's images, in their order.
+
+    Attributes:
+        kinds: kind -> (B, h, w) in [0, 1].
+        evaluations: (B,) evaluations spent by the method itself, or None to have them counted and shared out evenly.
+        converged, finished: (B,) bool, None for all True. Images with ``finished`` False and no step done are dropped
+            by setting their masks to NaN.
+        raw: (B, C, h, w) signed attribution, or None.
+        notes: image_id -> remark.
+        failures: image_id -> why there is no mask; what stands in `kinds` for it is ignored.
+        interrupted: whether Ctrl-C ended it early.
+    """
+
+    kinds: dict[Kind, Tensor]
+    evaluations: Tensor | None = None
+    converged: Tensor | None = None
+    finished: Tensor | None = None
+    raw: Tensor | None = None
+    notes: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make masks.
+
+    Attributes:
+        compute: ``(classifier, batch, settings, on_progress) -> Computed``.
+        settings: the dataclass of its settings; ``settings()`` are the defaults.
+        kinds: the kinds it makes, in order.
+        summary: one line for listings.
+        check: ``(classifier) -> None``, raises `MethodNotApplicable` saying why this classifier will not do.
+    """
+
+    compute: MaskFunction
+    settings: type[Any]
+    kinds: tuple[Kind, ...]
+    summary: str = ""
+    check: Callable[[Classifier], None] | None = None
+
+    def resolve(self, settings: Any = None, overrides: dict[str, Any] | None = None) -> Any:
+        """The settings object, single fields replaced by `overrides`.
+
+        Raises:
+            SettingsError: settings of another method, or a field that does not exist.
+        """
+        chosen = self.settings() if settings is None else settings
+        if not isinstance(chosen, self.settings):
+            raise SettingsError(f"settings must be {self.settings.__name__}, not {type(chosen).__name__}")
+        known = [f.name for f in fields(self.settings)]
+        for name in overrides or {}:
+            if name not in known:
+                has = f"its fields are {', '.join(known)}" if known else "it has none"
+                raise SettingsError(f"{self.settings.__name__} has no field {name!r}; {has}")
+        return replace(chosen, **overrides) if overrides else chosen
+
+
+@dataclass(frozen=True)
+class NoSettings:
+    """Settings of a method that has none."""
+
+
+def settings_dict(settings: Any) -> dict[str, Any]:
+    """Settings as JSON-ready values; functions by their qualified names."""
+
+    def plain(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            return plain(asdict(value))
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [plain(item) for item in value]
+        if callable(value):
+            return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+        return value
+
+    return {f.name: plain(getattr(settings, f.name)) for f in fields(settings)}
+
+
+def settings_id(method: str, settings: Any) -> str:
+    """Twelve hexadecimal digits that name a method's settings: equal settings, equal id."""
+    text = json.dumps([method, settings_dict(settings)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -1,0 +1,191 @@
+"""FIDO with concrete dropout: smallest sufficient and smallest destroying regions of many images at once.
+
+Sources: Chang, Creager, Goldenberg, Duvenaud, "Explaining image classifiers by counterfactual generation", ICLR 2019
+(arXiv 1807.08024); Korsch, Shadaydeh, Denzler, "Simplified concrete dropout", GCPR 2023 (arXiv 2307.14825).
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from fidokit.exceptions import MethodNotApplicable
+from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
+from fidokit.methods.concrete import image_keys, read_out
+from fidokit.methods.fido_settings import FidoSettings as FidoSettings
+from fidokit.methods.objective import Goal
+from fidokit.methods.optimiser import PATIENCE, Optimiser, Slots, rows_of
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier, Session
+
+
+class _Run:
+    """One call: a queue of images, the slots they pass through, and what is finished."""
+
+    def __init__(self, session: Session, batch: Batch, settings: FidoSettings, layer: str | None) -> None:
+        self.session, self.batch, self.settings, self.layer = session, batch, settings, layer
+        n = len(batch)
+        grid = settings.grid_size((batch.images.shape[-2], batch.images.shape[-1]))
+        self.optimiser = Optimiser(session, settings, batch.goal)
+        self.keys = image_keys(settings.seed, batch.image_ids)
+        self.masks = torch.full((n, 2, *grid), torch.nan)
+        self.evaluations = torch.zeros(n, dtype=torch.int64)
+        self.converged = torch.zeros(n, dtype=torch.bool)
+        self.finished = torch.zeros(n, dtype=torch.bool)
+        self.notes: dict[str, str] = {}
+        self.queue = list(range(n))
+        self.in_work: list[int] = []
+        self.age: list[int] = []
+        self.steps = 0
+        self.slots: Slots | None = None
+
+    def width(self) -> int:
+        """How many images are in work at once: as many as one micro-batch holds."""
+        return max(1, self.session.micro_batch // self.optimiser.evaluations_per_step)
+
+    def optimise(self, on_progress: OnProgress | None) -> bool:
+        """Optimise all images; True if Ctrl-C ended it early."""
+        s = self.settings
+        try:
+            self._start()
+            while self.in_work:
+                assert self.slots is not None
+                try:
+                    self.optimiser.step(self.slots)
+                except Exception as error:
+                    if not self.session.shrink_after(error):
+                        raise
+                    gc.collect()
+                    continue
+                self.steps += 1
+                for position, image in enumerate(self.in_work):
+                    self.age[position] += 1
+                    self.evaluations[image] += self.optimiser.evaluations_per_step
+                old_enough = [age >= s.steps for age in self.age]
+                look = self.steps % s.check_every == 0 and (s.tolerance > 0 or on_progress is not None)
+                if (look or any(old_enough)) and self._look(old_enough, look, on_progress):
+                    break
+        except KeyboardInterrupt:
+            self._harvest(list(range(len(self.in_work))), finished=False)
+            return True
+        return False
+
+    def _start(self) -> None:
+        first, self.queue = self.queue[: self.width()], self.queue[self.width() :]
+        self.slots = self._fill(first)
+        self.in_work, self.age = first, [0] * len(first)
+        self.optimiser.capture(self.slots)
+
+    def _fill(self, images: list[int]) -> Slots:
+        x = self.batch.images[images]
+        index = torch.tensor(images)
+        goal = self.batch.goal[index]
+        start = None
+        if self.settings.start == "grad-cam":
+            start = self._grad_cam(images, x, goal.to(self.session.device))
+        return self.optimiser.fill(x, self.keys[index], goal, start)
+
+    def _grad_cam(self, images: list[int], x: Tensor, goal: Goal) -> Tensor | None:
+        """(B, h, w) Grad-CAM maps in [0, 1]; None, with a note, where the classifier has no layer for it."""
+        from fidokit.methods.layers import class_activation_map, find_layer
+
+        normalised = self.session.normalise(x)
+        try:
+            if self.layer is None:
+                self.layer = find_layer(self.session, normalised)
+            maps = class_activation_map(self.session, normalised, goal, self.layer)
+        except MethodNotApplicable as error:
+            for image in images:
+                self.notes[self.batch.image_ids[image]] = f"flat start: {error}"
+            return None
+        for image in images:
+            self.evaluations[image] += 1
+        positive = maps.relu()
+        return positive / positive.amax(dim=(1, 2), keepdim=True).clamp(min=1e-12)
+
+    def _look(self, old_enough: list[bool], look: bool, on_progress: OnProgress | None) -> bool:
+        """Harvest finished slots and refill them; True if a stop was asked for."""
+        assert self.slots is not None
+        done = old_enough
+        if look:
+            active = self.slots.active.tolist()
+            done = [old or not running for old, running in zip(old_enough, active, strict=True)]
+            if on_progress is not None and on_progress(self._snapshot()):
+                self._harvest([i for i, d in enumerate(done) if d], finished=True)
+                self._harvest([i for i, d in enumerate(done) if not d], finished=False)
+                return True
+        ready = [i for i, d in enumerate(done) if d]
+        if ready:
+            self._harvest(ready, finished=True)
+            self._replace(ready)
+        return False
+
+    def _harvest(self, positions: list[int], *, finished: bool) -> None:
+        if self.slots is None or not positions:
+            return
+        masks = read_out(self.slots.theta).cpu()
+        calm = (self.slots.calm >= PATIENCE).cpu()
+        for position in positions:
+            if self.age[position] == 0:
+                continue
+            image = self.in_work[position]
+            self.masks[image] = masks[position]
+            self.converged[image] = calm[position]
+            self.finished[image] = finished
+
+    def _replace(self, positions: list[int]) -> None:
+        assert self.slots is not None
+        device = self.session.device
+        coming, self.queue = self.queue[: len(positions)], self.queue[len(positions) :]
+        filled, free = positions[: len(coming)], positions[len(coming) :]
+        if coming:
+            self.slots.put(rows_of(filled, device), self._fill(coming))
+            for position, image in zip(filled, coming, strict=True):
+                self.in_work[position], self.age[position] = image, 0
+        if free:
+            stay = [i for i in range(len(self.in_work)) if i not in set(free)]
+            self.slots = self.slots.take(rows_of(stay, device))
+            self.in_work = [self.in_work[i] for i in stay]
+            self.age = [self.age[i] for i in stay]
+
+    def _snapshot(self) -> Snapshot:
+        assert self.slots is not None
+        masks = read_out(self.slots.theta).cpu()
+        scores = torch.sigmoid(self.slots.odds).cpu()
+        per_image = self.settings.steps * self.optimiser.evaluations_per_step + (self.settings.start == "grad-cam")
+        return Snapshot(
+            image_ids=[self.batch.image_ids[i] for i in self.in_work],
+            masks={"ssr": masks[:, 0], "sdr": masks[:, 1], "joint": (masks[:, 0] * masks[:, 1]).sqrt()},
+            score_kept=scores[:, 0],
+            score_dropped=scores[:, 1],
+            evaluations=int(self.evaluations.sum()),
+            total=len(self.batch) * per_image,
+            finished=int(self.finished.sum()),
+        )
+
+
+def compute(
+    classifier: Classifier, batch: Batch, settings: FidoSettings, on_progress: OnProgress | None = None
+) -> Computed:
+    """SSR, SDR and joint masks of a batch; see `Method`."""
+    with classifier.session() as session:
+        run = _Run(session, batch, settings, classifier.layer)
+        interrupted = run.optimise(on_progress)
+    ssr, sdr = run.masks[:, 0], run.masks[:, 1]
+    return Computed(
+        kinds={"ssr": ssr, "sdr": sdr, "joint": (ssr * sdr).sqrt()},
+        evaluations=run.evaluations,
+        converged=run.converged,
+        finished=run.finished,
+        notes=run.notes,
+        interrupted=interrupted,
+    )
+
+
+METHOD = Method(
+    compute, FidoSettings, ("ssr", "sdr", "joint"), "optimised masks: smallest sufficient and destroying regions, jointly"
+)

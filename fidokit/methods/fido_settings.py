@@ -1,0 +1,140 @@
+"""Settings of the mask optimiser, and the three sets of them that have a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fidokit.exceptions import SettingsError
+from fidokit.methods.concrete import SAMPLERS, Sampler
+from fidokit.methods.infill import InfillFunction, Mixture
+
+
+@dataclass(frozen=True)
+class FidoSettings:
+    """Settings of FIDO. The defaults are fast: at most 48 evaluations an image.
+
+    Attributes:
+        steps: most optimisation steps an image gets.
+        samples: mask samples per kind and step; an image costs ``2 * samples`` evaluations a step.
+        grid: the mask's own resolution, (h, w) or one number for both; None for one cell a pixel. A coarse grid,
+            upsampled bilinearly, keeps masks free of pixel noise that only fools the classifier.
+        sampler: ``simplified`` (GCPR 2023) or ``original`` (ICLR 2019) concrete dropout; equal but for saturation.
+        temperature: of the samples. Near 0 they are binary and gradients noisy; at 1 the noise is a quarter of that
+            at 0.1.
+        antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
+        infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
+            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter. A
+            mixture gives masks that hold under infills never seen in the optimisation.
+        infill_draws: random infills made per image and name; each sample takes one of them.
+        start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
+        start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
+        lr: learning rate of Adam, in logits.
+        lr_end: share of `lr` at the last step; it falls by a cosine.
+        beta1, beta2, eps, weight_decay: of Adam; a decay makes it AdamW.
+        area: weight of each mask's area; in units of log-odds for the whole image with ``reduction="mean"``.
+        total_variation: weight of each mask's total variation.
+        reduction: area and total variation as ``mean`` over cells and neighbour pairs, or as ``sum``.
+        ramp_steps: steps over which both weights rise from 0.
+        tolerance: a mask whose mean change per step stays below this for three steps has converged and is frozen;
+            0 never stops early.
+        check_every: steps between looks at what has converged and between snapshots.
+        seed: of the samples and the random infills, together with each image's identity.
+        cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
+
+    Raises:
+        SettingsError: a value outside its range; the message names the field.
+    """
+
+    steps: int = 10
+    samples: int = 2
+    grid: int | tuple[int, int] | None = 16
+    sampler: Sampler = "simplified"
+    temperature: float = 1.0
+    antithetic: bool = True
+    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = ("blur", "noise", ("shuffle", 2.0))
+    infill_draws: int = 8
+    start: Literal["grad-cam", "flat"] = "grad-cam"
+    start_low: float = -4.0
+    start_high: float = 4.0
+    lr: float = 0.8
+    lr_end: float = 0.2
+    beta1: float = 0.9
+    beta2: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    area: float = 30.0
+    total_variation: float = 10.0
+    reduction: Literal["mean", "sum"] = "mean"
+    ramp_steps: int = 0
+    tolerance: float = 1e-3
+    check_every: int = 5
+    seed: int = 0
+    cuda_graph: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.infill, list):
+            object.__setattr__(self, "infill", tuple(self.infill))
+        for name in ("steps", "samples", "infill_draws", "check_every"):
+            self._check(name, getattr(self, name) >= 1 and int(getattr(self, name)) == getattr(self, name), "at least 1")
+        for name in ("temperature", "lr", "eps"):
+            self._check(name, getattr(self, name) > 0, "positive")
+        for name in ("area", "total_variation", "tolerance", "weight_decay", "ramp_steps"):
+            self._check(name, getattr(self, name) >= 0, "0 or more")
+        for name in ("beta1", "beta2"):
+            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
+        self._check("lr_end", 0 < self.lr_end <= 1, "in (0, 1]")
+        self._check("sampler", self.sampler in SAMPLERS, " or ".join(SAMPLERS))
+        self._check("start", self.start in ("grad-cam", "flat"), "grad-cam or flat")
+        self._check("reduction", self.reduction in ("mean", "sum"), "mean or sum")
+        self._check("grid", self.grid is None or min(_pair(self.grid)) >= 1, "at least 1 cell each way, or None")
+        if not callable(self.infill):
+            Mixture.parse(self.infill)
+
+    def _check(self, name: str, good: bool, needed: str) -> None:
+        if not good:
+            raise SettingsError(f"FidoSettings.{name} is {getattr(self, name)!r}; it must be {needed}")
+
+    @classmethod
+    def quality(cls, **overrides: Any) -> FidoSettings:
+        """Finer masks for more evaluations, about 330 an image."""
+        return cls(
+            **(
+                {"steps": 40, "samples": 4, "grid": 20, "lr": 0.4, "infill_draws": 16, "tolerance": 2e-4} | overrides
+            )
+        )
+
+    @classmethod
+    def published(cls, **overrides: Any) -> FidoSettings:
+        """The settings of Korsch, Shadaydeh, Denzler, GCPR 2023, the sign of the read-out put right: 480 evaluations.
+
+        The published area weight, 1e-3 on the sum averaged over the two masks, is half that on each.
+        """
+        published: dict[str, Any] = {
+            "steps": 30,
+            "samples": 8,
+            "grid": None,
+            "antithetic": False,
+            "infill": "blur",
+            "start": "flat",
+            "lr": 10.0,
+            "lr_end": 1.0,
+            "beta2": 0.999,
+            "eps": 0.1,
+            "weight_decay": 0.01,
+            "area": 5e-4,
+            "total_variation": 1e-2,
+            "reduction": "sum",
+            "ramp_steps": 5,
+            "tolerance": 0.0,
+        }
+        return cls(**(published | overrides))
+
+    def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the masks for an input of (H, W) pixels; never finer than the input."""
+        grid = size if self.grid is None else _pair(self.grid)
+        return min(grid[0], size[0]), min(grid[1], size[1])
+
+
+def _pair(grid: int | tuple[int, int]) -> tuple[int, int]:
+    return (grid, grid) if isinstance(grid, int) else (int(grid[0]), int(grid[1]))

@@ -1,0 +1,74 @@
+"""Tiny classifiers whose answers are known, shared by the tests."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+#: Two patches of 40 x 40 pixels on an image of 160 x 160, on the borders of a 20 x 20 grid: (rows, columns).
+LEFT = (slice(56, 96), slice(24, 64))
+RIGHT = (slice(56, 96), slice(96, 136))
+PATCH_SIZE = (160, 160)
+
+
+class PatchLogit(nn.Module):
+    """A single logit, known in closed form, 60 times the brightness of patches of a white image.
+
+    - ``one``: of the left patch.
+    - ``minimum``: of the worse of two, where what the right one lacks counts only 0.6. Both are needed, and dropping
+      the left one costs more of the logit for the same area.
+    - ``maximum``: of the better of two, the right one weighted 0.6. The left one suffices; both must go to destroy it.
+    """
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = x[:, :, LEFT[0], LEFT[1]].mean(dim=(1, 2, 3))
+        right = x[:, :, RIGHT[0], RIGHT[1]].mean(dim=(1, 2, 3))
+        value = {
+            "one": left,
+            "minimum": torch.minimum(1 - 1.0 * (1 - left), 1 - 0.6 * (1 - right)),
+            "maximum": torch.maximum(1.0 * left, 0.6 * right),
+        }
+        return 60 * value[self.how][:, None]
+
+
+class ConvNet(nn.Module):
+    """A small convolutional net with batch normalisation and an in-place ReLU."""
+
+    def __init__(self, classes: int = 4) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(8, 16, 3, stride=2, padding=1),
+            nn.BatchNorm2d(16),
+            nn.ReLU(inplace=True),
+        )
+        self.head = nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x).mean(dim=(2, 3)))
+
+
+def conv_net(classes: int = 4, seed: int = 0) -> ConvNet:
+    """A `ConvNet` with random weights and running statistics, the same for the same seed."""
+    torch.manual_seed(seed)
+    net = ConvNet(classes)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    net.head.weight.data *= 8
+    return net.eval()
+
+
+def photographs(n: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> Tensor:
+    """(n, 3, H, W) smooth random images in [0, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(n, 3, 6, 6, generator=generator)
+    return nn.functional.interpolate(coarse, size=size, mode="bilinear")
