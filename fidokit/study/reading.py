@@ -1,0 +1,96 @@
+"""Photographs chunk by chunk, those of the next chunk read while the current one is computed with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fidokit.exceptions import ImageError
+from fidokit.geometry import Preprocessing
+from fidokit.images import LabelledImages
+
+# Decoding is fast beside masks: a few threads keep ahead of any device, and photographs of many megapixels stay few.
+_MAX_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Photographs that are computed with together.
+
+    Attributes:
+        number: of the chunk.
+        images: (B, 3, H, W) in [0, 1].
+        positions: B positions in the dataset.
+        unread: position -> why it could not be read.
+    """
+
+    number: int
+    images: Tensor
+    positions: list[int]
+    unread: dict[int, str]
+
+
+def read_chunks(
+    data: LabelledImages, preprocessing: Preprocessing, chunks: Sequence[tuple[int, list[int]]]
+) -> Generator[Chunk, None, None]:
+    """Read chunks, (number, positions) each, one ahead of the one in use; close the iterator to stop early.
+
+    No more than two chunks are in memory as long as the consumer drops each before it asks for the next.
+    """
+    pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="fidokit-read")
+    try:
+        coming = _Coming(pool, data, preprocessing, *chunks[0]) if chunks else None
+        for following in [*chunks[1:], None]:
+            if coming is None:
+                return
+            chunk = coming.collect()
+            coming = None if following is None else _Coming(pool, data, preprocessing, *following)
+            yield chunk
+            del chunk
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Coming:
+    """A chunk that is being read, each photograph right into its place."""
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        data: LabelledImages,
+        preprocessing: Preprocessing,
+        number: int,
+        positions: list[int],
+    ) -> None:
+        self.number, self.positions = number, positions
+        self.images = torch.empty(len(positions), 3, *preprocessing.size)
+        self.reasons: list[Future[str | None]] = [
+            pool.submit(_read, data, position, preprocessing, self.images[row])
+            for row, position in enumerate(positions)
+        ]
+
+    def collect(self) -> Chunk:
+        reasons = [future.result() for future in self.reasons]
+        unread = {
+            position: reason for position, reason in zip(self.positions, reasons, strict=True) if reason is not None
+        }
+        if not unread:
+            return Chunk(self.number, self.images, self.positions, {})
+        rows = [row for row, reason in enumerate(reasons) if reason is None]
+        return Chunk(self.number, self.images[rows], [self.positions[row] for row in rows], unread)
+
+
+def _read(data: LabelledImages, position: int, preprocessing: Preprocessing, place: Tensor) -> str | None:
+    """Read a photograph into its (3, H, W) place; why that failed, or None."""
+    try:
+        place.copy_(data.load(position, preprocessing)[0])
+    except ImageError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return None

@@ -1,0 +1,301 @@
+"""`run_study`: masks of several methods over a dataset, kept on disk as they are made; `open_study` reads them."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import fidokit
+from fidokit.classifier import Classifier
+from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
+from fidokit.images import LabelledImages
+from fidokit.methods import get_method
+from fidokit.methods.base import OnProgress
+from fidokit.methods.objective import class_index
+from fidokit.study.loop import RUNNER_UP, Loop
+from fidokit.study.manifest import (
+    BYTES_COLUMN,
+    SCHEMA_VERSION,
+    Entry,
+    describe_classifier,
+    describe_data,
+    file_sizes,
+    method_difference,
+    shorten,
+)
+from fidokit.study.store import Store, megabytes
+from fidokit.study.study import Study
+
+DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
+PART_SIZE = 32
+Methods = str | Sequence[str] | Mapping[str, str | tuple[str, Any]]
+
+
+def run_study(
+    classifier: Classifier,
+    data: LabelledImages,
+    methods: Methods = DEFAULT_METHODS,
+    *,
+    store: str | Path,
+    targets: str | None = None,
+    against: str | None = None,
+    part_size: int | None = None,
+    progress: bool = True,
+    on_progress: OnProgress | None = None,
+    retry_failures: bool = False,
+) -> Study:
+    """Compute what is missing of the masks of several methods over a dataset.
+
+    The run can be ended in any way, with Ctrl-C or the power switch: run again with the same arguments, it goes on, and
+    the table ends up the same. Run with more methods, it computes just those. What cannot be computed becomes a row of
+    `Study.failures`.
+
+    Args:
+        classifier: the classifier.
+        data: the photographs.
+        methods: names from `list_methods`; or a dict, label -> name or (name, settings), so that one method can stand
+            there twice. Settings are the method's settings object, or a dict with single fields of it.
+        store: folder of the study; made if it is not there.
+        targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
+        against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
+            target; or the name of a class.
+        part_size: photographs that are read, computed and written together. None: 32, or what the study was begun with.
+        progress: whether to show a progress bar.
+        on_progress: called with a `Snapshot` every few steps; a truthy result stops the run as Ctrl-C does.
+        retry_failures: try again what failed before.
+
+    Returns:
+        The study. After Ctrl-C it is incomplete, which is printed; `Study.status` counts.
+
+    Raises:
+        SettingsError: an unknown method, setting, target or class.
+        MethodNotApplicable: a method does not suit this classifier.
+        StoreError: the folder cannot be written to, is full, or was begun with something else; the message says what.
+    """
+    if not isinstance(classifier, Classifier):
+        raise SettingsError(f"`classifier` must be a fidokit.Classifier, not {type(classifier).__name__}")
+    if not isinstance(data, LabelledImages):
+        raise SettingsError(
+            f"`data` must be LabelledImages, not {type(data).__name__}; fidokit.LabelledImages.from_folder makes them"
+        )
+    if not len(data):
+        raise SettingsError("the dataset holds no photographs")
+    entries = _entries(methods)
+    _check_options(classifier, targets, against, part_size)
+    _check_methods(classifier, entries)
+    files = Store(store)
+    files.prepare()
+    with files.locked():
+        options = {"targets": targets, "against": against, "part_size": part_size}
+        if files.exists():
+            classifier = _resume(Study(files), classifier, data, entries, options)
+        _check_labels(classifier, data, targets)
+        _check_space(files, classifier, data, entries)
+        with ExitStack() as sessions:
+            if not files.exists():
+                # Finds the precision and the micro-batch, which the manifest records.
+                sessions.enter_context(classifier.session())
+            _begin(files, classifier, data, entries, options)
+            Loop(Study(files, classifier, data), entries, on_progress, retry_failures).run(progress)
+    return Study(files, classifier, data)
+
+
+def open_study(path: str | Path, classifier: Classifier | None = None, data: LabelledImages | None = None) -> Study:
+    """A study from its folder.
+
+    Args:
+        path: the folder.
+        classifier: the one it was made with; needed, by what evaluates images, if it has no command-line name.
+        data: the photographs; needed, by what shows or evaluates them, if they have moved.
+
+    Raises:
+        StoreError: there is no study, a newer fidokit wrote it, or it belongs to another classifier or dataset.
+    """
+    study = Study(Store(path))
+    return Study(
+        study.store,
+        None if classifier is None else study.check_classifier(classifier),
+        None if data is None else study.check_data(data),
+    )
+
+
+def _entries(methods: Methods) -> dict[str, Entry]:
+    if isinstance(methods, str):
+        methods = [methods]
+    if not isinstance(methods, Mapping):
+        twice = [name for name, n in Counter(methods).items() if n > 1]
+        if twice:
+            raise SettingsError(
+                f"{twice[0]!r} stands twice in `methods`; give a dict, label -> (name, settings), to have it twice"
+            )
+        methods = {name: name for name in methods}
+    if not methods:
+        raise SettingsError("`methods` is empty; fidokit.list_methods() lists what there is")
+    entries = {}
+    for label, value in methods.items():
+        if not isinstance(label, str) or not label.strip() or not _is_unicode(label):
+            raise SettingsError(f"a method's label must be a text that is not empty, not {label!r}")
+        name, settings = value if isinstance(value, tuple | list) and len(value) == 2 else (value, None)
+        if not isinstance(name, str):
+            raise SettingsError(f"methods[{label!r}] must be a name or (name, settings), not {value!r}")
+        method = get_method(name)
+        overrides = dict(settings) if isinstance(settings, Mapping) else None
+        entry = Entry(name, method, method.resolve(None if overrides is not None else settings, overrides))
+        entry.describe()
+        entries[label] = entry
+    return entries
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _check_options(classifier: Classifier, targets: str | None, against: str | None, part_size: int | None) -> None:
+    if targets not in (None, "label"):
+        raise SettingsError(f"targets must be None (the predicted classes) or 'label' in a study, not {targets!r}")
+    if against is not None and not isinstance(against, str):
+        raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
+    if against is not None and against != RUNNER_UP:
+        class_index(against, classifier.class_names)
+    if against is not None and len(classifier.class_names) < 2:
+        raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
+    if part_size is not None and part_size < 1:
+        raise SettingsError(f"part_size is {part_size}; at least 1 is needed")
+
+
+def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> None:
+    for label, entry in entries.items():
+        if entry.method.check is not None:
+            try:
+                entry.method.check(classifier)
+            except MethodNotApplicable as error:
+                raise MethodNotApplicable(f"{shorten(label)}: {error}; leave it out of `methods`") from error
+
+
+def _check_labels(classifier: Classifier, data: LabelledImages, targets: str | None) -> None:
+    counts = Counter(label for label in data.table["label"] if label is not None)
+    known = set(classifier.class_names)
+    unknown = sorted((label, n) for label, n in counts.items() if label not in known)
+    if unknown:
+        named = ", ".join(f"{shorten(label)!r} ({n})" for label, n in unknown[:10])
+        effect = (
+            "cannot be explained and become failures" if targets == "label" else "count neither as right nor as wrong"
+        )
+        _warn(
+            f"the classifier does not know {len(unknown)} of {len(counts)} labels; {sum(n for _, n in unknown)} "
+            f"photographs {effect}: {named}{', ...' if len(unknown) > 10 else ''}"
+        )
+
+
+def _check_space(files: Store, classifier: Classifier, data: LabelledImages, entries: Mapping[str, Entry]) -> None:
+    """Compare free space with two bytes a cell; a grid that is not known before is between one cell and the input."""
+    height, width = classifier.size
+    least = most = 0
+    for label, entry in entries.items():
+        kinds = entry.method.kinds
+        masks = 2 * len(kinds) * (len(data) - len(files.finished(label, kinds)))
+        grid_size = getattr(entry.settings, "grid_size", None)
+        grid = grid_size(classifier.size) if callable(grid_size) else None
+        least += masks * (grid[0] * grid[1] if grid else 1)
+        most += masks * (grid[0] * grid[1] if grid else height * width)
+    free = shutil.disk_usage(files.path).free
+    where = f"and {files.path} has {megabytes(free)} free"
+    if free < least:
+        raise StoreError(
+            f"the masks need about {megabytes(least)}, {where}; make room, or choose another folder as `store`"
+        )
+    if free < most:
+        _warn(f"the masks may need up to {megabytes(most)}, {where}")
+
+
+def _resume(
+    study: Study,
+    classifier: Classifier,
+    data: LabelledImages,
+    entries: Mapping[str, Entry],
+    options: Mapping[str, Any],
+) -> Classifier:
+    """The classifier as the study was begun with; `StoreError` if anything that changes masks differs."""
+    asked, classifier = classifier.precision, study.check_classifier(classifier)
+    if asked not in ("auto", classifier.precision):
+        _warn(f"the study was begun in {classifier.precision} and goes on so, not in {asked}")
+    study.check_data(data)
+    for label in entries.keys() & set(study.methods):
+        difference = method_difference(study.manifest["methods"][label], entries[label].describe())
+        if difference is not None:
+            raise StoreError(
+                f"{study.path} has masks under the label {shorten(label)!r} that were made otherwise: {difference}. "
+                "Give these settings another label, {'label': (name, settings)}, or choose another folder"
+            )
+    recorded = study.manifest["options"]
+    for name in ("targets", "against"):
+        if recorded[name] != options[name]:
+            raise StoreError(
+                f"{study.path} was begun with {name}={recorded[name]!r}, not {options[name]!r}; choose another folder "
+                "as `store` for these"
+            )
+    if options["part_size"] not in (None, recorded["part_size"]):
+        _warn(f"the study was begun with part_size={recorded['part_size']} and goes on so")
+    return classifier
+
+
+def _begin(
+    files: Store,
+    classifier: Classifier,
+    data: LabelledImages,
+    entries: Mapping[str, Entry],
+    options: Mapping[str, Any],
+) -> None:
+    """Write the manifest, or add new methods to it."""
+    methods = {label: entry.describe() for label, entry in entries.items()}
+    try:
+        if files.exists():
+            manifest = files.read_manifest()
+            if methods.keys() - manifest["methods"].keys():
+                files.write_manifest(manifest | {"methods": manifest["methods"] | methods})
+            return
+        table = _with_absolute_paths(data.table)
+        table[BYTES_COLUMN] = pd.array(file_sizes(data), dtype="Int64")
+        files.write_images(table)
+        files.write_manifest(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "fidokit_version": fidokit.__version__,
+                "classifier": describe_classifier(classifier),
+                "dataset": describe_data(data),
+                "methods": methods,
+                "options": {**options, "part_size": options["part_size"] or PART_SIZE},
+            }
+        )
+    except OSError as error:
+        raise StoreError(
+            f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "
+            "another folder as `store`"
+        ) from error
+
+
+def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with paths that hold from any working directory."""
+    absolute = {
+        column: pd.Series(
+            [None if path is None else str(Path(path).absolute()) for path in table[column]], dtype=object
+        )
+        for column in ("path", "object_mask")
+        if column in table.columns
+    }
+    return table.reset_index(drop=True).assign(**absolute)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=4)

@@ -1,0 +1,290 @@
+"""`Study`: what a user reads of masks over a dataset; nothing is computed and nothing is written here."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+import torch
+
+from fidokit.classifier import Classifier, with_precision
+from fidokit.exceptions import FidokitError, SettingsError, StoreError
+from fidokit.images import LabelledImages
+from fidokit.methods.base import KINDS, upsample
+from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
+from fidokit.study.store import KEYS, SCHEMA, Store, mask_arrays
+from fidokit.study.summary import summarise
+
+
+class Study:
+    """Masks of several methods over a dataset, read from its store; made by `run_study` and `open_study`.
+
+    Attributes:
+        store: the files.
+        path: the store's folder.
+        manifest: what the study was made with: classifier, dataset, methods with their settings, options.
+        methods: labels of the methods, in the order in which they were added: the column `method` of all tables.
+    """
+
+    def __init__(self, store: Store, classifier: Classifier | None = None, data: LabelledImages | None = None) -> None:
+        self.store = store
+        self.path: Path = store.path
+        self.manifest: dict[str, Any] = store.read_manifest()
+        self.methods: list[str] = list(self.manifest["methods"])
+        self._classifier = classifier
+        self._data = data
+
+    def __len__(self) -> int:
+        """Number of photographs."""
+        return int(self.manifest["dataset"]["n"])
+
+    def __repr__(self) -> str:
+        return f"Study({str(self.path)!r}: {len(self)} photographs, methods {', '.join(self.methods)})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{html.escape(str(row.method)[:80])}</td><td>{row.finished}</td><td>{row.failed}</td>"
+            f"<td>{row.missing}</td></tr>"
+            for row in self.status().itertuples()
+        )
+        return (
+            f"<p>Study <code>{html.escape(str(self.path))}</code>, {len(self)} photographs</p><table>"
+            f"<tr><th>method</th><th>finished</th><th>failed</th><th>missing</th></tr>{rows}</table>"
+        )
+
+    @property
+    def classifier(self) -> Classifier:
+        """The classifier, in the precision that the study was made with.
+
+        If none was given it is loaded by its command-line name, unless that name is one of a user's own Python
+        functions: opening a folder that came from somebody else must not run what is named in it.
+
+        Raises:
+            StoreError: it cannot be loaded, or is another one by now; the message says how to give it.
+        """
+        if self._classifier is None:
+            recorded = self.manifest["classifier"]
+            name = recorded["name"]
+            give = f"fidokit.open_study({str(self.path)!r}, classifier=...)"
+            if name is None:
+                raise StoreError(
+                    f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
+                )
+            if name.startswith("python:") and not name.startswith("python:fidokit."):
+                raise StoreError(
+                    f"the classifier of this study comes from the Python function {name!r}, which is only run if you "
+                    f"say so: classifier=fidokit.Classifier.load({name!r}) in {give}"
+                )
+            self._classifier = self._load(name, give)
+        return self._classifier
+
+    def _load(self, name: str, give: str) -> Classifier:
+        try:
+            classifier = Classifier.load(name)
+            if classifier_difference(self.manifest["classifier"], describe_classifier(classifier)) is not None:
+                classifier = Classifier.load(name, **_options(self.manifest["classifier"]))
+            return self.check_classifier(classifier)
+        except FidokitError as error:
+            raise StoreError(f"{error}; give the classifier yourself: {give}") from error
+
+    @property
+    def data(self) -> LabelledImages:
+        """The photographs, found by the paths in the store if they were not given.
+
+        Raises:
+            StoreError: they have moved or changed; the message says how to give them.
+        """
+        if self._data is None:
+            table = self.store.read_images().drop(columns=BYTES_COLUMN)
+            data = LabelledImages(table, Path(self.manifest["dataset"]["root"]))
+            try:
+                self._data = self.check_data(data)
+            except StoreError as error:
+                raise StoreError(
+                    f"the photographs of this study are not as they were under {data.root}: {error}. If they have "
+                    f"moved, give them: fidokit.open_study({str(self.path)!r}, data=...)"
+                ) from error
+        return self._data
+
+    def check_classifier(self, classifier: Classifier) -> Classifier:
+        """The classifier with the study's precision and micro-batch.
+
+        Raises:
+            StoreError: it is another one; the message says what differs.
+        """
+        recorded = self.manifest["classifier"]
+        difference = classifier_difference(recorded, describe_classifier(classifier))
+        if difference is not None:
+            raise StoreError(
+                f"{self.path} holds masks of another classifier: {difference}. Give the classifier it was begun with, "
+                "or another folder as `store`"
+            )
+        return with_precision(classifier, recorded["precision"], recorded["micro_batch"])
+
+    def check_data(self, data: LabelledImages) -> LabelledImages:
+        """The dataset as it is.
+
+        Raises:
+            StoreError: it is another one; the message names the first photograph that differs.
+        """
+        if data.fingerprint() != self.manifest["dataset"]["fingerprint"]:
+            difference = data_difference(self.store.read_images(), self.manifest["dataset"]["root"], data)
+            raise StoreError(
+                f"{self.path} holds masks of another dataset: {difference}. Give the photographs it was begun with, or "
+                "another folder as `store`"
+            )
+        return data
+
+    @cached_property
+    def images(self) -> pd.DataFrame:
+        """The table of the dataset: image_id, path, label and every other column of the user's own table."""
+        return self.store.read_images().drop(columns=BYTES_COLUMN)
+
+    @cached_property
+    def positions(self) -> dict[str, int]:
+        """Position of each image_id in the dataset."""
+        return {image_id: i for i, image_id in enumerate(self.images["image_id"])}
+
+    def kinds(self, method: str) -> list[str]:
+        """The kinds of masks that a method makes."""
+        (label,) = self._labels(method)
+        return list(self.manifest["methods"][label]["kinds"])
+
+    def masks(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """One row per image, method and kind, in the order of the dataset, of `methods`, of the kinds.
+
+        Only what is asked for is read from disk: without the column `mask`, a large study fits into memory.
+
+        Args:
+            methods: labels; None for all.
+            kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
+            columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
+                width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id.
+
+        Raises:
+            SettingsError: a method, kind or column that there is not.
+            StoreError: a file cannot be read.
+        """
+        labels, chosen = self._labels(methods), _known(kinds, KINDS, "kind")
+        wanted = _known(columns, SCHEMA.names, "column")
+        needed = {*wanted, *KEYS, *(("height", "width") if "mask" in wanted else ())}
+        names = [name for name in SCHEMA.names if name in needed]
+        batches = list(self.store.mask_batches(labels, names, chosen))
+        schema = pa.schema([SCHEMA.field(name) for name in names])
+        table = pa.Table.from_batches(batches, schema) if batches else schema.empty_table()
+        frame: pd.DataFrame = table.drop_columns([name for name in names if name == "mask"]).to_pandas()
+        if "mask" in wanted:
+            arrays = np.empty(len(frame), dtype=object)
+            arrays[:] = mask_arrays(table) if len(frame) else []
+            frame["mask"] = arrays
+        places = [
+            frame["kind"].map({kind: i for i, kind in enumerate(KINDS)}),
+            frame["method"].map({label: i for i, label in enumerate(self.methods)}),
+            frame["image_id"].map(self.positions),
+        ]
+        order = np.lexsort([place.to_numpy(np.int64) for place in places])
+        return frame.iloc[order].reset_index(drop=True)[wanted]
+
+    def mask_array(self, method: str, kind: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
+        """(N, H, W) float32 masks of one method and kind, in the order of `predictions`; NaN where there is none.
+
+        Args:
+            method: its label.
+            kind: one of `kinds`.
+            size: (H, W) to which masks are brought bilinearly; None for the classifier's input.
+
+        Raises:
+            SettingsError: a method or kind that there is not.
+        """
+        (label,) = self._labels(method)
+        if kind not in self.kinds(label):
+            raise SettingsError(f"{label!r} makes no {kind!r} masks, only {', '.join(self.kinds(label))}")
+        if size is None:
+            height, width = self.manifest["classifier"]["preprocessing"]["size"]
+            size = (int(height), int(width))
+        result = np.full((len(self), *size), np.nan, dtype=np.float32)
+        for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
+            for image_id, mask in zip(batch["image_id"].to_pylist(), mask_arrays(batch), strict=True):
+                result[self.positions[image_id]] = upsample(torch.from_numpy(mask), size).numpy()
+        return result
+
+    def predictions(self) -> pd.DataFrame:
+        """One row per photograph of the dataset: image_id, path, label, predicted, correct, score, margin, runner_up,
+        reason; see `Classifier.predict`. The reason of a photograph that no run has reached is "not predicted yet".
+        """
+        made = self.store.read_predictions().assign(done=True)
+        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left", validate="one_to_one")
+        table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
+        table.loc[table["done"].isna(), "reason"] = "not predicted yet"
+        table["correct"] = table["correct"].astype("boolean")
+        return table.drop(columns="done")
+
+    def failures(self) -> pd.DataFrame:
+        """What went wrong: image_id, method (None where it concerns all), stage (``read``, ``predict``, ``target`` or
+        ``mask``) and reason, in the order of the dataset."""
+        frame = self.store.read_failures()
+        frame["method"] = frame["method"].astype(object).where(frame["method"].notna(), None)
+        rank = {None: -1} | {label: i for i, label in enumerate(self.methods)}
+        methods = np.array([rank.get(label, len(rank)) for label in frame["method"]], dtype=np.int64)
+        order = np.lexsort([methods, frame["image_id"].map(self.positions).to_numpy(np.int64)])
+        return frame.iloc[order].reset_index(drop=True)
+
+    def status(self) -> pd.DataFrame:
+        """How far the study is, one row per method: method, finished, failed and missing, counts of photographs."""
+        failures = self.store.read_failures()
+        general = set(failures["image_id"][failures["method"].isna()])
+        rows = []
+        for label in self.methods:
+            finished = self.store.finished(label, self.kinds(label))
+            failed = (general | set(failures["image_id"][failures["method"] == label])) - finished
+            missing = len(self) - len(finished) - len(failed)
+            rows.append({"method": label, "finished": len(finished), "failed": len(failed), "missing": missing})
+        return pd.DataFrame(rows, columns=["method", "finished", "failed", "missing"])
+
+    def summary(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+        """One row per method and kind: means over the images, with 95 % bootstrap intervals.
+
+        Columns: method, kind, n (images that have the mask); score_kept, score_dropped and area (the mean of the mask),
+        each with its percentile interval as ``_low`` and ``_high``; and the means of evaluations, seconds and converged
+        (a share). The same images are resampled for every row, so that rows can be compared.
+
+        Args:
+            n_resamples: bootstrap samples.
+            seed: of the samples.
+        """
+        return summarise(self, n_resamples, seed)
+
+    def _labels(self, methods: str | Sequence[str] | None) -> list[str]:
+        return _known(methods, self.methods, "method")
+
+
+def _known(names: str | Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:
+    chosen = list(known) if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
+    for name in chosen:
+        if name not in known:
+            raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+    return chosen
+
+
+def _options(recorded: dict[str, Any]) -> dict[str, Any]:
+    """Options of the constructor with which a classifier becomes the one that was recorded."""
+    preprocessing = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
+    }
+    return preprocessing | {
+        "class_names": recorded["class_names"],
+        "head": recorded["head"],
+        "layer": recorded["layer"],
+    }
