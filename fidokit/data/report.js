@@ -1,0 +1,54 @@
+"use strict";
+(() => {
+  const page = document.getElementById("images");
+  if (!page) return;
+  const images = Array.from(page.querySelectorAll("article.image"));
+  const nothing = document.getElementById("nothing");
+  const shown = document.getElementById("shown");
+  const search = document.getElementById("search");
+  const sort = document.getElementById("sort");
+  const opacity = document.getElementById("opacity");
+  const opacityValue = document.getElementById("opacity-value");
+  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  const texts = new Map(images.map((image) => [image, plain(image.dataset.text)]));
+  const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
+  const orders = {
+    page: () => 0,
+    margin: (a, b) => a.dataset.margin - b.dataset.margin,
+    label: (a, b) => collator.compare(a.dataset.label, b.dataset.label),
+  };
+
+  const filter = () => {
+    const state = document.querySelector("input[name=state]:checked").value;
+    const words = plain(search.value).split(/\s+/).filter(Boolean);
+    let count = 0;
+    for (const image of images) {
+      const text = texts.get(image);
+      const fits = (state === "all" || image.dataset.state === state) && words.every((word) => text.includes(word));
+      image.hidden = !fits;
+      count += fits;
+    }
+    nothing.hidden = count > 0;
+    shown.textContent = `${count} of ${images.length} photographs`;
+  };
+
+  document.querySelectorAll("input[name=state]").forEach((input) => input.addEventListener("change", filter));
+  search.addEventListener("input", filter);
+  sort.addEventListener("change", () => {
+    // Array.prototype.sort is stable, so that equal images stay in the order of the page.
+    page.append(...[...images].sort(orders[sort.value]), nothing);
+  });
+  opacity.addEventListener("input", () => {
+    document.documentElement.style.setProperty("--opacity", opacity.value / 100);
+    opacityValue.textContent = `${opacity.value} %`;
+  });
+  document.querySelectorAll("input[name=mask]").forEach((input) =>
+    input.addEventListener("change", () => {
+      for (const figure of page.querySelectorAll("figure[data-mask]")) {
+        if (figure.dataset.mask === input.value) figure.hidden = !input.checked;
+      }
+    })
+  );
+  document.getElementById("tools").hidden = false;
+  filter();
+})();
