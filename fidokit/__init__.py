@@ -39,7 +39,7 @@ _HOMES = {
     "write_report": "report",
 }
 
-__all__ = [*_HOMES]  # noqa: PLE0604
+__all__ = [*_HOMES]
 
 
 def __getattr__(name: str) -> Any:

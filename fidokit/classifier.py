@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,91 +16,12 @@ from fidokit import frozen
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.session import Session, Tally
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ProgressBar = Callable[[int], object]
-
-
-@dataclass(eq=False)
-class Tally:
-    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass."""
-
-    evaluations: int = 0
-
-
-class Session:
-    """A frozen copy of a classifier's module, ready for evaluations; made by `Classifier.session`.
-
-    Attributes:
-        module: the frozen copy.
-        device, precision: where and how it computes.
-        micro_batch: evaluations that go through at once.
-        tally: the classifier's count of evaluations.
-    """
-
-    def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:
-        self.module = module
-        self.device = classifier.device
-        self.precision = precision
-        self.micro_batch = classifier.micro_batch or 1
-        self.tally = classifier.tally
-        self._single_logit = classifier.single_logit
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(classifier.preprocessing.mean, device=self.device).view(shape)
-        self._std = torch.tensor(classifier.preprocessing.std, device=self.device).view(shape)
-
-    def normalise(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> normalised, on the device, channels-last, in the precision of the weights.
-
-        Pinned memory lets the copy to a GPU overlap with computation.
-        """
-        if self.device.type == "cuda" and images.device.type == "cpu":
-            images = images.pin_memory()
-        images = images.to(self.device, torch.float32, non_blocking=True)
-        normalised = (images - self._mean) / self._std
-        return normalised.to(self.precision.dtype, memory_format=torch.channels_last)
-
-    def denormalise(self, normalised: Tensor) -> Tensor:
-        """The (B, 3, H, W) float32 images in [0, 1] that these normalised ones came from."""
-        return (normalised.float() * self._std + self._mean).clamp(0, 1)
-
-    def forward(self, normalised: Tensor) -> Tensor:
-        """(B, K) float32 logits of normalised images; a single logit z becomes the two logits (-z, z)."""
-        self.tally.evaluations += normalised.shape[0]
-        if self.precision.autocast is not None:
-            with torch.autocast(self.device.type, dtype=self.precision.autocast):
-                output = self.module(normalised)
-        else:
-            output = self.module(normalised)
-        logits = frozen.logits_of(output).float()
-        return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
-
-    @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """(B, K) float32 logits, on the CPU, of (B, 3, H, W) images in [0, 1], a micro-batch at a time."""
-        parts = []
-        start = 0
-        while start < len(images):
-            try:
-                parts.append(self.forward(self.normalise(images[start : start + self.micro_batch])).cpu())
-            except Exception as error:
-                if not self.shrink_after(error):
-                    raise
-                continue
-            start += len(parts[-1])
-        return torch.cat(parts)
-
-    def shrink_after(self, error: BaseException) -> bool:
-        """After an out-of-memory error: halve the micro-batch, say so, and return True if it is worth trying again."""
-        if not frozen.is_out_of_memory(error) or self.micro_batch == 1:
-            return False
-        self.micro_batch //= 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-        warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
-        return True
 
 
 class Classifier:
@@ -111,8 +31,8 @@ class Classifier:
 
     Args:
         module: gives (B, K) logits, or an output object with ``.logits``, for (B, 3, H, W) normalised images.
-        class_names: K names; taken from the module's own configuration, else numbered. For a single logit, one name
-            (its opposite becomes "not NAME") or two (absent, present).
+        class_names: K different names; None takes them from the module's own configuration, else numbers them. For a
+            single logit, one name (its opposite becomes "not NAME") or two (absent, present).
         mean, std: per channel, for images in [0, 1]. Default: the module's configuration, else ImageNet's.
         size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
         fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
@@ -123,13 +43,14 @@ class Classifier:
         precision: ``auto`` takes the fastest of float32, bfloat16 and float16 that agrees with float32 on a probe;
             a name from `fidokit.frozen.PRECISIONS` is taken as it is. Resolved at the first use; `precision_reason`
             says what was chosen and why.
-        micro_batch: evaluations that go through at once; None finds the fastest at the first use.
+        micro_batch: evaluations that go through at once; None finds the fastest at the first use. Running out of memory
+            lowers it.
         layer: dotted name of the layer that class activation maps read; None finds it.
         name: how the model is named on the command line, so that a store can load it again.
 
     Raises:
         ClassifierError: the module cannot be run, or its logits and the names do not match.
-        SettingsError: an unknown head, device, precision or layer.
+        SettingsError: an unknown head, device, precision or layer, or a micro-batch below 1.
     """
 
     def __init__(
@@ -158,8 +79,8 @@ class Classifier:
 
         own = own_configuration(module)
         given: dict[str, Any] = {
-            "mean": mean and tuple(mean),
-            "std": std and tuple(std),
+            "mean": mean,
+            "std": std,
             "size": (size, size) if isinstance(size, int) else size,
             "fit": fit,
             "crop_share": crop_share,
@@ -173,6 +94,8 @@ class Classifier:
             raise SettingsError(
                 f"unknown precision {precision!r}; choose auto or one of {', '.join(frozen.PRECISIONS)}"
             )
+        if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
+            raise SettingsError(f"micro_batch must be a whole number of at least 1, or None, not {micro_batch!r}")
         self.precision = precision
         self.precision_reason = "not probed yet" if precision == "auto" else "asked for"
         self.micro_batch = micro_batch
@@ -188,8 +111,10 @@ class Classifier:
         if self.single_logit and not sigmoid:
             raise SettingsError("a single logit has no softmax; use head='sigmoid' or 'auto'")
         self.head: Head = "sigmoid" if sigmoid else "softmax"
-        self.class_names = _class_names(class_names if class_names is not None else own.class_names, outputs)
+        self.class_names = _class_names(class_names, own.class_names, outputs)
+        self.memory_format: torch.memory_format | None = None
         self.tally = Tally()
+        self._exact_limit: int | None = None
         self._open: dict[str, Session] = {}
 
     @classmethod
@@ -208,7 +133,7 @@ class Classifier:
 
     def __repr__(self) -> str:
         return (
-            f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.preprocessing.size}, "
+            f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.size}, "
             f"head={self.head}, device={self.device}, precision={self.precision} ({self.precision_reason}))"
         )
 
@@ -231,11 +156,18 @@ class Classifier:
         if kind in self._open:
             yield self._open[kind]
             return
-        self._open[kind] = self._open_exact() if exact else self._open_fast()
+        session = self._open_exact() if exact else self._open_fast()
+        self._open[kind] = session
+        begun_with = session.micro_batch
         try:
-            yield self._open[kind]
+            yield session
         finally:
             del self._open[kind]
+            # What did not fit once would not fit in the next session either.
+            if session.micro_batch < begun_with and exact:
+                self._exact_limit = session.micro_batch
+            elif session.micro_batch < begun_with:
+                self.micro_batch = session.micro_batch
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
@@ -307,13 +239,14 @@ class Classifier:
 
         known = set(self.class_names)
         table = data.table[["image_id", "path", "label"]].reset_index(drop=True)
-        table = pd.concat([table, pd.DataFrame(rows, index=table.index)], axis=1)
+        columns = ["predicted", "score", "margin", "runner_up", "reason"]
+        table = pd.concat([table, pd.DataFrame(rows, index=table.index, columns=columns)], axis=1)
         judged = table["predicted"].notna() & table["label"].isin(known)
         table.insert(4, "correct", (table["predicted"] == table["label"]).astype("boolean").where(judged))
         return table
 
     def check_images(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) float images in [0, 1] as they are.
+        """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.
 
         Raises:
             ImageError: another shape, size or range; the message says how to convert.
@@ -328,11 +261,12 @@ class Classifier:
             )
         if not images.is_floating_point():
             raise ImageError(f"images must be floating point in [0, 1], not {images.dtype}; divide by 255 first")
+        images = images.detach()
         low, high = (float(v) for v in images.aminmax()) if images.numel() else (0.0, 0.0)
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise ImageError(
-                f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise them, "
-                "the classifier does that"
+                f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise "
+                "them, the classifier does that"
             )
         return images.float()
 
@@ -342,7 +276,7 @@ class Classifier:
         for key, value in sorted(self.module.state_dict().items()):
             digest.update(key.encode())
             if isinstance(value, Tensor):
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         for text in (repr(self.preprocessing), self.head, *self.class_names):
             digest.update(text.encode() + b"\0")
         return digest.hexdigest()
@@ -358,21 +292,30 @@ class Classifier:
         except ClassifierError:
             raise
         except Exception as error:
+            height, width = self.size
             raise ClassifierError(
-                f"{type(self.module).__name__} cannot be run on a (1, 3, {self.size[0]}, {self.size[1]}) image: {error}. "
+                f"{type(self.module).__name__} cannot be run on a (1, 3, {height}, {width}) image: {error}. "
                 "Is `size` right?"
             ) from error
 
+    def _copy(self) -> nn.Module:
+        """A frozen float32 copy, in a memory format in which it can be run."""
+        if self.memory_format is not None:
+            return frozen.frozen_copy(self.module, self.device, memory_format=self.memory_format)
+        twin = frozen.frozen_copy(self.module, self.device)
+        self.memory_format = frozen.find_memory_format(twin, self._probe(2))
+        return twin
+
     def _open_exact(self) -> Session:
-        precision = frozen.PRECISIONS["float32"]
-        session = Session(frozen.frozen_copy(self.module, self.device), self, precision)
-        # Layers that are kept, and float32, take more memory than the fast session that the size was found for.
-        session.micro_batch = self.micro_batch or self._tune(session)
+        session = Session(self._copy(), self, frozen.PRECISIONS["float32"])
+        if self.micro_batch is None and self._exact_limit is None:
+            self._exact_limit = self._tune(session)
+        session.micro_batch = min(size for size in (self.micro_batch, self._exact_limit) if size is not None)
         return session
 
     def _open_fast(self) -> Session:
-        twin = frozen.frozen_copy(self.module, self.device)
-        probe = self._probe(8).to(memory_format=torch.channels_last)
+        twin = self._copy()
+        probe = self._probe(8)
         twin = frozen.fold_batch_norm(twin, probe)
         if self.precision == "auto":
             self.precision, self.precision_reason = self._choose_precision(twin, probe)
@@ -385,33 +328,35 @@ class Classifier:
 
     def _choose_precision(self, twin: nn.Module, probe: Tensor) -> tuple[str, str]:
         baseline = Session(twin, self, frozen.PRECISIONS["float32"])
+        # All copies first: a module that remembers what it computed cannot be copied after a pass with gradients.
+        trials = [
+            Session(frozen.frozen_copy(twin, self.device, low.dtype, baseline.memory_format), self, low)
+            for low in frozen.candidates(self.device)
+        ]
         reference = frozen.forward_and_input_gradient(baseline.forward, probe)
         times: dict[str, float] = {}
         reasons: list[str] = []
-        for precision in frozen.candidates(self.device):
-            trial = Session(frozen.frozen_copy(twin, self.device, precision.dtype), self, precision)
-            cast = probe.to(precision.dtype)
+        for trial in trials:
+            name, cast = trial.precision.name, probe.to(trial.precision.dtype)
             try:
                 other = frozen.forward_and_input_gradient(trial.forward, cast)
             except RuntimeError as error:
-                reasons.append(f"{precision.name}: {str(error).splitlines()[0]}")
+                reasons.append(f"{name}: {str(error).splitlines()[0]}")
                 continue
             if why := frozen.disagreement(reference, other):
-                reasons.append(f"{precision.name}: {why}")
+                reasons.append(f"{name}: {why}")
                 continue
-            times[precision.name] = frozen.seconds_per_call(
-                lambda trial=trial, cast=cast: frozen.forward_and_input_gradient(trial.forward, cast),  # type: ignore[misc]
-                self.device,
-            )
-        own = frozen.seconds_per_call(
-            lambda: frozen.forward_and_input_gradient(baseline.forward, probe), self.device
-        )
+            times[name] = self._seconds(trial, cast)
+        own = self._seconds(baseline, probe)
         best = min(times, key=times.__getitem__) if times else None
         if best is not None and times[best] <= frozen.FASTER * own:
             return best, f"agrees with float32 on a probe and takes {times[best] / own:.2f} of its time"
         if best is not None:
             reasons.append(f"{best}: takes {times[best] / own:.2f} of float32's time")
         return "float32", "; ".join(reasons)
+
+    def _seconds(self, session: Session, images: Tensor) -> float:
+        return frozen.seconds_per_call(lambda: frozen.forward_and_input_gradient(session.forward, images), self.device)
 
     def _tune(self, session: Session) -> int:
         def evaluate(size: int) -> None:
@@ -420,13 +365,14 @@ class Classifier:
         return frozen.find_micro_batch(evaluate, self.device)
 
     def _probe(self, n: int) -> Tensor:
-        """(n, 3, H, W) normalised smooth noise, channels-last: nothing needs to be at hand to probe with."""
+        """(n, 3, H, W) normalised smooth noise, no more than a given micro-batch; no photograph needed."""
+        n = min(n, self.micro_batch or n)
         generator = torch.Generator().manual_seed(0)
         probe = torch.zeros(n, 3, *self.size)
         for cells in (4, 16, 64):
             noise = torch.randn(n, 3, cells, cells, generator=generator)
             probe += 0.4 * nn.functional.interpolate(noise, size=self.size, mode="bilinear")
-        return probe.to(self.device, memory_format=torch.channels_last)
+        return probe.to(self.device).contiguous(memory_format=self.memory_format or torch.channels_last)
 
 
 def _device(device: str | torch.device) -> torch.device:
@@ -441,17 +387,34 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _class_names(names: Sequence[str] | None, outputs: int) -> list[str]:
+def _class_names(given: Sequence[str] | None, own: Sequence[str] | None, outputs: int) -> list[str]:
+    """The names given, which must fit; else the module's own, made to fit; else numbers."""
+    if isinstance(given, str):
+        raise ClassifierError(f"class_names must be a list of names, not the text {given!r}")
+    if given is None:
+        # A module that was given a new head may still carry the names of its old one.
+        return _distinct(own) if own is not None and len(own) == outputs > 1 else _numbers(max(outputs, 2))
+    names = [str(name) for name in given]
     if outputs == 1:
-        names = ["0", "1"] if names is None else [f"not {names[0]}", names[0]] if len(names) == 1 else names
+        names = [f"not {names[0]}", names[0]] if len(names) == 1 else names
         outputs = 2
-    names = [str(i) for i in range(outputs)] if names is None else [str(name) for name in names]
     if len(names) != outputs:
         raise ClassifierError(f"the classifier gives {outputs} logits, but there are {len(names)} class names")
     if len(set(names)) != len(names):
         twice = next(name for i, name in enumerate(names) if name in names[:i])
         raise ClassifierError(f"class names must differ, {twice!r} is there twice; add the index or a qualifier to it")
     return names
+
+
+def _numbers(n: int) -> list[str]:
+    return [str(i) for i in range(n)]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """The names, those that stand there more than once with their index: ImageNet has two classes "crane"."""
+    texts = [str(name) for name in names]
+    marked = [f"{name} ({i})" if texts.count(name) > 1 else name for i, name in enumerate(texts)]
+    return marked if len(set(marked)) == len(marked) else _numbers(len(texts))
 
 
 def with_precision(classifier: Classifier, precision: str, micro_batch: int | None) -> Classifier:

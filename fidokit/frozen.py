@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     training = [(m, m.training) for m in module.modules()]
     trainable = [(p, p.requires_grad) for p in module.parameters()]
     try:
-        module.eval()
+        _to_eval(module)
         for parameter, _ in trainable:
             parameter.requires_grad_(False)
         yield module
@@ -44,28 +44,99 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(flag)
 
 
-def frozen_copy(module: nn.Module, device: torch.device, dtype: torch.dtype = torch.float32) -> nn.Module:
-    """A deep copy in eval mode, frozen, channels-last, on a device and in a precision.
+def _to_eval(module: nn.Module) -> None:
+    try:
+        module.eval()
+    except NotImplementedError:
+        # An exported program refuses, since its mode is part of the graph; what stands around it may have one.
+        for submodule in module.modules():
+            submodule.training = False
 
-    The user's hooks are shared with the copy, not copied: a hook that counts or logs keeps doing so in one place.
+
+def frozen_copy(
+    module: nn.Module,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    memory_format: torch.memory_format = torch.channels_last,
+) -> nn.Module:
+    """A deep copy in eval mode, frozen, in a memory format, on a device and in a precision.
+
+    The user's hooks are shared with the copy, not copied: a hook that counts or logs keeps doing so in one place. Only
+    hooks that belong to the module itself belong to the copy then.
 
     Raises:
         ClassifierError: the module cannot be copied.
     """
-    hooks = [(name, getattr(m, name)) for m in module.modules() for name in _HOOKS]
-    memo: dict[int, object] = {}
-    for _, table in hooks:
-        for hook in table.values():
-            memo[id(hook)] = hook
     try:
-        twin: nn.Module = copy.deepcopy(module, memo)
+        twin = _duplicate(module)
     except Exception as error:
         raise ClassifierError(
             f"{type(module).__name__} cannot be copied with copy.deepcopy ({error}). fidokit works on a frozen copy so "
             "that your module stays as it is; keep tensors that need gradients out of its attributes."
         ) from error
-    twin.eval().requires_grad_(False)
-    return twin.to(device=device, dtype=dtype, memory_format=torch.channels_last)
+    _to_eval(twin)
+    for parameter in twin.parameters():
+        parameter.requires_grad_(False)
+    twin = twin.to(device=device, dtype=dtype)
+    _lay_out(twin, memory_format)
+    return twin
+
+
+def _duplicate(module: nn.Module) -> nn.Module:
+    own = {id(m) for m in module.modules()}
+    memo: dict[int, object] = {}
+    for submodule in module.modules():
+        for name in _HOOKS:
+            for hook in getattr(submodule, name).values():
+                if not _belongs_to(hook, own):
+                    memo[id(hook)] = hook
+    with torch.no_grad():  # without it, scripted modules are copied into a graph
+        return copy.deepcopy(module, memo)
+
+
+def _belongs_to(hook: object, modules: set[int]) -> bool:
+    """Whether a hook is a method of one of these modules, or a partial of one or over one."""
+    if isinstance(hook, functools.partial):
+        return any(id(arg) in modules for arg in (*hook.args, *hook.keywords.values())) or _belongs_to(
+            hook.func, modules
+        )
+    return id(getattr(hook, "__self__", None)) in modules
+
+
+def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
+    # Not `module.to(memory_format=...)`, which fails on parameters of five dimensions.
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=memory_format)
+
+
+def find_memory_format(module: nn.Module, images: Tensor) -> torch.memory_format:
+    """Lay a frozen copy out in a memory format in which it can be run, channels-last if possible.
+
+    Channels-last is several times faster for convolutions on CPUs, but ``x.view(len(x), -1)`` fails on it.
+
+    Args:
+        module: a frozen copy; its weights are laid out anew where needed.
+        images: (B, 3, H, W) normalised probe.
+
+    Raises:
+        ClassifierError: it cannot be run in any.
+    """
+    for memory_format in (torch.channels_last, torch.contiguous_format):
+        _lay_out(module, memory_format)
+        probe = images.contiguous(memory_format=memory_format)
+        try:
+            forward_and_input_gradient(lambda x: logits_of(module(x)), probe)
+        except (ClassifierError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            problem = error
+        else:
+            return memory_format
+    raise ClassifierError(
+        f"{type(module).__name__} cannot be run on a batch of {len(images)} images: {problem}. An exported program "
+        "needs a dynamic batch dimension (dynamic_shapes in torch.export.export); of one without, use micro_batch=1."
+    ) from problem
 
 
 def logits_of(output: object) -> Tensor:
@@ -120,11 +191,11 @@ def fold_batch_norm(module: nn.Module, images: Tensor) -> nn.Module:
     finally:
         for handle in handles:
             handle.remove()
-    pairs = [(conv, norm) for conv, norm in pairs if calls[conv] == 1 and calls[norm] == 1]
+    pairs = [(conv, norm) for conv, norm in pairs if calls[conv] == 1 and calls[norm] == 1 and _foldable(conv, norm)]
     if not pairs:
         return module
     names = {m: name for name, m in module.named_modules()}
-    twin = copy.deepcopy(module)
+    twin = _duplicate(module)
     for conv, norm in pairs:
         _fold_pair(twin, names[conv], names[norm])
     with torch.no_grad():
@@ -134,19 +205,26 @@ def fold_batch_norm(module: nn.Module, images: Tensor) -> nn.Module:
     return twin
 
 
+def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
+    """Whether the pair has plain weights and running statistics, and nobody listens to what comes between or after."""
+    heard = any(getattr(m, name) for m in (conv, norm) for name in _HOOKS)
+    # A weight that is parametrised (weight norm, spectral norm) is no parameter, it is computed anew in each pass.
+    return not heard and conv._parameters.get("weight") is not None and norm.running_mean is not None
+
+
 def _fold_pair(module: nn.Module, conv_name: str, norm_name: str) -> None:
     conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
     assert isinstance(conv, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
-    if norm.running_mean is None or norm.running_var is None:
-        return
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
     shift = -norm.running_mean * scale
     if norm.weight is not None:
         scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
     weight = conv.weight * scale[:, None, None, None]
     bias = shift if conv.bias is None else shift + conv.bias * scale
-    conv.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last), requires_grad=False)
+    conv.weight = nn.Parameter(weight, requires_grad=False)
     conv.bias = nn.Parameter(bias, requires_grad=False)
     parent, _, child = norm_name.rpartition(".")
     setattr(module.get_submodule(parent), child, nn.Identity())
@@ -189,10 +267,16 @@ Forward = Callable[[Tensor], Tensor]
 
 
 def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (B, K) and the gradient of each image's largest logit with respect to the image, both float32."""
+    """Logits (B, K) and the gradient of each image's largest logit with respect to the image, both float32.
+
+    The gradient is zero where there is none: such a classifier can still be predicted with and explained by occlusion.
+    """
     images = images.detach().requires_grad_(True)
-    logits = forward(images)
-    (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
+    with torch.enable_grad():
+        logits = forward(images)
+        if not logits.requires_grad:
+            return logits.float(), torch.zeros_like(images).float()
+        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
     return logits.detach().float(), gradient.float()
 
 
@@ -204,15 +288,17 @@ def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor])
     gap = float((logits - reference[0]).square().mean().sqrt()) / _spread(reference[0])
     if gap > LOGIT_TOLERANCE:
         return f"its logits differ by {gap:.2f} of their spread"
-    pooled = [nn.functional.adaptive_avg_pool2d(g, GRADIENT_GRID).flatten(1) for g in (gradient, reference[1])]
-    cosine = float(torch.cosine_similarity(*pooled).mean())
+    if not bool(gradient.any() or reference[1].any()):
+        return None
+    one, two = (nn.functional.adaptive_avg_pool2d(g, GRADIENT_GRID).flatten(1) for g in (gradient, reference[1]))
+    cosine = float(torch.cosine_similarity(one, two).mean())
     if cosine < GRADIENT_COSINE:
         return f"its input gradients agree only to a cosine of {cosine:.2f}"
     return None
 
 
-def seconds_per_call(call: Callable[[], object], device: torch.device, repeats: int = 3) -> float:
-    """Median wall time of a call after one warm-up, waiting for the device."""
+def seconds_per_call(call: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
+    """Least wall time of a call after one warm-up, waiting for the device: whatever else runs can only add to it."""
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
@@ -220,7 +306,7 @@ def seconds_per_call(call: Callable[[], object], device: torch.device, repeats: 
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         times.append(time.perf_counter() - start)
-    return statistics.median(times[1:])
+    return min(times[1:])
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -258,7 +344,7 @@ def find_micro_batch(
             if need > 0.8 * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)):
                 break
         try:
-            costs[size] = seconds_per_call(lambda size=size: evaluate(size), device, 2) / size  # type: ignore[misc]
+            costs[size] = seconds_per_call(lambda size=size: evaluate(size), device, 3) / size  # type: ignore[misc]
         except Exception as error:
             if not is_out_of_memory(error):
                 raise

@@ -71,7 +71,7 @@ def test_things_that_are_no_classifier_and_no_dataset(classifier, data, tmp_path
 
 
 def test_a_method_that_does_not_suit_the_classifier(classifier, data, tmp_path, calls):
-    def check(_classifier):
+    def check(_classifier, _settings):
         raise MethodNotApplicable("it needs a layer of its own")
 
     register_counting("picky", check=check)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.images import LabelledImages
-from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, settings_id
+from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
 
+#: How far a mask may lie outside [0, 1] by rounding, such as float16's.
+_SLACK = 1e-3
 _REGISTRY: dict[str, Method] = {}
 SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 
@@ -59,17 +64,20 @@ def register_method(name: str, method: Method | SimpleFunction) -> None:
             in [0, 1], whose masks get the kind ``attribution``.
 
     Raises:
-        SettingsError: the name belongs to a built-in method.
+        SettingsError: the name belongs to a built-in method, or `method` is neither of the two.
     """
     if name in _built_in():
         raise SettingsError(f"{name!r} is a built-in method; choose another name")
+    if not isinstance(method, Method) and not callable(method):
+        raise SettingsError(f"a function or a `Method` is needed, not {type(method).__name__}")
     if not isinstance(method, Method):
         function = method
 
         def compute(classifier: Classifier, batch: Batch, _settings: Any, _on_progress: OnProgress | None) -> Computed:
             if batch.goal.target is None or batch.goal.against is not None:
                 raise SettingsError(f"{name!r} explains single classes, not a function or a contrast")
-            return Computed({"attribution": function(classifier, batch.images, batch.goal.target)})
+            masks: Any = function(classifier, batch.images, batch.goal.target)
+            return Computed({"attribution": torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks})
 
         summary = (function.__doc__ or "").strip().partition("\n")[0]
         method = Method(compute, NoSettings, ("attribution",), summary)
@@ -91,10 +99,10 @@ def explain(
     Args:
         classifier: the classifier.
         images: (B, 3, H, W) in [0, 1] at the classifier's size, or `LabelledImages`. Of labelled images, one that
-            cannot be read goes to ``failures``.
+            cannot be read goes to ``failures``. The mask of a tensor's image does not depend on its position.
         method: a name from `list_methods`.
-        targets: None for the predicted classes; an index or a name, for all images or one an image; or a function
-            from logits (B, K) to scores (B,), read as log-odds.
+        targets: None for the predicted classes; an index or a name, for all images or one an image (unreadable ones
+            included); or a function from logits (B, K) to scores (B,), read as log-odds.
         against: class or classes to contrast with: why the target *rather than* that one.
         settings: the method's settings object; None for its defaults.
         on_progress: called with a `Snapshot` every few steps; a truthy result asks to stop.
@@ -111,23 +119,29 @@ def explain(
     chosen = get_method(method)
     resolved = chosen.resolve(settings, overrides)
     if chosen.check is not None:
-        chosen.check(classifier)
+        chosen.check(classifier, resolved)
     unread: dict[str, str] = {}
+    names: dict[str, str] = {}
     if isinstance(images, LabelledImages):
-        images, image_ids, unread = _read(images, classifier)
+        images, image_ids, unread, read = _read(images, classifier)
     else:
         images = classifier.check_images(images)
-        image_ids = [str(i) for i in range(len(images))]
+        image_ids, read = _identities(images), list(range(len(images)))
+        names = {identity: str(i) for i, identity in enumerate(image_ids)}
+    targets, against = (_rows_of(classes, read, len(read) + len(unread)) for classes in (targets, against))
     if not len(images):
         raise ImageError("there is no image to explain" + "".join(f"; {reason}" for reason in unread.values()))
     with classifier.session() as session:
         start = time.perf_counter()
         logits = session.logits(images)
         goal = classifier.goal(logits, targets, against)
-        masks = compute_masks(method, classifier, Batch(images, image_ids, goal, logits), resolved, on_progress)
+        watch = _renaming(on_progress, names)
+        masks = compute_masks(method, classifier, Batch(images, image_ids, goal, logits), resolved, watch)
         masks.evaluations += 1  # the prediction
         masks.seconds += (time.perf_counter() - start - float(masks.seconds.sum())) / max(1, len(masks))
-    masks.failures = unread | masks.failures
+    masks.image_ids = [names.get(image_id, image_id) for image_id in masks.image_ids]
+    masks.notes = {names.get(image_id, image_id): note for image_id, note in masks.notes.items()}
+    masks.failures = unread | {names.get(image_id, image_id): why for image_id, why in masks.failures.items()}
     return masks
 
 
@@ -137,9 +151,17 @@ def compute_masks(
     """Masks of a batch whose logits are known, with their scores kept and dropped; resolved settings.
 
     What `explain` and a study share. Images with non-finite logits or masks become failures.
+
+    Raises:
+        SettingsError: a user's target function does not give one score an image.
+        FidokitError: the method returned something else than masks.
     """
     method = get_method(name)
     start = time.perf_counter()
+    if batch.goal.function is not None:
+        scores: Any = batch.goal.function(batch.logits)
+        if not isinstance(scores, Tensor) or scores.shape != (len(batch),):
+            raise SettingsError("the target function must turn logits (B, K) into a tensor (B,), one score an image")
     usable = torch.isfinite(batch.logits).all(1)
     failures = {
         batch.image_ids[i]: "the classifier gives NaN or infinite logits for this image"
@@ -151,13 +173,14 @@ def compute_masks(
         batch = Batch(batch.images[rows], ids, batch.goal[rows], batch.logits[rows])
     with classifier.session() as fast:
         before = classifier.tally.evaluations
-        computed = method.compute(classifier, batch, settings, on_progress) if len(batch) else Computed({})
+        nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds})
+        computed = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
         spent = classifier.tally.evaluations - before
         masks = _assemble(name, classifier, batch, settings, computed, spent)
         masks.failures |= failures
         if len(masks):
-            kept = [i for i, image_id in enumerate(batch.image_ids) if image_id in set(masks.image_ids)]
-            index = torch.tensor(kept)
+            made = set(masks.image_ids)
+            index = torch.tensor([i for i, image_id in enumerate(batch.image_ids) if image_id in made])
             for kind, mask in masks.kinds.items():
                 masks.score_kept[kind], masks.score_dropped[kind] = kept_and_dropped(
                     fast, batch.images[index], batch.goal[index], mask
@@ -167,19 +190,23 @@ def compute_masks(
     return masks
 
 
-def _assemble(
-    name: str, classifier: Classifier, batch: Batch, settings: Any, computed: Computed, spent: int
-) -> Masks:
+def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, computed: Computed, spent: int) -> Masks:
     n = len(batch)
     failures = dict(computed.failures)
     finite = torch.ones(n, dtype=torch.bool)
+    inside = torch.ones(n, dtype=torch.bool)
     for kind, mask in computed.kinds.items():
-        if mask.ndim != 3 or len(mask) != n:
-            raise FidokitError(f"method {name!r} returned {kind} masks of shape {tuple(mask.shape)}; ({n}, h, w) is needed")
-        finite &= torch.isfinite(mask).flatten(1).all(1).cpu()
+        if not isinstance(mask, Tensor) or mask.ndim != 3 or len(mask) != n or not (n == 0 or mask.numel()):
+            shape = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else f"as {type(mask).__name__}"
+            raise FidokitError(f"method {name!r} returned {kind} masks {shape}; a tensor ({n}, h, w) is needed")
+        cells = mask.detach().flatten(1).float().cpu()
+        finite &= torch.isfinite(cells).all(1)
+        inside &= ~((cells < -_SLACK) | (cells > 1 + _SLACK)).any(1)
     finished = torch.ones(n, dtype=torch.bool) if computed.finished is None else computed.finished
     for i in ((~finite) & finished).nonzero().flatten().tolist():
         failures.setdefault(batch.image_ids[i], f"{name} gave NaN or infinite values for this image")
+    for i in (finite & ~inside).nonzero().flatten().tolist():
+        failures.setdefault(batch.image_ids[i], f"{name} gave values outside [0, 1] for this image; scale its masks")
     kept = torch.tensor(
         [bool(finite[i]) and image_id not in failures for i, image_id in enumerate(batch.image_ids)], dtype=torch.bool
     )
@@ -204,12 +231,48 @@ def _assemble(
     return masks.select(kept)
 
 
-def _read(data: LabelledImages, classifier: Classifier) -> tuple[Tensor, list[str], dict[str, str]]:
-    images, image_ids, failures = [], [], {}
+def _read(data: LabelledImages, classifier: Classifier) -> tuple[Tensor, list[str], dict[str, str], list[int]]:
+    images, image_ids, failures, read = [], [], {}, []
     for i, image_id in enumerate(data.table["image_id"]):
         try:
             images.append(data.load(i, classifier.preprocessing)[0])
-            image_ids.append(str(image_id))
         except ImageError as error:
             failures[str(image_id)] = str(error)
-    return (torch.stack(images) if images else torch.empty(0, 3, *classifier.size)), image_ids, failures
+            continue
+        image_ids.append(str(image_id))
+        read.append(i)
+    return (torch.stack(images) if images else torch.empty(0, 3, *classifier.size)), image_ids, failures, read
+
+
+def _rows_of(classes: Targets, rows: Sequence[int], n: int) -> Targets:
+    """The classes of those rows, where one of each of n images is given, in whatever kind of sequence."""
+    if isinstance(classes, Tensor) and classes.ndim > 1:
+        classes = classes.reshape(-1)
+    listed = getattr(classes, "tolist", None)
+    if listed is not None:
+        classes = listed()
+    if isinstance(classes, Sequence) and not isinstance(classes, str) and len(classes) == n:
+        return [classes[row] for row in rows]
+    return classes
+
+
+def _identities(images: Tensor) -> list[str]:
+    """A hash of each image's pixels; a further copy of the same image gets a number, so that they can be told apart."""
+    seen: dict[str, int] = {}
+    identities = []
+    for image in images.cpu().contiguous().numpy():
+        digest = hashlib.blake2b(image, digest_size=16).hexdigest()
+        seen[digest] = seen.get(digest, 0) + 1
+        identities.append(digest if seen[digest] == 1 else f"{digest}#{seen[digest]}")
+    return identities
+
+
+def _renaming(on_progress: OnProgress | None, names: Mapping[str, str]) -> OnProgress | None:
+    """Lets `on_progress` see images by these names."""
+    if on_progress is None or not names:
+        return on_progress
+    return lambda snapshot: on_progress(_renamed(snapshot, names))
+
+
+def _renamed(snapshot: Snapshot, names: Mapping[str, str]) -> Snapshot:
+    return replace(snapshot, image_ids=[names.get(image_id, image_id) for image_id in snapshot.image_ids])

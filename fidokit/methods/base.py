@@ -156,7 +156,7 @@ class Masks:
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""
-        index = torch.arange(len(self))[rows]
+        index = torch.arange(len(self))[rows].reshape(-1)
 
         def pick(values: list[Any]) -> list[Any]:
             return [values[i] for i in index.tolist()]
@@ -204,10 +204,10 @@ class Masks:
         return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-COLUMNS = (
-    "image_id method kind target against mask height width evaluations seconds converged "
-    "score_full score_kept score_dropped settings_id"
-).split()
+COLUMNS = [
+    *("image_id", "method", "kind", "target", "against", "mask", "height", "width", "evaluations", "seconds"),
+    *("converged", "score_full", "score_kept", "score_dropped", "settings_id"),
+]
 _PER_IMAGE = ("evaluations", "seconds", "converged", "finished", "score_full")
 
 
@@ -216,9 +216,11 @@ def _item(scores: dict[Kind, Tensor], kind: Kind, i: int) -> float:
 
 
 def upsample(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """(..., h, w) masks bilinearly at (..., H, W), cell centres aligned to pixel areas; as they are if already there."""
+    """(..., h, w) masks bilinearly at (..., H, W), cell centres aligned to pixel areas; as they are if of that size."""
     if tuple(mask.shape[-2:]) == tuple(size):
         return mask
+    if not mask.numel():
+        return mask.new_zeros(*mask.shape[:-2], *size)
     flat = mask.reshape(-1, 1, *mask.shape[-2:])
     return torch.nn.functional.interpolate(flat, size=size, mode="bilinear").reshape(*mask.shape[:-2], *size)
 
@@ -265,14 +267,14 @@ class Method:
         settings: the dataclass of its settings; ``settings()`` are the defaults.
         kinds: the kinds it makes, in order.
         summary: one line for listings.
-        check: ``(classifier) -> None``, raises `MethodNotApplicable` saying why this classifier will not do.
+        check: ``(classifier, settings) -> None``, raises `MethodNotApplicable` saying why this classifier will not do.
     """
 
     compute: MaskFunction
     settings: type[Any]
     kinds: tuple[Kind, ...]
     summary: str = ""
-    check: Callable[[Classifier], None] | None = None
+    check: Callable[[Classifier, Any], None] | None = None
 
     def resolve(self, settings: Any = None, overrides: dict[str, Any] | None = None) -> Any:
         """The settings object, single fields replaced by `overrides`.
@@ -306,6 +308,8 @@ def settings_dict(settings: Any) -> dict[str, Any]:
             return {str(key): plain(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [plain(item) for item in value]
+        if isinstance(value, np.generic):
+            return value.item()
         if callable(value):
             return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
         return value
@@ -315,5 +319,5 @@ def settings_dict(settings: Any) -> dict[str, Any]:
 
 def settings_id(method: str, settings: Any) -> str:
     """Twelve hexadecimal digits that name a method's settings: equal settings, equal id."""
-    text = json.dumps([method, settings_dict(settings)], sort_keys=True)
+    text = json.dumps([method, settings_dict(settings)], sort_keys=True, default=repr)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

@@ -20,7 +20,8 @@ from fidokit.methods.objective import Goal
 from fidokit.methods.optimiser import PATIENCE, Optimiser, Slots, rows_of
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier, Session
+    from fidokit.classifier import Classifier
+    from fidokit.session import Session
 
 
 class _Run:
@@ -187,5 +188,8 @@ def compute(
 
 
 METHOD = Method(
-    compute, FidoSettings, ("ssr", "sdr", "joint"), "optimised masks: smallest sufficient and destroying regions, jointly"
+    compute,
+    FidoSettings,
+    ("ssr", "sdr", "joint"),
+    "optimised masks: smallest sufficient and destroying regions, jointly",
 )

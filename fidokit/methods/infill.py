@@ -27,11 +27,14 @@ def blur(images: Tensor, sigma_share: float = 1 / 22.4) -> Tensor:
     sigma = max(sigma_share * min(height, width), 0.5)
     # A Gaussian this wide is band-limited, so it may be computed on fewer pixels: at most four to a standard deviation.
     factor = max(1, int(sigma / 4))
-    small_size = (max(1, height // factor), max(1, width // factor))
-    small = functional.interpolate(images, size=small_size, mode="area") if factor > 1 else images
+    if factor == 1:
+        return _blur_axis(_blur_axis(images, sigma, -2), sigma, -1)
+    padded = functional.pad(images, (0, -width % factor, 0, -height % factor), mode="replicate")
+    small = functional.avg_pool2d(padded, factor)
     for axis in (-2, -1):
-        small = _blur_axis(small, sigma * small.shape[axis] / images.shape[axis], axis)
-    return functional.interpolate(small, size=(height, width), mode="bilinear") if factor > 1 else small
+        small = _blur_axis(small, sigma / factor, axis)
+    whole = functional.interpolate(small, scale_factor=factor, mode="bilinear")
+    return whole[..., :height, :width]
 
 
 def _blur_axis(images: Tensor, sigma: float, axis: int) -> Tensor:
@@ -82,16 +85,19 @@ def white_noise(images: Tensor, key: Tensor, draw: int) -> Tensor:
 
 
 def shuffle(images: Tensor, key: Tensor, draw: int, cells: int = 8) -> Tensor:
-    """The image's own patches, cells x cells of them, in random order: its colours and textures without its shapes."""
+    """The image's own patches, cells x cells of them, in random order: its colours and textures without its shapes.
+
+    Where the sides are no multiples, the patches at the lower and right edges are filled up with the edge's pixels.
+    """
     b, c, height, width = images.shape
-    cells = min(cells, height, width)
     h, w = -(-height // cells), -(-width // cells)
-    padded = functional.pad(images, (0, w * cells - width, 0, h * cells - height), mode="replicate")
-    patches = padded.view(b, c, cells, h, cells, w).permute(0, 2, 4, 1, 3, 5).reshape(b, cells * cells, c * h * w)
-    order = uniform(key, draw, (cells * cells,)).argsort(1)
+    down, across = -(-height // h), -(-width // w)
+    padded = functional.pad(images, (0, w * across - width, 0, h * down - height), mode="replicate")
+    patches = padded.reshape(b, c, down, h, across, w).permute(0, 2, 4, 1, 3, 5).reshape(b, down * across, c * h * w)
+    order = uniform(key, draw, (down * across,)).argsort(1)
     patches = patches.gather(1, order[:, :, None].expand_as(patches))
-    grid = patches.view(b, cells, cells, c, h, w).permute(0, 3, 1, 4, 2, 5)
-    return grid.reshape(b, c, cells * h, cells * w)[:, :, :height, :width]
+    grid = patches.view(b, down, across, c, h, w).permute(0, 3, 1, 4, 2, 5)
+    return grid.reshape(b, c, down * h, across * w)[:, :, :height, :width]
 
 
 FIXED: dict[str, Callable[[Tensor], Tensor]] = {
@@ -107,6 +113,20 @@ RANDOM: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "shuffle": shuffle,
 }
 INFILLS: tuple[str, ...] = (*FIXED, *RANDOM)
+
+
+def _name_and_weight(part: object) -> tuple[str, float]:
+    if isinstance(part, str):
+        part = (part, 1.0)
+    if not isinstance(part, list | tuple) or len(part) != 2:
+        raise SettingsError(f"{part!r} is no infill; give a name, a (name, weight) pair, or several in a list")
+    name, weight = part
+    if name not in INFILLS:
+        raise SettingsError(f"unknown infill {name!r}; choose among {', '.join(INFILLS)}, or give a function")
+    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+        raise SettingsError(f"the weight of infill {name!r} is {weight!r}; it must be a positive number")
+    return name, float(weight)
+
 
 Infill = str | Sequence[str | tuple[str, float]] | InfillFunction
 
@@ -125,13 +145,9 @@ class Mixture:
         Raises:
             SettingsError: an unknown name, a weight that is not positive, or none at all.
         """
-        parts = [infill] if isinstance(infill, str) else list(infill)
-        pairs = [(part, 1.0) if isinstance(part, str) else (part[0], float(part[1])) for part in parts]
-        for name, weight in pairs:
-            if name not in INFILLS:
-                raise SettingsError(f"unknown infill {name!r}; choose among {', '.join(INFILLS)}, or give a function")
-            if not weight > 0:
-                raise SettingsError(f"the weight of infill {name!r} is {weight}; it must be positive")
+        if not isinstance(infill, str | list | tuple):
+            raise SettingsError(f"an infill is a name, a list of names or of (name, weight) pairs, not {infill!r}")
+        pairs = [_name_and_weight(part) for part in ([infill] if isinstance(infill, str) else infill)]
         if not pairs:
             raise SettingsError("an empty mixture of infills; name at least one")
         total = sum(weight for _, weight in pairs)

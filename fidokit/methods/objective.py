@@ -127,7 +127,9 @@ class Goal:
         """
         if callable(targets):
             if against is not None:
-                raise SettingsError("`against` needs a class as target; put the contrast into your own function instead")
+                raise SettingsError(
+                    "`against` needs a class as target; put the contrast into your own function instead"
+                )
             return cls(class_names, head, None, None, targets)
         if callable(against):
             raise SettingsError("`against` takes classes, not a function; give the function as `targets`")

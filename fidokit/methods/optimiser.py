@@ -4,8 +4,8 @@ Per image, over the importance logits of the SSR and the SDR, S samples each, it
 
     mean_s odds(SDR dropped) - mean_s odds(SSR kept) + area * (area of both) + total_variation * (TV of both)
 
-with SSR input ``z * x + (1 - z) * infill`` and SDR input ``(1 - z) * x + z * infill`` (Chang et al., ICLR 2019, eq. 3
-and 4; Korsch et al., GCPR 2023, eq. 11). Every image owns its logits, its Adam moments, its random stream and its step
+with SSR input ``z * x + (1 - z) * infill`` and SDR input ``(1 - z) * x + z * infill`` (Chang et al., ICLR 2019;
+Korsch et al., GCPR 2023). Every image owns its logits, its Adam moments, its random stream and its step
 count, so its mask does not depend on its neighbours.
 """
 
@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fidokit.methods.base import upsample
+from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
 from fidokit.methods.infill import InfillFunction, Mixture
 from fidokit.methods.objective import Goal, area, total_variation
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Session
     from fidokit.methods.fido_settings import FidoSettings
+    from fidokit.session import Session
 
 #: Steps in a row below the tolerance until a mask counts as converged: one quiet step may be chance.
 PATIENCE = 3
@@ -116,8 +116,7 @@ class Optimiser:
         keys = keys.to(device)
         if self.infill is None:
             bank = self.mixture.bank(images, keys, s.infill_draws)
-            m = bank.shape[1]
-            bank = self.session.normalise(bank.flatten(0, 1)).unflatten(0, (b, m))
+            bank = self.session.normalise(bank.flatten(0, 1)).view(*bank.shape)
         else:
             bank = self.session.normalise(images[:0]).new_zeros(b, 0, 3, height, width)
         theta = torch.zeros(b, 2, *grid, device=device)
@@ -163,7 +162,11 @@ class Optimiser:
         kept = torch.stack([z[:, 0], 1 - z[:, 1]], dim=1).reshape(-1, 1, h, w)
         odds, kept_gradient = self._evaluate(slots, kept.detach())
         mask = read_out(theta)
-        ramp = ((slots.step + 1).float() / s.ramp_steps).clamp(max=1) if s.ramp_steps else torch.ones_like(slots.odds[:, 0])
+        ramp = (
+            ((slots.step + 1).float() / s.ramp_steps).clamp(max=1)
+            if s.ramp_steps
+            else torch.ones_like(slots.odds[:, 0])
+        )
         price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
         loss = (price.sum(1) * ramp).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
@@ -187,14 +190,12 @@ class Optimiser:
             self.goal.function,
         )
         odds, gradients = [], []
-        size = (slots.x.shape[-2], slots.x.shape[-1])
         for start in range(0, kept.shape[0], self.session.micro_batch):
             rows = slice(start, start + self.session.micro_batch)
             cells = kept[rows].requires_grad_(True)
-            share = upsample(cells, size)
             x = slots.x[image[rows]]
-            filled = self._filled(slots, image[rows], entry[rows], share)
-            logits = self.session.forward(torch.lerp(filled, x, share.to(x.dtype)))
+            filled = self._filled(slots, image[rows], entry[rows], cells)
+            logits = self.session.forward(blend(cells, x, filled))
             values = goal[image[rows]].log_odds(logits)
             (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells)
             odds.append(values.detach())
@@ -202,10 +203,12 @@ class Optimiser:
         return torch.cat(odds), torch.cat(gradients)
 
     @torch.no_grad()
-    def _filled(self, slots: Slots, image: Tensor, entry: Tensor, share: Tensor) -> Tensor:
+    def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
         if self.infill is None:
             return slots.bank[image, entry]
-        return self.session.normalise(self.infill(self.session.denormalise(slots.x[image]), share.detach()).clamp(0, 1))
+        images = self.session.denormalise(slots.x[image])
+        kept = shares(cells, (images.shape[-2], images.shape[-1]))
+        return self.session.normalise(self.infill(images, kept).clamp(0, 1))
 
     @torch.no_grad()
     def _update(self, slots: Slots, gradient: Tensor, odds: Tensor) -> None:
@@ -235,7 +238,7 @@ class Optimiser:
         saved = slots.take(torch.arange(len(slots), device=self.session.device))
         spent = self.session.tally.evaluations
         try:
-            stream = torch.cuda.Stream(self.session.device)
+            stream = torch.cuda.Stream(self.session.device)  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream(self.session.device))
             with torch.cuda.stream(stream):
                 for _ in range(3):

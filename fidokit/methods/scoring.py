@@ -12,7 +12,7 @@ from fidokit.methods.infill import blur
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Session
+    from fidokit.session import Session
 
 
 @torch.no_grad()

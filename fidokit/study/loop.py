@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fidokit.classifier import Session
 from fidokit.exceptions import FidokitError, ImageError, StoreError
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress, Snapshot
+from fidokit.session import Session
 from fidokit.study.manifest import Entry, shorten
 from fidokit.study.reading import Chunk, read_chunks
 from fidokit.study.store import Store, megabytes

@@ -14,7 +14,7 @@ from fidokit.methods.concrete import uniform
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Session
+    from fidokit.session import Session
 
 #: Shares of the image at which the curves are read; denser where masks differ, at small shares.
 SHARES: tuple[float, ...] = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
@@ -61,7 +61,9 @@ def insertion_and_deletion(
     """Areas under the insertion and the deletion curve, mean over a panel of infills.
 
     At a share f, insertion keeps the f most important pixels and fills in the rest, deletion the other way round; both
-    read ``p(target) / p(target | whole image)``, clipped to [0, 1], and are integrated over f by the trapezoid rule.
+    read ``p(target) / p(target | whole image)``, clipped to [0, 1], and are integrated over f from 0 to 1 by the
+    trapezoid rule. It takes ``P * (2 * len(shares) + 1) + 1`` evaluations an image: one end of both curves is the whole
+    image, the other one the infill alone.
 
     Args:
         session: an open session of the classifier.
@@ -85,21 +87,22 @@ def insertion_and_deletion(
         infills = own_panels[i]
         kept = torch.cat([torch.lerp(f, images[i], keep) for f in infills])
         dropped = torch.cat([torch.lerp(images[i].expand_as(f), f, keep) for f in infills])
-        scores = one.repeat(2 * len(kept)).score(session.logits(torch.cat([kept, dropped])))
-        relative = (scores / whole[i]).clamp(0, 1).view(2, len(infills), len(shares)).mean(1)
-        insertion.append(_area_under(relative[0], shares, 0.0, 1.0))
-        deletion.append(_area_under(relative[1], shares, 1.0, 0.0))
+        variants = torch.cat([kept, dropped, infills])
+        scores = one.repeat(len(variants)).score(session.logits(variants))
+        relative = (scores / whole[i] if whole[i] > 0 else torch.full_like(scores, torch.nan)).clamp(0, 1)
+        nothing, all_of_it = relative[2 * len(kept) :].mean(), torch.ones(())
+        inserted, deleted = relative[: 2 * len(kept)].view(2, len(infills), len(shares)).mean(1)
+        insertion.append(_area_under(nothing, inserted, all_of_it, shares))
+        deletion.append(_area_under(all_of_it, deleted, nothing, shares))
     return torch.stack(insertion), torch.stack(deletion)
 
 
-def _area_under(values: Tensor, shares: Sequence[float], first: float, last: float) -> Tensor:
-    x = torch.tensor([0.0, *shares, 1.0])
-    y = torch.cat([torch.tensor([first]), values, torch.tensor([last])])
-    return torch.trapezoid(y, x)
+def _area_under(first: Tensor, values: Tensor, last: Tensor, shares: Sequence[float]) -> Tensor:
+    return torch.trapezoid(torch.cat([first[None], values, last[None]]), torch.tensor([0.0, *shares, 1.0]))
 
 
 def pixel_average_precision(masks: Tensor, objects: Tensor) -> Tensor:
-    """(B,) average precision of the pixels' ranks against (B, H, W) object masks; NaN where an object has no pixel."""
+    """(B,) average precision of the pixels' ranks against (B, H, W) bool objects; NaN where an object has no pixel."""
     rank = ranks(upsample(masks.float(), (objects.shape[-2], objects.shape[-1]))).flatten(1)
     hits = objects.flatten(1).gather(1, rank.argsort(1, descending=True)).float()
     precision = hits.cumsum(1) / torch.arange(1, hits.shape[1] + 1)
@@ -109,7 +112,8 @@ def pixel_average_precision(masks: Tensor, objects: Tensor) -> Tensor:
 def iou_at_object_area(masks: Tensor, objects: Tensor) -> Tensor:
     """(B,) intersection over union of the object with as many most important pixels as it has; NaN without pixels."""
     rank = ranks(upsample(masks.float(), (objects.shape[-2], objects.shape[-1])))
-    share = objects.flatten(1).float().mean(1)
-    top = rank > (1 - share)[:, None, None]
+    pixels = objects[0].numel() if len(objects) else 0
+    # Counted in whole pixels: 1 - share need not round to the rank it stands for.
+    top = (rank * pixels).round() > pixels - objects.flatten(1).sum(1)[:, None, None]
     inside = (top & objects).flatten(1).sum(1).float()
     return inside / (top | objects).flatten(1).sum(1)

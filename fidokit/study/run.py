@@ -178,7 +178,7 @@ def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> None
     for label, entry in entries.items():
         if entry.method.check is not None:
             try:
-                entry.method.check(classifier)
+                entry.method.check(classifier, entry.settings)
             except MethodNotApplicable as error:
                 raise MethodNotApplicable(f"{shorten(label)}: {error}; leave it out of `methods`") from error
 

@@ -1,0 +1,103 @@
+"""`Session`: a frozen copy of a classifier's module, ready for evaluations, and the count of them."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fidokit import frozen
+from fidokit.depthwise import FastDepthwise
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
+
+
+@dataclass(eq=False)
+class Tally:
+    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass."""
+
+    evaluations: int = 0
+
+
+class Session:
+    """A frozen copy of a classifier's module, ready for evaluations; made by `Classifier.session`.
+
+    Attributes:
+        module: the frozen copy.
+        device, precision: where and how it computes.
+        memory_format: layout of images and weights: channels-last where the module can be run so.
+        micro_batch: evaluations that go through at once.
+        tally: the classifier's count of evaluations.
+    """
+
+    def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:
+        self.module = module
+        self.device = classifier.device
+        self.precision = precision
+        self.memory_format = classifier.memory_format or torch.channels_last
+        self.micro_batch = classifier.micro_batch or 1
+        self.tally = classifier.tally
+        self._single_logit = classifier.single_logit
+        self._classes = len(classifier.class_names)
+        shape = (1, 3, 1, 1)
+        self._mean = torch.tensor(classifier.preprocessing.mean, device=self.device).view(shape)
+        self._std = torch.tensor(classifier.preprocessing.std, device=self.device).view(shape)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> normalised, on the device, in the memory format and the precision of the weights.
+
+        Pinned memory lets the copy to a GPU overlap with computation.
+        """
+        if self.device.type == "cuda" and images.device.type == "cpu":
+            images = images.pin_memory()
+        images = images.to(self.device, torch.float32, non_blocking=True)
+        normalised = (images - self._mean) / self._std
+        return normalised.to(self.precision.dtype).contiguous(memory_format=self.memory_format)
+
+    def denormalise(self, normalised: Tensor) -> Tensor:
+        """The (B, 3, H, W) float32 images in [0, 1] that these normalised ones came from."""
+        return (normalised.float() * self._std + self._mean).clamp(0, 1)
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """(B, K) float32 logits of normalised images; a single logit z becomes the two logits (-z, z)."""
+        self.tally.evaluations += normalised.shape[0]
+        # A mixture of images may have come out in another layout; there are modules that only run in theirs.
+        normalised = normalised.contiguous(memory_format=self.memory_format)
+        with ExitStack() as ways:
+            if self.device.type == "cpu":
+                ways.enter_context(FastDepthwise())
+            if self.precision.autocast is not None:
+                ways.enter_context(torch.autocast(self.device.type, dtype=self.precision.autocast))
+            output = self.module(normalised)
+        logits = frozen.logits_of(output).float()
+        return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, K) float32 logits, on the CPU, of (B, 3, H, W) images in [0, 1], a micro-batch at a time."""
+        parts = [torch.empty(0, self._classes)]
+        start = 0
+        while start < len(images):
+            try:
+                parts.append(self.forward(self.normalise(images[start : start + self.micro_batch])).cpu())
+            except Exception as error:
+                if not self.shrink_after(error):
+                    raise
+                continue
+            start += len(parts[-1])
+        return torch.cat(parts)
+
+    def shrink_after(self, error: BaseException) -> bool:
+        """After an out-of-memory error: halve the micro-batch, say so, and return True if it is worth trying again."""
+        if not frozen.is_out_of_memory(error) or self.micro_batch == 1:
+            return False
+        self.micro_batch //= 2
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
+        return True

@@ -1,0 +1,81 @@
+"""Quality for cost on real photographs: FIDO's named settings against Grad-CAM and integrated gradients.
+
+Masks of the report part are judged with infills that no method optimised with; differences are paired by image, with
+95 % bootstrap intervals. Run: ``python tests/benchmarks/quality.py`` (about 15 minutes on 2 cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+from material import foreign_infills, paired_interval, photographs, report
+
+import fidokit as fk
+from fidokit import samples
+from fidokit.methods.infill import blur
+from fidokit.study.metrics import insertion_and_deletion, iou_at_object_area, pixel_average_precision
+
+METRICS = ("insertion", "deletion", "average_precision", "iou")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--part", choices=("tuning", "report"), default="report")
+    part = parser.parse_args().part
+    classifier = samples.efficientnet_lite0()
+    counted: list[int] = []
+    classifier.module.register_forward_hook(lambda _module, args, _output: counted.append(len(args[0])))
+    scores: dict[str, dict[str, torch.Tensor]] = {}
+    with classifier.session() as session:
+        images, objects = photographs(classifier, part)
+        panel = foreign_infills(classifier.size)
+        goal = classifier.goal(session.logits(images))
+        fk.explain(classifier, images[:1])  # the one-time tuning and the search for the layer
+
+        def judge(name: str, masks: torch.Tensor) -> None:
+            insertion, deletion = insertion_and_deletion(session, images, goal, masks, panel)
+            found = pixel_average_precision(masks, objects), iou_at_object_area(masks, objects)
+            scores[name] = dict(zip(METRICS, (insertion, deletion, *found), strict=True))
+            means = {metric: float(values.mean()) for metric, values in scores[name].items()}
+            report(benchmark="quality", part=part, photographs=len(images), masks=name, **means)
+
+        def run(name: str, explain: Callable[[], fk.Masks]) -> fk.Masks:
+            counted.clear()
+            masks = explain()
+            report(
+                benchmark="quality",
+                masks=name,
+                evaluations=sum(counted) / len(images),
+                most_evaluations=int(masks.evaluations.max()),
+                seconds=float(masks.seconds.mean()),
+            )
+            return masks
+
+        for name, settings in (
+            ("default", fk.FidoSettings()),
+            ("quality", fk.FidoSettings.quality()),
+            ("published", fk.FidoSettings.published()),
+        ):
+            masks = run(name, lambda settings=settings: fk.explain(classifier, images, settings=settings))
+            for kind in ("joint", "ssr"):
+                judge(f"{name} {kind}", masks[kind])
+        for name in ("grad-cam", "integrated-gradients"):
+            masks = run(name, lambda name=name: fk.explain(classifier, images, name))
+            judge(name, masks.attribution)
+        # A rank of scattered pixels keeps no connected region, so the rival is also given its smoothed form.
+        judge("integrated-gradients smoothed", blur(masks.attribution[:, None], 0.03)[:, 0])
+
+    rivals = ("published joint", "grad-cam", "integrated-gradients", "integrated-gradients smoothed")
+    pairs = [("default joint", rival) for rival in rivals]
+    pairs += [("quality ssr", rival) for rival in rivals[2:]]
+    pairs += [("quality joint", "default joint"), ("quality joint", "published joint")]
+    for ours, rival in pairs:
+        for metric in METRICS:
+            mean, low, high = paired_interval(scores[ours][metric] - scores[rival][metric])
+            report(benchmark="quality", difference=f"{ours} - {rival}", metric=metric, mean=mean, low=low, high=high)
+
+
+if __name__ == "__main__":
+    main()
