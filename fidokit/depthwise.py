@@ -31,7 +31,7 @@ class _StridedDepthwise(torch.autograd.Function):
         (weight,) = ctx.saved_tensors
         shape, dtype, stride, padding, dilation = ctx.options
         gradient = gradients[0]
-        # Where an input pixel had no output centred on it, there is a zero; the margins are those of a full correlation.
+        # Zeros where a pixel had no output centred on it, and margins as a full correlation has them.
         before = [dilation[i] * (weight.shape[2 + i] - 1) - padding[i] for i in (0, 1)]
         sides = [shape[2 + i] + dilation[i] * (weight.shape[2 + i] - 1) for i in (0, 1)]
         spread = torch.zeros((shape[0], shape[1], *sides), dtype=gradient.dtype, device=gradient.device).contiguous(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -86,6 +87,7 @@ def test_targets_by_default_name_index_tensor_and_per_image():
     assert goal(2).target.tolist() == [2, 2]
     assert goal(["rook", 0]).target.tolist() == [1, 0]
     assert goal(torch.tensor([1, 2])).target.tolist() == [1, 2]
+    assert goal(np.array(["rook", "crow"])).target.tolist() == [1, 0]
     assert goal("crow", "rook").against_names(2) == ["rook", "rook"]
 
 
@@ -102,6 +104,8 @@ def test_a_function_is_a_target():
         (3, None, "out of range"),
         (-1, None, "out of range"),
         (["crow"], None, "1 classes for 2 images"),
+        (["crow", None], None, "class names or indices"),
+        (0.5, None, "class names or indices"),
         ("crow", "crow", "itself"),
         ("crow", lambda x: x, "classes, not a function"),
         (lambda x: x[:, 0], "crow", "needs a class"),

@@ -41,9 +41,9 @@ def sample(theta: Tensor, u: Tensor, *, sampler: Sampler = "simplified", tempera
         theta: importance logits, any shape that broadcasts against ``u``.
         u: uniform noise in (0, 1), the ends excluded.
         sampler: ``simplified`` is ``sigmoid((theta + logit(u)) / t)`` (GCPR 2023); ``original`` goes through the
-            probability, ``sigmoid((log p - log(1 - p) + log u - log(1 - u)) / t)`` with an epsilon inside each logarithm
-            (ICLR 2019). They are the same function until the probability saturates: then the original's gradient
-            is exactly zero.
+            probability, ``sigmoid((log p - log(1 - p) + log u - log(1 - u)) / t)`` with an epsilon inside each
+            logarithm (ICLR 2019). They are the same function until the probability saturates: then the original's
+            gradient is exactly zero.
         temperature: t > 0; near zero the samples become binary and their gradients noisy.
 
     Returns:

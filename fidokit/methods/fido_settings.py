@@ -24,8 +24,8 @@ class FidoSettings:
             at 0.1.
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
-            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter. A
-            mixture gives masks that hold under infills never seen in the optimisation.
+            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter. One
+            infill is best while steps are few; with more of them a mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
@@ -48,15 +48,15 @@ class FidoSettings:
 
     steps: int = 10
     samples: int = 2
-    grid: int | tuple[int, int] | None = 16
+    grid: int | tuple[int, int] | None = 20
     sampler: Sampler = "simplified"
     temperature: float = 1.0
     antithetic: bool = True
-    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = ("blur", "noise", ("shuffle", 2.0))
+    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "blur"
     infill_draws: int = 8
     start: Literal["grad-cam", "flat"] = "grad-cam"
     start_low: float = -4.0
-    start_high: float = 4.0
+    start_high: float = 2.0
     lr: float = 0.8
     lr_end: float = 0.2
     beta1: float = 0.9
@@ -107,6 +107,7 @@ class FidoSettings:
             "start_high": 2.0,
             "lr": 0.4,
             "area": 50.0,
+            "infill": ("blur", "noise", ("shuffle", 2.0)),
             "infill_draws": 16,
             "tolerance": 2e-4,
         }

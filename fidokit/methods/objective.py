@@ -83,10 +83,12 @@ def class_index(name: str | int, class_names: Sequence[str]) -> int:
 
 
 def _indices(names: str | int | Sequence[str | int] | Tensor, n: int, class_names: Sequence[str], what: str) -> Tensor:
-    if isinstance(names, Tensor):
-        names = names.reshape(-1).tolist()
-    if isinstance(names, str | int) or not isinstance(names, Sequence):
+    if hasattr(names, "tolist"):  # a tensor, a numpy array or a pandas column
+        names = names.tolist()
+    if isinstance(names, str | int):
         names = [names] * n
+    if not isinstance(names, Sequence) or not all(isinstance(name, str | int) for name in names):
+        raise SettingsError(f"{what} must be class names or indices, one for all images or one an image, not {names!r}")
     if len(names) != n:
         raise SettingsError(f"{what}: {len(names)} classes for {n} images; give one for all or one an image")
     return torch.tensor([class_index(name, class_names) for name in names], dtype=torch.int64)

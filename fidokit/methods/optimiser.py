@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Steps in a row below the tolerance until a mask counts as converged: one quiet step may be chance.
 PATIENCE = 3
 _GOLDEN = (math.sqrt(5) - 1) / 2
+#: Counter of the draw that starts the turn through the bank; those of infills are just below zero, of steps above.
+_TURN = -(1 << 40)
 
 
 @dataclass
@@ -178,7 +180,7 @@ class Optimiser:
         image = torch.arange(len(slots), device=kept.device).repeat_interleave(samples)
         signs = self._signs.repeat(len(slots)) / self.settings.samples
         order = torch.arange(samples, device=kept.device).float()
-        offset = uniform(slots.key, -1, (1,))
+        offset = uniform(slots.key, _TURN, (1,))
         # A golden-ratio sequence visits the bank evenly even in few draws.
         turn = torch.frac(offset + _GOLDEN * (slots.step[:, None] * samples + order))
         entry = torch.searchsorted(self._ends, turn.flatten().clamp(max=1 - 1e-6), right=True)

@@ -1,0 +1,56 @@
+"""The README's commands and its Python are what is tested, and they run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_second_command_is_what_ci_runs():
+    second = blocks("sh")[1].strip()
+    assert second == "pip install -c tests/constraints.txt '.[test]' && pytest"
+    pattern = re.search(r"grep -m 1 '(.*?)' README.md", (ROOT / ".ci/run").read_text(encoding="utf-8"))
+    assert pattern is not None
+    matching = [line for line in README.splitlines() if re.search(pattern[1], line)]
+    assert matching[0] == second
+
+
+def test_the_first_command_runs_after_its_install(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `samples`")
+    from fidokit.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    commands = blocks("sh")[0].strip().split(" && ")
+    assert commands[0].startswith("pip install -c tests/constraints.txt")
+    for command in commands[1:]:
+        program, *arguments = command.split()
+        assert program == "fidokit"
+        assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    for method in ("fido", "grad-cam", "integrated-gradients"):
+        assert method in printed
+    assert list(Path("runs/photos").glob("**/*.parquet"))
+    assert list(Path("runs").glob("**/*.html"))
+
+
+def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
+    pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `samples`")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(blocks("python")[0], "README.md", "exec"), names)
+    masks, study = names["masks"], names["study"]
+    assert masks.joint.shape[1:] == (20, 20)
+    assert int(masks.evaluations.max()) <= 48
+    assert isinstance(study.summary(), pd.DataFrame)
+    assert len(study.summary()) == 4
+    assert Path("photos.html").stat().st_size > 10_000
