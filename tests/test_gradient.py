@@ -538,11 +538,11 @@ def test_guided_grad_cam_is_captums(inplace):
 
 def test_guided_grad_cam_needs_relu_modules():
     check = METHODS["guided-grad-cam"].check
-    check(classifier(conv_net()))
+    check(classifier(conv_net()), CamSettings())
     for activation in (nn.ReLU6(), nn.GELU()):
         module = nn.Sequential(nn.Conv2d(3, 4, 4, 4), activation, nn.Flatten(), nn.Linear(4 * 4 * 6, 3))
         with pytest.raises(MethodNotApplicable, match=r"nn\.ReLU modules, and Sequential has none"):
-            check(classifier(module))
+            check(classifier(module), CamSettings())
 
 
 def test_guided_grad_cam_refuses_relus_that_the_image_does_not_reach():

@@ -198,7 +198,7 @@ def test_an_exported_program_finds_precision_and_micro_batch(exported):
     masks = fk.explain(classifier, photographs(2), "fido", steps=2)
     assert classifier.precision in ("float32", "bfloat16", "bfloat16-autocast")
     assert classifier.micro_batch >= 1
-    assert masks.joint.shape == (2, 16, 16)
+    assert masks.joint.shape == (2, *fk.FidoSettings().grid_size((32, 32)))
     assert (
         classifier.logits(photographs(2)) - Classifier(net, size=(32, 32), **FAST).logits(photographs(2))
     ).abs().max() < 0.1

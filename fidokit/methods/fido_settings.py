@@ -107,6 +107,7 @@ class FidoSettings:
             "start_high": 2.0,
             "lr": 0.4,
             "area": 50.0,
+            "total_variation": 25.0,
             "infill": ("blur", "noise", ("shuffle", 2.0)),
             "infill_draws": 16,
             "tolerance": 2e-4,
