@@ -247,7 +247,10 @@ def test_ctrl_c_while_images_are_computed_one_by_one(classifier, data, tmp_path,
 
 
 @pytest.mark.parametrize("ends", [lambda: True, lambda: signal.raise_signal(signal.SIGINT)], ids=["asked", "ctrl-c"])
-def test_fido_can_be_stopped_and_ends_with_the_same_table(classifier, data, tmp_path, capsys, ends):
+def test_fido_can_be_stopped_and_ends_with_the_same_table(classifier, data, tmp_path, capsys, ends, request):
+    # A shell starts background jobs with the signal ignored, and Python then installs no handler of its own.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     methods = {"fido": ("fido", {"steps": 6, "grid": 4, "check_every": 2, "tolerance": 0.0})}
     whole = run(classifier, data, tmp_path / "whole", methods)
     snapshots = []
