@@ -322,6 +322,21 @@ def test_ctrl_c_returns_what_is_finished():
     assert 4 <= len(masks) <= 8
 
 
+def test_ctrl_c_while_slots_are_refilled_keeps_what_was_finished(monkeypatch):
+    fill, calls = Optimiser.fill, []
+
+    def interrupted(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return fill(self, *arguments)
+
+    monkeypatch.setattr(Optimiser, "fill", interrupted)
+    masks = fk.explain(tiny(), photographs(8), settings=FAST, tolerance=0.0)
+    assert masks.image_ids == ["0", "1", "2", "3"]
+    assert masks.finished.all()
+
+
 def test_out_of_memory_halves_the_micro_batch_and_goes_on():
     class Small(ConvNet):
         def forward(self, x):

@@ -131,9 +131,10 @@ class _Run:
         masks = read_out(self.slots.theta).cpu()
         calm = (self.slots.calm >= PATIENCE).cpu()
         for position in positions:
-            if self.age[position] == 0:
-                continue
             image = self.in_work[position]
+            # Ctrl-C may come between a harvest and the refill: what is finished stays as it is.
+            if self.age[position] == 0 or self.finished[image]:
+                continue
             self.masks[image] = masks[position]
             self.converged[image] = calm[position]
             self.finished[image] = finished
