@@ -369,19 +369,7 @@ def _classifier(arguments: argparse.Namespace) -> Classifier:
     if arguments.model.startswith("python:") and str(Path.cwd()) not in sys.path:
         # An installed command does not look into the working folder, where a user's own module lies.
         sys.path.insert(0, str(Path.cwd()))
-    classifier = Classifier.load(arguments.model, **options)
-    made = {
-        "device": str(classifier.device),
-        "precision": classifier.precision,
-        "use_boxes": classifier.preprocessing.use_boxes,
-    }
-    for name, value in options.items():
-        if made[name] != value and made[name] != f"{value}:0":
-            raise SettingsError(
-                f"{arguments.model} makes a classifier with {name}={made[name]}, not {value}; let its function take "
-                "**options and pass them on to fidokit.Classifier, or leave the option out"
-            )
-    return classifier
+    return Classifier.load(arguments.model, **options)
 
 
 def _class(name: str | None, classifier: Classifier) -> str | int | None:

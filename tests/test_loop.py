@@ -30,26 +30,7 @@ from fidokit.methods.base import Computed
 from fidokit.study import reading
 from fidokit.study.store import SCHEMA, Store
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def classifier():
-    return make_classifier()
-
-
-@pytest.fixture
-def data(tmp_path):
-    return make_data(tmp_path / "data")
-
-
-@pytest.fixture
-def calls():
-    return register_counting("counting")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 # What a study holds.

@@ -21,26 +21,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods import explain
 from fidokit.methods.base import Computed
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def classifier():
-    return make_classifier()
-
-
-@pytest.fixture
-def data(tmp_path):
-    return make_data(tmp_path / "data")
-
-
-@pytest.fixture
-def calls():
-    return register_counting("counting")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 # What goes wrong with single images.

@@ -4,33 +4,13 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from study_cases import GridSettings, make_classifier, make_data, register_counting, run
 
 import fidokit as fk
 from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch):
-    torch.set_num_threads(1)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
-@pytest.fixture
-def classifier():
-    return make_classifier()
-
-
-@pytest.fixture
-def data(tmp_path):
-    return make_data(tmp_path / "data")
-
-
-@pytest.fixture
-def calls():
-    return register_counting("counting")
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 # What is refused before any work.

@@ -118,8 +118,6 @@ def explain(
     """
     chosen = get_method(method)
     resolved = chosen.resolve(settings, overrides)
-    if chosen.check is not None:
-        chosen.check(classifier, resolved)
     unread: dict[str, str] = {}
     names: dict[str, str] = {}
     if isinstance(images, LabelledImages):
@@ -132,6 +130,8 @@ def explain(
     if not len(images):
         raise ImageError("there is no image to explain" + "".join(f"; {reason}" for reason in unread.values()))
     with classifier.session() as session:
+        if chosen.check is not None:
+            chosen.check(classifier, resolved)
         start = time.perf_counter()
         logits = session.logits(images)
         goal = classifier.goal(logits, targets, against)

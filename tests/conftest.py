@@ -1,0 +1,29 @@
+"""Fixtures that several files of study tests share."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from study_cases import make_classifier, make_data, register_counting
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """One thread: tiny nets only lose time to more."""
+    torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def classifier():
+    return make_classifier()
+
+
+@pytest.fixture
+def data(tmp_path):
+    return make_data(tmp_path / "data")
+
+
+@pytest.fixture
+def calls():
+    return register_counting("counting")
