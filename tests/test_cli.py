@@ -16,7 +16,7 @@ from report_cases import HARM, NAMES
 
 import fidokit
 from fidokit import cli
-from fidokit.cli_text import cut, described, described_fields, parse_fields, parse_value, plain, table
+from fidokit.cli.text import cut, described, described_fields, parse_fields, parse_value, plain, table
 from fidokit.exceptions import SettingsError
 from fidokit.methods import _REGISTRY
 from fidokit.methods.base import Method

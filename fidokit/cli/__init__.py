@@ -1,0 +1,52 @@
+"""The ``fidokit`` command: the calls of the package from a shell. Nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Sequence
+
+from fidokit import __version__
+from fidokit.cli import explaining, listing, studying
+from fidokit.cli.options import INTERRUPTED
+from fidokit.cli.text import show_warning, tell
+from fidokit.exceptions import FidokitError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: the arguments; default those of the process.
+
+    Returns:
+        0; 1 if some photographs could not be explained; 2 after an error, printed as ``fidokit: message``; 130 after
+        Ctrl-C, when it is said what is kept.
+    """
+    arguments = _parser().parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        # A class name that the terminal's encoding lacks must not end a run.
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        try:
+            return int(arguments.run(arguments))
+        except FidokitError as error:
+            tell(f"fidokit: {error}")
+            return 2
+        except KeyboardInterrupt:
+            tell(f"fidokit: stopped; {arguments.kept(arguments)}")
+            return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fidokit", description="Causal masks for image classifiers: which pixels a decision rests on."
+    )
+    parser.add_argument("--version", action="version", version=f"fidokit {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for module in (explaining, studying, listing):
+        module.add(commands)
+    return parser

@@ -1,0 +1,160 @@
+"""`fidokit explain`: masks of single photographs, as pictures."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fidokit.cli.options import (
+    INTERRUPTED,
+    PRESETS,
+    add_model,
+    command,
+    load_classifier,
+    method_settings,
+    progress_bar,
+    writing,
+)
+from fidokit.cli.text import parse_fields, plain, table, tell
+from fidokit.exceptions import SettingsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fidokit.classifier import Classifier
+    from fidokit.images import LabelledImages
+    from fidokit.methods.base import Masks
+
+TABLES = (".parquet", ".csv")
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    explain = command(commands, "explain", _explain, "explain single photographs; one PNG with the masks for each")
+    explain.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
+    add_model(explain)
+    explain.add_argument("--method", default="fido", help="a name of `fidokit methods`; default fido")
+    explain.add_argument("--target", metavar="NAME", help="class to explain; default the predicted one")
+    explain.add_argument("--against", metavar="NAME", help="class to contrast it with: why the target rather than this")
+    explain.add_argument("--settings", choices=PRESETS, default="default", help="a named set of settings")
+    explain.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields", help="one setting; may be repeated"
+    )
+    explain.add_argument("--out", type=Path, default=Path(), help="folder, or one .png file; default this folder")
+    explain.add_argument("--table", type=Path, help="write the table as .parquet (with the masks) or .csv (without)")
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from fidokit.images import LabelledImages
+    from fidokit.methods import explain
+
+    method, settings = method_settings(arguments.method, arguments.settings)
+    overrides = parse_fields(method.settings, arguments.fields)
+    if arguments.table is not None and arguments.table.suffix.lower() not in TABLES:
+        raise SettingsError(f"--table {arguments.table}: the file must end in {' or '.join(TABLES)}")
+    pictures = _picture_paths(arguments)
+    data = LabelledImages.from_table(pd.DataFrame({"path": [str(path) for path in arguments.photographs]}))
+    classifier = load_classifier(arguments)
+    with progress_bar() as on_progress:
+        masks = explain(
+            classifier,
+            data,
+            arguments.method,
+            _class(arguments.target, classifier),
+            _class(arguments.against, classifier),
+            settings,
+            on_progress,
+            **overrides,
+        )
+    frame = masks.to_frame()
+    print(table(_explained(frame)))
+    positions = {str(image_id): i for i, image_id in enumerate(data.table["image_id"])}
+    for i, image_id in enumerate(masks.image_ids):
+        path = pictures[positions[image_id]]
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(_picture(data, positions[image_id], classifier, masks, i))
+        print(plain(f"Picture: {path}"))
+    if arguments.table is not None:
+        _write_table(frame, arguments.table)
+        print(plain(f"Table: {arguments.table}"))
+    for note in dict.fromkeys(masks.notes.values()):
+        tell(f"fidokit: {note}")
+    for reason in masks.failures.values():
+        tell(f"fidokit: {reason}")
+    n_missing = len(data) - len(masks) - len(masks.failures)
+    if n_missing or not bool(masks.finished.all()):
+        tell(f"fidokit: stopped; the masks of {len(masks)} of {len(data)} photographs are kept as far as they had come")
+        return INTERRUPTED
+    return 1 if masks.failures else 0
+
+
+def _picture_paths(arguments: argparse.Namespace) -> list[Path]:
+    """Where the pictures go: one a photograph, never over a photograph that was given or over each other."""
+    photographs, out = arguments.photographs, arguments.out
+    if out.suffix.lower() == ".png" and not out.is_dir():
+        if len(photographs) > 1:
+            raise SettingsError(f"--out {out} is one file for {len(photographs)} photographs; give a folder")
+        paths = [out]
+    else:
+        if out.exists() and not out.is_dir():
+            raise SettingsError(f"--out {out} is a file; give a folder, or a file that ends in .png")
+        paths = []
+        for photograph in photographs:
+            stem, copy = f"{photograph.stem}.{arguments.method}", 1
+            path = out / f"{stem}.png"
+            while path in paths:
+                copy += 1
+                path = out / f"{stem}.{copy}.png"
+            paths.append(path)
+    given = {photograph.resolve() for photograph in photographs}
+    for path in paths:
+        if path.resolve() in given:
+            raise SettingsError(f"--out would write over the photograph {path}; choose another folder or file")
+    return paths
+
+
+def _picture(data: LabelledImages, position: int, classifier: Classifier, masks: Masks, i: int) -> bytes:
+    from fidokit.plots import KIND_NAMES, panels_png
+
+    photograph = data.open(position)
+    geometry = classifier.preprocessing.geometry(photograph.width, photograph.height, data.box(position))
+    panels: list[tuple[str, Any]] = [(f"{masks.target[i]} {float(masks.score_full[i]):.2f}", None)]
+    for kind, mask in masks.kinds.items():
+        kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
+        panels.append((f"{KIND_NAMES[kind]}: kept {kept:.2f}, dropped {dropped:.2f}", mask[i].numpy()))
+    return panels_png(photograph, geometry, panels)
+
+
+def _explained(frame: pd.DataFrame) -> list[dict[str, str]]:
+    return [
+        {
+            "photograph": row["image_id"],
+            "explained": row["target"] + (f" rather than {row['against']}" if row["against"] else ""),
+            "kind": row["kind"],
+            "whole": f"{row['score_full']:.3f}",
+            "kept": f"{row['score_kept']:.3f}",
+            "dropped": f"{row['score_dropped']:.3f}",
+            "evaluations": str(row["evaluations"]),
+            "converged": "yes" if row["converged"] else "no",
+        }
+        for row in frame.to_dict("records")
+    ]
+
+
+def _write_table(frame: pd.DataFrame, path: Path) -> None:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() == ".csv":
+            frame.drop(columns="mask").to_csv(path, index=False)
+        else:
+            flat = [mask.astype("float16").ravel() for mask in frame["mask"]]
+            frame.assign(mask=flat).to_parquet(path, index=False)
+
+
+def _class(name: str | None, classifier: Classifier) -> str | int | None:
+    """A class given by name, or by index where no class is named so."""
+    return int(name) if name is not None and name.isdecimal() and name not in classifier.class_names else name

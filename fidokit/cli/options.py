@@ -1,0 +1,106 @@
+"""What the commands share: their options, read in one place."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fidokit.exceptions import SettingsError, StoreError
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
+    from fidokit.images import LabelledImages
+    from fidokit.methods.base import Snapshot
+
+Command = Callable[[argparse.Namespace], int]
+PRESETS = ("default", "quality", "published")
+SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
+INTERRUPTED = 130
+
+
+def command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
+    command.set_defaults(run=run, kept=lambda _: "nothing was written")
+    return command
+
+
+def add_model(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--model",
+        required=True,
+        help=f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}",
+    )
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
+    command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
+
+
+def method_settings(name: str, preset: str) -> tuple[Any, Any]:
+    """A method and its settings object; None for the defaults."""
+    from fidokit.methods import get_method
+
+    method = get_method(name)
+    if preset == "default":
+        return method, None
+    if not hasattr(method.settings, preset):
+        raise SettingsError(f"{name} has no settings {preset!r}, only its defaults; leave --settings out")
+    return method, getattr(method.settings, preset)()
+
+
+def load_classifier(arguments: argparse.Namespace) -> Classifier:
+    from fidokit.classifier import Classifier
+
+    options: dict[str, Any] = {
+        name: getattr(arguments, name) for name in ("device", "precision") if getattr(arguments, name) != "auto"
+    }
+    if getattr(arguments, "boxes", False):
+        options["use_boxes"] = True
+    if arguments.model.startswith("python:") and str(Path.cwd()) not in sys.path:
+        # An installed command does not look into the working folder, where a user's own module lies.
+        sys.path.insert(0, str(Path.cwd()))
+    return Classifier.load(arguments.model, **options)
+
+
+def read_data(path: Path) -> LabelledImages:
+    from fidokit.images import LabelledImages
+
+    if path.is_dir():
+        return LabelledImages.from_folder(path)
+    if not path.exists():
+        raise SettingsError(f"there is no folder and no table {path}; give a folder with one folder a class, or a CSV")
+    return LabelledImages.from_csv(path)
+
+
+def store_of(arguments: argparse.Namespace) -> Path:
+    """The folder of a study, by default called like its data."""
+    data = arguments.data.resolve()
+    store: Path = arguments.store or Path("runs") / ((data.stem if data.is_file() else data.name) or "study")
+    return store
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[Snapshot], None] | None]:
+    """A bar of evaluations, where there is somebody to look at it."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(unit="evaluation", leave=False) as bar:
+
+        def show(snapshot: Snapshot) -> None:
+            bar.total = snapshot.total
+            bar.update(max(0, snapshot.evaluations - bar.n))
+
+        yield show
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error

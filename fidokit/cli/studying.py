@@ -1,0 +1,141 @@
+"""`fidokit study` and `fidokit report`: masks over a dataset, their table and their page."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fidokit.cli.options import (
+    INTERRUPTED,
+    PRESETS,
+    add_model,
+    command,
+    load_classifier,
+    method_settings,
+    read_data,
+    store_of,
+)
+from fidokit.cli.text import cut, plain, table
+from fidokit.exceptions import SettingsError
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+METHODS = "fido,grad-cam,integrated-gradients"
+
+
+def add(commands: Any) -> None:
+    """Add the commands to the parser."""
+    study = command(commands, "study", _study, "explain a labelled dataset by several methods, and report on it")
+    study.add_argument("data", type=Path, metavar="DATA", help="a folder with one folder a class, or a CSV table")
+    add_model(study)
+    study.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
+    study.add_argument("--store", type=Path, help="folder of the study; default runs/NAME OF DATA")
+    study.add_argument("--report", type=Path, metavar="FILE", help="the page; default report.html in the store")
+    study.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
+    study.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
+    study.add_argument("--settings", choices=PRESETS, default="default", help="for the methods that have such settings")
+    study.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
+    study.add_argument("--boxes", action="store_true", help="crop each photograph to its annotated box")
+    study.add_argument("--retry-failures", action="store_true", help="try again what failed before")
+    study.set_defaults(
+        kept=lambda arguments: f"finished masks are kept in {store_of(arguments)}; the same command goes on from there"
+    )
+
+    report = command(commands, "report", _report, "write the page of a study")
+    report.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
+    report.add_argument("--out", type=Path, metavar="FILE", help="the page; default report.html in the study's folder")
+    report.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    report.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    import numpy as np
+
+    from fidokit.report import write_report
+    from fidokit.study.run import run_study
+
+    methods = _study_methods(arguments.methods, arguments.settings)
+    data = read_data(arguments.data)
+    if arguments.limit is not None:
+        if arguments.limit < 1:
+            raise SettingsError(f"--limit is {arguments.limit}; it must be at least 1")
+        spread = np.linspace(0, len(data) - 1, min(arguments.limit, len(data)))
+        data = data.subset(spread.round().astype(int))
+    if arguments.boxes and all(data.box(i) is None for i in range(len(data))):
+        raise SettingsError(f"--boxes: {arguments.data} has no boxes; add the columns box_x0, box_y0, box_x1, box_y1")
+    store = store_of(arguments)
+    study = run_study(
+        load_classifier(arguments),
+        data,
+        methods,
+        store=store,
+        targets="label" if arguments.targets == "label" else None,
+        against=arguments.against,
+        progress=sys.stderr.isatty(),
+        retry_failures=arguments.retry_failures,
+    )
+    if study.status()["missing"].sum():
+        return INTERRUPTED  # run_study has said what is kept
+    _print_study(study)
+    page = write_report(study, arguments.report or store / "report.html")
+    print(plain(f"Study: {store}\nPage: {page}"))
+    return 0
+
+
+def _study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
+    """Labels with methods and settings; a method with settings other than its defaults says so in its label."""
+    methods: dict[str, tuple[str, Any]] = {}
+    for name in (part.strip() for part in names.split(",")):
+        if name:
+            method, _ = method_settings(name, "default")
+            special = preset != "default" and hasattr(method.settings, preset)
+            label = f"{name}-{preset}" if special else name
+            methods[label] = (name, method_settings(name, preset)[1] if special else None)
+    if not methods:
+        raise SettingsError(f"--methods is empty; give names, separated by commas, such as {METHODS}")
+    if preset != "default" and all(settings is None for _, settings in methods.values()):
+        raise SettingsError(f"--settings {preset}: none of {', '.join(methods)} has such settings; leave it out")
+    return methods
+
+
+def _print_study(study: Study) -> None:
+    from fidokit.plots import interval_columns
+
+    predictions = study.predictions()
+    judged = predictions["correct"].dropna()
+    right = int(judged.sum())
+    print(
+        f"{len(predictions)} photographs: {right} right, {len(judged) - right} wrong, "
+        f"{len(predictions) - len(judged)} not judged\n"
+    )
+    summary = study.summary()
+    measures = interval_columns(summary)
+    rows = []
+    for row in summary.to_dict("records"):
+        cells = {"method": row["method"], "kind": row["kind"], "n": str(row["n"])}
+        for name in measures:
+            cells[name.replace("_", " ")] = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+        rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": f"{row['seconds']:.2f}"})
+    print(table(rows))
+    print("Means with 95 % bootstrap intervals over the photographs.\n")
+    failures = study.failures()
+    if len(failures):
+        counts = failures.assign(method=failures["method"].fillna("all methods")).groupby(["method", "stage"])["reason"]
+        for (method, stage), reasons in counts:
+            examples = reasons.value_counts()
+            noun = "failure" if len(reasons) == 1 else "failures"
+            print(plain(f"{len(reasons)} {noun} ({method}, {stage}): {cut(str(examples.index[0]), 300)}"))
+        print("All of them are listed at the end of the page.\n")
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from fidokit.report import write_report
+    from fidokit.study.run import open_study
+
+    study = open_study(arguments.study, data=None if arguments.data is None else read_data(arguments.data))
+    page = write_report(study, arguments.out or arguments.study / "report.html", max_images=arguments.max_images)
+    print(plain(f"Page: {page}"))
+    return 0
