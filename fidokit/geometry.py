@@ -240,8 +240,18 @@ def to_input(image: Image.Image, geometry: Geometry, interpolation: Interpolatio
 
 
 def render_mask(mask: Image.Image, geometry: Geometry) -> npt.NDArray[np.bool_]:
-    """Render the window of an object mask (L, 0 or 255, as large as the photograph): (H, W) bool, False beyond it."""
-    return _render(mask, geometry, Image.Resampling.BILINEAR, fill=Image.new("L", (1, 1), 0)) > 127
+    """Render the window of an object mask (L, 0 or 255, as large as the photograph): (H, W) bool, False beyond it.
+
+    An input pixel is in where at least half of it is covered, or half of what the object covers of its best pixel if it
+    covers none in full: a tiny or thin object that lies in the window is never without a place.
+    """
+    x0, y0, x1, y1 = geometry.window
+    left, top = max(math.floor(x0), 0), max(math.floor(y0), 0)
+    right, bottom = min(math.ceil(x1), geometry.width), min(math.ceil(y1), geometry.height)
+    if mask.crop((left, top, right, bottom)).getbbox() is None:
+        return np.zeros(geometry.size, dtype=np.bool_)
+    covered = _render(mask, geometry, Image.Resampling.BILINEAR, fill=Image.new("L", (1, 1), 0))
+    return covered > int(covered.max()) // 2
 
 
 def _render(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import math
-import os
-import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,15 @@ from PIL import Image
 
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, render_mask, to_input
-from fidokit.photographs import MAX_PIXELS, read_object_mask, read_photograph
+from fidokit.photographs import MAX_PIXELS, photograph_size, read_object_mask, read_part_map, read_photograph
+from fidokit.readers.birds import read_cub, read_nabirds
+from fidokit.readers.camtrap_dp import read_camtrap_dp
+from fidokit.readers.cells import file_of, portable, relative_all
+from fidokit.readers.coco import read_coco
+from fidokit.readers.csv_table import read_csv
+from fidokit.readers.folder import SUFFIXES, read_folder
+from fidokit.readers.reading import Reading
+from fidokit.readers.table import BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
 
 __all__ = [
     "BOX_COLUMNS",
@@ -36,28 +42,22 @@ __all__ = [
     "to_input",
 ]
 
-SUFFIXES = frozenset(
-    [
-        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
-    ]
-)
-"""Suffixes (lower case) of the files that `LabelledImages.from_folder` takes."""
-
-BOX_COLUMNS = ["box_x0", "box_y0", "box_x1", "box_y1"]
-
-_SHORT_BOX_COLUMNS = ["x0", "y0", "x1", "y1"]
-
 
 class LabelledImages:
     """A table of photographs with labels and boxes; a file is opened only in `open` and `load`.
 
     Attributes:
-        table: one row a photograph: image_id (unique), path, label (None where unknown); optional box_x0, box_y0,
-            box_x1, box_y1 (pixels of the upright photograph, NaN where there is none), split, object_mask (path of a
-            mask image, bright = object), and every other column of the user's own table.
+        table: one row a photograph: image_id (unique), path, label (None where unknown), and, where there are such:
+            box_x0, box_y0, box_x1, box_y1: pixels of the upright photograph, NaN where there is none;
+            split;
+            object_mask: path of a mask image, bright = object;
+            part_map: path of an 8-bit indexed or grey image as large as the upright photograph, pixel 0 = no part,
+            k = the k-th name in `parts`, a JSON list;
+            part_points: JSON object of name: [x, y], the visible parts in pixels of the upright photograph;
+            and every other column of the user's own table.
         classes: the sorted labels.
-        skipped: files that `from_folder` passed over (hidden, or no image by their suffix).
+        skipped: what the reader passed over: hidden files and such that are no image by their suffix (`from_folder`),
+            photographs of the dataset that cannot be used (`from_coco`, `from_camtrap_dp`).
     """
 
     def __init__(self, table: pd.DataFrame, root: Path, skipped: int = 0) -> None:
@@ -77,17 +77,7 @@ class LabelledImages:
             SettingsError: no such folder, or no photograph in it.
         """
         root = Path(root)
-        if not root.is_dir():
-            raise SettingsError(f"{root} is not a folder; pass the folder that holds one folder a class")
-        found, skipped = _list_images(root)
-        if not found:
-            raise SettingsError(
-                f"{root} holds no images ({skipped} other files); expected are files such as "
-                f"{root}/class name/photo.jpg with one of the suffixes {', '.join(sorted(SUFFIXES))}"
-            )
-        relative = [path.relative_to(root) for path in found]
-        labels = [path.parts[0] if len(path.parts) > 1 else None for path in relative]
-        frame = pd.DataFrame({"path": [path.as_posix() for path in relative], "label": labels}, dtype=object)
+        frame, skipped = read_folder(root)
         data = cls.from_table(frame, root=root)
         data.skipped = skipped
         return data
@@ -96,21 +86,114 @@ class LabelledImages:
     def from_csv(cls, path: str | Path, *, root: str | Path | None = None) -> LabelledImages:
         """A UTF-8 table with a header, separated by commas, semicolons or tabs.
 
-        Columns: path; optional label, image_id, split, object_mask, and boxes as box_x0, box_y0, box_x1, box_y1, or x0,
-        y0, x1, y1, or one column box with "x0 y0 x1 y1". Others are kept as they are.
+        Columns: path; optional label, image_id, split, object_mask, part_map with parts, part_points (see the attribute
+        `table`), and boxes as box_x0, box_y0, box_x1, box_y1, or x0, y0, x1, y1, or one column box with "x0 y0 x1 y1".
+        Others are kept as they are.
 
         Args:
             path: of the table.
-            root: folder to which the paths in it are relative; default the folder of the table.
+            root: folder to which the paths in it, those of masks too, are relative; default the folder of the table.
 
         Raises:
             SettingsError: the table cannot be used; the message names file and line.
         """
         path = Path(path)
-        frame, lines = _read_csv(path)
-        return cls.from_table(
-            frame, root=path.parent if root is None else root, rows=[f"{path}, line {line}" for line in lines]
-        )
+        frame, rows = read_csv(path)
+        return cls.from_table(frame, root=path.parent if root is None else root, rows=rows)
+
+    @classmethod
+    def from_cub(cls, root: str | Path, *, readable: bool = True) -> LabelledImages:
+        """CUB-200-2011, in the folder with images.txt, or the one above it.
+
+        Columns beside image_id (as in images.txt), path and label: boxes, split ("train", "test"), part_points (the
+        visible parts), and object_mask where a folder segmentations lies in `root` or beside it.
+
+        Args:
+            root: CUB_200_2011.
+            readable: whether "001.Black_footed_Albatross" becomes the label "Black footed Albatross" (default); False
+                keeps the published names, which classifiers that were trained on the folders of images have.
+
+        Raises:
+            SettingsError: a file is missing or damaged, an id stands there twice, or a class is unknown; the message
+                names file and line.
+
+        Warns:
+            RuntimeWarning: how many lines and boxes were left out, see `fidokit.readers`.
+        """
+        return cls._from_reading(read_cub(Path(root), readable), root)
+
+    @classmethod
+    def from_nabirds(cls, root: str | Path) -> LabelledImages:
+        """NABirds, in the folder with images.txt.
+
+        Columns beside image_id (as in images.txt), path and label (as in classes.txt): boxes, split, part_points (the
+        visible parts), photographer, and from the hierarchy parent (the class above the label) and group (the highest
+        class above it, "Ducks, Geese, and Swans"). Labels of the same name end with their id in brackets.
+
+        Raises:
+            SettingsError: as `from_cub`.
+
+        Warns:
+            RuntimeWarning: as `from_cub`.
+        """
+        return cls._from_reading(read_nabirds(Path(root)), root)
+
+    @classmethod
+    def from_coco(cls, path: str | Path, *, root: str | Path | None = None) -> LabelledImages:
+        """COCO Camera Traps JSON, or iNaturalist JSON (2017 to 2021), which is COCO's with further fields.
+
+        The label is the name of the category, "empty" too; names that stand there twice end with their id in brackets.
+        Of several annotations: a photograph of several classes has no label (None), empty aside; the box is the
+        largest, and n_boxes says how many there are. Further columns: sequence (seq_id), location, datetime (datetime
+        or date), the other fields of the images that are no lists, and what the category says of its taxonomy
+        (supercategory, genus, ...). Images marked as corrupt are skipped. Without annotations, as in iNaturalist's
+        test sets, no photograph has a label.
+
+        Args:
+            path: of the JSON file.
+            root: folder to which its file names are relative; default the folder of the JSON file.
+
+        Raises:
+            SettingsError: the file cannot be read or is cut off, an id stands there twice, a category is unknown, or a
+                file name leads out of `root`; the message names the file and the record.
+
+        Warns:
+            RuntimeWarning: how many records, boxes and labels were left out, see `fidokit.readers`.
+        """
+        return cls._from_reading(read_coco(Path(path), None if root is None else Path(root)), path)
+
+    @classmethod
+    def from_camtrap_dp(cls, path: str | Path, *, root: str | Path | None = None) -> LabelledImages:
+        """Camtrap DP 1.0, the Camera Trap Data Package, with photographs on this machine.
+
+        The label is the scientific name, or human, vehicle or blank where there is none; None where no observation
+        tells, and where several classes were seen, blank aside. Observations of the photograph count before those of
+        its event, and people's before machines'. Boxes are relative in the package: the size is read from the
+        photograph's header, and where that cannot be read there is no box. Of several boxes the largest counts, among
+        those of the label and those without a name; n_boxes says how many. Further columns: sequence (event), location,
+        location_name, latitude, longitude, camera, camera_model, habitat, datetime, deployment, capture_method,
+        life_stage, sex and individual, as far as the package has them. Videos and files on servers are skipped.
+
+        Args:
+            path: datapackage.json, or its folder.
+            root: folder to which the file paths of the media are relative; default the folder of datapackage.json.
+
+        Raises:
+            SettingsError: a table cannot be read, a column is missing, an id stands there twice, a file path leads out
+                of `root`, or no photograph is left; the message names the file and the record.
+
+        Warns:
+            RuntimeWarning: how many media, boxes and labels were left out, see `fidokit.readers`.
+        """
+        return cls._from_reading(read_camtrap_dp(Path(path), None if root is None else Path(root)), path)
+
+    @classmethod
+    def _from_reading(cls, reading: Reading, source: str | Path) -> LabelledImages:
+        data = cls.from_table(reading.frame, root=reading.root, rows=reading.rows)
+        data.skipped = reading.skipped
+        if str(reading.notes):
+            warnings.warn(f"{source}: {reading.notes}", RuntimeWarning, stacklevel=3)
+        return data
 
     @classmethod
     def from_table(
@@ -119,38 +202,15 @@ class LabelledImages:
         """Check a table with the columns of `from_csv` and complete it; all readers end here.
 
         Args:
-            frame: one row a photograph; it is copied.
+            frame: one row a photograph; it is copied. Lists and dicts are taken for JSON too.
             root: folder to which the paths are relative; default the working directory.
             rows: what messages call the rows; default "row 0" and so on.
 
         Raises:
-            SettingsError: a column is missing, a path is empty, a box is no box, or an image_id stands there twice.
+            SettingsError: a column is missing, a path is empty, a box is no box, parts or part_points are no such JSON,
+                or an image_id stands there twice.
         """
-        names = list(rows) if rows is not None else [f"row {position}" for position in range(len(frame))]
-        table = frame.reset_index(drop=True).copy()
-        _check_columns([str(column) for column in table.columns], "the table")
-        given = [_text(value) for value in table["path"]]
-        for name, text in zip(names, given, strict=True):
-            if text is None:
-                raise SettingsError(f"{name}: the path is empty; fill it in or remove the row")
-        folder = Path(root) if root is not None else Path()
-        paths = [folder / text for text in given if text is not None]
-        anchor = folder if root is not None else _common_folder(paths)
-        derived = [_portable(_relative(path, anchor)) for path in paths]
-        table["path"] = [_portable(str(path)) for path in paths]
-        table["label"] = pd.Series(
-            [_text(value) for value in table["label"]] if "label" in table.columns else [None] * len(table),
-            dtype=object,
-        )
-        table["image_id"] = _image_ids(table, derived, names)
-        table = _complete_boxes(table, names)
-        if "object_mask" in table.columns:
-            texts = [_text(value) for value in table["object_mask"]]
-            table["object_mask"] = pd.Series(
-                [None if text is None else _portable(str(folder / text)) for text in texts], dtype=object
-            )
-        first = ["image_id", "path", "label"]
-        return cls(table[first + [column for column in table.columns if column not in first]], anchor)
+        return cls(*complete_table(frame, root, rows))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -173,7 +233,7 @@ class LabelledImages:
 
     def open(self, i: int) -> Image.Image:
         """The upright RGB photograph at position i, in full resolution; raises `ImageError`, see `read_photograph`."""
-        return read_photograph(_file(self.table["path"].iloc[i]))
+        return read_photograph(file_of(self.table["path"].iloc[i]))
 
     def load(self, i: int, preprocessing: Preprocessing) -> tuple[torch.Tensor, Geometry]:
         """The photograph at position i as (3, H, W) float32 in [0, 1], and its geometry.
@@ -184,7 +244,7 @@ class LabelledImages:
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
-        geometry = self._geometry(i, image, preprocessing)
+        geometry = self._geometry(i, image.width, image.height, preprocessing)
         return to_input(image, geometry, preprocessing.interpolation), geometry
 
     def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
@@ -195,19 +255,55 @@ class LabelledImages:
         Raises:
             ImageError: photograph or mask cannot be read, or they differ in aspect.
         """
-        path = self.table["object_mask"].iloc[i] if "object_mask" in self.table.columns else None
+        path = self._cell("object_mask", i)
         if path is None:
             return None
-        photograph = self.open(i)
-        geometry = self._geometry(i, photograph, preprocessing)
-        mask = read_object_mask(_file(path))
-        if abs(mask.width * photograph.height - mask.height * photograph.width) > max(photograph.size):
-            raise ImageError(
-                f"the object mask {path} has {mask.width} x {mask.height} pixels, its photograph {photograph.width} x "
-                f"{photograph.height}; save the mask in the size of the upright photograph"
-            )
-        mask = mask.resize(photograph.size, Image.Resampling.NEAREST)
+        mask, geometry = self._laid_over(i, path, "object mask", read_object_mask(file_of(path)), preprocessing)
         return render_mask(mask, geometry)
+
+    def load_part_masks(self, i: int, preprocessing: Preprocessing) -> dict[str, npt.NDArray[np.bool_]]:
+        """Name -> (H, W) bool, True on the part, in the geometry of `load`; empty where the table names no part map.
+
+        A part without visible pixels is there with a mask that is False throughout. One that is thinner than an input
+        pixel is seen, see `geometry.render_mask`; so masks of neighbouring parts may share pixels.
+
+        Raises:
+            ImageError: photograph or map cannot be read, they differ in aspect, or the map holds an index beyond the
+                names.
+        """
+        path, names = self._cell("part_map", i), self._cell("parts", i)
+        if path is None:
+            return {}
+        parts: list[str] = [] if names is None else json.loads(names)
+        indices, geometry = self._laid_over(i, path, "part map", read_part_map(file_of(path)), preprocessing)
+        values = np.asarray(indices)
+        if values.max() > len(parts):
+            raise ImageError(
+                f"the part map {path} holds the index {values.max()}, but its row names {len(parts)} parts; the k-th "
+                "name is that of index k"
+            )
+        return {
+            name: render_mask(Image.fromarray((values == index).astype(np.uint8) * 255), geometry)
+            for index, name in enumerate(parts, start=1)
+        }
+
+    def part_points(self, i: int) -> dict[str, tuple[float, float]]:
+        """Name -> (x, y) of the annotated, visible parts at position i, in pixels of the upright photograph."""
+        cell = self._cell("part_points", i)
+        return {} if cell is None else {name: (float(x), float(y)) for name, (x, y) in json.loads(cell).items()}
+
+    def metadata(self) -> pd.DataFrame:
+        """image_id and the user's own columns: what an analysis may read beside the photographs.
+
+        Without paths, labels, boxes, split, masks and parts, and without the columns whose name begins with `planted_`:
+        the testbed keeps its planted causes there.
+        """
+        own = [
+            column
+            for column in self.table.columns
+            if column not in OWN_COLUMNS and not str(column).startswith(SECRET_PREFIX)
+        ]
+        return self.table[["image_id", *own]].copy()
 
     def box(self, i: int) -> Box | None:
         """The annotated box at position i, as it stands in the table, or None."""
@@ -222,20 +318,42 @@ class LabelledImages:
         A folder that was moved or copied keeps its fingerprint; a missing file counts with the size None.
         """
         digest = hashlib.sha256()
-        for i, (image_id, path, label) in enumerate(
-            zip(self.table["image_id"], self.table["path"], self.table["label"], strict=True)
+        paths = relative_all(self.table["path"].tolist(), Path(portable(str(self.root))))
+        boxes: list[Box | None] = [None] * len(self)
+        if BOX_COLUMNS[0] in self.table.columns:
+            corners = zip(*(self.table[column].to_numpy(np.float64).tolist() for column in BOX_COLUMNS), strict=True)
+            boxes = [None if math.isnan(x0) else (x0, y0, x1, y1) for x0, y0, x1, y1 in corners]
+        for image_id, path, relative, label, box in zip(
+            self.table["image_id"], self.table["path"], paths, self.table["label"], boxes, strict=True
         ):
             try:
-                n_bytes = _file(path).stat().st_size
+                n_bytes = file_of(path).stat().st_size
             except (OSError, ValueError):
                 n_bytes = None
-            row = [image_id, _relative(Path(path), Path(_portable(str(self.root)))), label, self.box(i), n_bytes]
+            row = [image_id, relative, label, box, n_bytes]
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
 
-    def _geometry(self, i: int, image: Image.Image, preprocessing: Preprocessing) -> Geometry:
+    def _cell(self, column: str, i: int) -> str | None:
+        """A cell of an optional column; None where there is nothing in it."""
+        value = self.table[column].iloc[i] if column in self.table.columns else None
+        return value if isinstance(value, str) else None
+
+    def _laid_over(
+        self, i: int, path: str, what: str, mask: Image.Image, preprocessing: Preprocessing
+    ) -> tuple[Image.Image, Geometry]:
+        """A mask in the size of its photograph, and the photograph's geometry."""
+        width, height = photograph_size(file_of(self.table["path"].iloc[i]))
+        if abs(mask.width * height - mask.height * width) > max(width, height):
+            raise ImageError(
+                f"the {what} {path} has {mask.width} x {mask.height} pixels, its photograph {width} x {height}; save "
+                "it in the size of the upright photograph"
+            )
+        return mask.resize((width, height), Image.Resampling.NEAREST), self._geometry(i, width, height, preprocessing)
+
+    def _geometry(self, i: int, width: int, height: int, preprocessing: Preprocessing) -> Geometry:
         try:
-            return preprocessing.geometry(image.width, image.height, self.box(i))
+            return preprocessing.geometry(width, height, self.box(i))
         except ImageError as error:
             raise ImageError(f"{self.table['path'].iloc[i]}: {error}") from error
 
@@ -259,178 +377,3 @@ class LabelledImages:
 
 def _position(value: Any, n: int) -> int | None:
     return int(value) % n if isinstance(value, (int, np.integer)) and -n <= value < n else None
-
-
-def _list_images(root: Path) -> tuple[list[Path], int]:
-    found: list[Path] = []
-    skipped = 0
-    for folder, folders, files in os.walk(root, followlinks=True):
-        # A linked class folder is followed, a link that leads back up would never end.
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_up(Path(folder), name)]
-        images = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
-        found.extend(Path(folder) / name for name in images)
-        skipped += len(files) - len(images)
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), skipped
-
-
-def _leads_up(folder: Path, name: str) -> bool:
-    return folder.resolve().is_relative_to((folder / name).resolve())
-
-
-def _read_csv(path: Path) -> tuple[pd.DataFrame, list[int]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{path}, line {line}: not UTF-8; save the table with the encoding UTF-8") from error
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read ({error.strerror}); pass the path of a CSV file") from error
-    header_line = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t", key=header_line.count)
-    reader = csv.reader(text.splitlines(keepends=True), delimiter=delimiter)
-    header: list[str] = []
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if not header:
-                header = [cell.strip() for cell in cells]
-                _check_columns(header, f"{path}, line {reader.line_num}")
-                continue
-            if len(cells) != len(header):
-                raise SettingsError(
-                    f"{path}, line {reader.line_num}: {len(cells)} cells under {len(header)} columns; put cells that "
-                    f"contain {delimiter!r} in quotes"
-                )
-            rows.append(cells)
-            lines.append(reader.line_num)
-    except csv.Error as error:
-        raise SettingsError(f"{path}, line {reader.line_num}: {error}; save the table as plain CSV") from error
-    if not rows:
-        raise SettingsError(f"{path} is empty; it needs a header with a column path, and one line a photograph")
-    columns = {name: [row[position].strip() or None for row in rows] for position, name in enumerate(header)}
-    frame = pd.DataFrame({name: pd.Series(values, dtype=object) for name, values in columns.items()})
-    for name in frame.columns:
-        if name not in {"path", "label", "image_id", "split", "object_mask", "box", *BOX_COLUMNS, *_SHORT_BOX_COLUMNS}:
-            frame[name] = _numbers_if_all_are(frame[name])
-    return frame, lines
-
-
-def _check_columns(columns: list[str], where: str) -> None:
-    if "path" not in columns:
-        raise SettingsError(
-            f"{where}: no column path among {', '.join(columns) or 'none'}; name the files' column path"
-        )
-    twice = sorted({name for name in columns if columns.count(name) > 1})
-    if twice:
-        raise SettingsError(f"{where}: the column {twice[0]!r} stands there twice; rename one")
-    missing = [column for column in BOX_COLUMNS if column not in columns]
-    if 0 < len(missing) < len(BOX_COLUMNS):
-        raise SettingsError(f"{where}: no column {missing[0]}; a box needs {', '.join(BOX_COLUMNS)}")
-
-
-def _numbers_if_all_are(column: pd.Series[Any]) -> pd.Series[Any]:
-    try:
-        return pd.to_numeric(column)
-    except (ValueError, TypeError):
-        return column
-
-
-def _image_ids(table: pd.DataFrame, derived: list[str], names: list[str]) -> list[str]:
-    if "image_id" not in table.columns:
-        taken: set[str] = set(derived)
-        seen: set[str] = set()
-        ids = []
-        for base in derived:
-            candidate, copy = base, 1
-            while candidate in seen or (copy > 1 and candidate in taken):
-                copy += 1
-                candidate = f"{base}#{copy}"
-            seen.add(candidate)
-            ids.append(candidate)
-        return ids
-    first: dict[str, str] = {}
-    for value, name in zip(table["image_id"], names, strict=True):
-        text = _text(value)
-        if text is None:
-            raise SettingsError(f"{name}: the image_id is empty; fill it in, or leave the column out")
-        if text in first:
-            raise SettingsError(f"{name}: the image_id {text!r} stands in {first[text]} as well; each must be unique")
-        first[text] = name
-    return list(first)
-
-
-def _complete_boxes(table: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """Boxes in whichever columns they came, checked, in `BOX_COLUMNS`."""
-    if BOX_COLUMNS[0] in table.columns:
-        source = BOX_COLUMNS
-    elif all(column in table.columns for column in _SHORT_BOX_COLUMNS):
-        source = _SHORT_BOX_COLUMNS
-    elif "box" in table.columns:
-        source = ["box"]
-    else:
-        return table
-    cells = table[source].to_numpy(dtype=object).tolist()
-    boxes = [_parse_box(row, name) for row, name in zip(cells, names, strict=True)]
-    values = np.asarray([box if box is not None else [math.nan] * 4 for box in boxes], dtype=np.float64).reshape(-1, 4)
-    table = table.drop(columns=source)
-    for position, column in enumerate(BOX_COLUMNS):
-        table[column] = values[:, position]
-    return table
-
-
-def _parse_box(cells: list[Any], name: str) -> Box | None:
-    texts = [_text(cell) for cell in cells]
-    if all(text is None for text in texts):
-        return None
-    parts = [text or "" for text in texts] if len(texts) == 4 else re.split(r"[\s,;]+", (texts[0] or "").strip("[]() "))
-    shown = " ".join(parts)
-    try:
-        values = [float(part) for part in parts]
-    except ValueError:
-        values = []
-    if len(values) != 4 or not all(math.isfinite(value) for value in values):
-        raise SettingsError(
-            f"{name}: the box {shown!r} is not four numbers x0 y0 x1 y1 (leave it empty if there is none)"
-        )
-    x0, y0, x1, y1 = values
-    if x1 <= x0 or y1 <= y0:
-        raise SettingsError(f"{name}: the box {shown!r} has no area; it must be x0 y0 x1 y1 with x1 > x0 and y1 > y0")
-    return x0, y0, x1, y1
-
-
-def _text(value: Any) -> str | None:
-    """A cell as text; None, NaN and blanks are None."""
-    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
-        return None
-    # pandas turns a column of whole numbers with a gap into floats.
-    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    return text if text.strip() else None
-
-
-def _common_folder(paths: list[Path]) -> Path:
-    try:
-        return Path(os.path.commonpath([path.parent for path in paths]))
-    except ValueError:
-        return Path()
-
-
-def _relative(path: Path, root: Path) -> str:
-    try:
-        return path.relative_to(root).as_posix()
-    except ValueError:
-        return path.as_posix()
-
-
-def _portable(text: str) -> str:
-    """File names that are not UTF-8 hold surrogates, which neither Parquet nor JSON takes."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _file(path: str) -> Path:
-    """The file of a `_portable` path."""
-    return Path(
-        path if os.path.lexists(path) else re.sub(r"\\u(dc[89a-f][0-9a-f])", lambda m: chr(int(m[1], 16)), path)
-    )

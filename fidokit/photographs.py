@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fidokit.exceptions import ImageError
 
@@ -46,14 +46,15 @@ def read_photograph(path: str | Path) -> Image.Image:
 def read_object_mask(path: Path) -> Image.Image:
     """A mask image as L, 255 on the object and 0 elsewhere.
 
-    The object is where an alpha channel is opaque; without one, where a palette's index is not 0; without either, what
-    is brighter than half of the brightest pixel, so that masks of 0 and 1 and of 0 and 255 are both understood.
+    The object is where an alpha channel is opaque; without one, or where it is opaque throughout, where a palette's
+    index is not 0; without either, what is brighter than half of the brightest pixel, so that masks of 0 and 1 and of 0
+    and 255 are both understood.
 
     Raises:
         ImageError: as `read_photograph`.
     """
     with _decoded(path) as image:
-        if image.mode in ("LA", "RGBA"):
+        if image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema() != (255, 255):
             inside = np.asarray(image.getchannel("A")) > 127
         elif image.mode == "P":
             inside = np.asarray(image) > 0
@@ -63,9 +64,50 @@ def read_object_mask(path: Path) -> Image.Image:
     return Image.fromarray(inside.astype(np.uint8) * 255)
 
 
+def read_part_map(path: Path) -> Image.Image:
+    """A part map as L, its values the indices of the parts: 0 = none.
+
+    Raises:
+        ImageError: as `read_photograph`, or the file is no indexed or grey image of at most 8 bits.
+    """
+    with _decoded(path) as image:
+        if image.mode not in ("1", "L", "P"):
+            raise ImageError(
+                f"{path} has the mode {image.mode}; save a part map as an indexed or grey image of 8 bits whose values "
+                "are the parts' indices"
+            )
+        return Image.fromarray(np.asarray(image).astype(np.uint8))
+
+
+def photograph_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of the upright photograph in a file, from its header.
+
+    Raises:
+        ImageError: as `read_photograph`, apart from damage beyond the header.
+    """
+    with _opened(Path(path)) as image:
+        orientation = None
+        with suppress(Exception):
+            orientation = image.getexif().get(ExifTags.Base.Orientation)
+        return (image.height, image.width) if orientation in (5, 6, 7, 8) else image.size
+
+
 @contextmanager
 def _decoded(path: Path) -> Iterator[Image.Image]:
     """The image in a file with all pixels decoded, or an `ImageError` that says what is wrong with the file."""
+    with _opened(path) as image:
+        try:
+            image.load()
+        except MemoryError as error:
+            raise ImageError(_too_large(path, f"{image.width} x {image.height} pixels, not enough memory")) from error
+        except Exception as error:
+            raise ImageError(f"{path} is damaged or cut off ({error}); copy it again or remove it") from error
+        yield image
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image in a file with its header read, or an `ImageError` that says what is wrong with the file."""
     _check_file(path)
     try:
         image = _open_header(path)
@@ -83,12 +125,6 @@ def _decoded(path: Path) -> Iterator[Image.Image]:
             raise ImageError(_too_large(path, f"{image.width} x {image.height} pixels"))
         if min(image.size) < 2:
             raise ImageError(f"{path} has {image.width} x {image.height} pixels; at least 2 x 2 are needed")
-        try:
-            image.load()
-        except MemoryError as error:
-            raise ImageError(_too_large(path, f"{image.width} x {image.height} pixels, not enough memory")) from error
-        except Exception as error:
-            raise ImageError(f"{path} is damaged or cut off ({error}); copy it again or remove it") from error
         yield image
 
 

@@ -233,6 +233,29 @@ def test_an_object_mask_follows_the_photograph():
         assert not rendered[~geometry.box_mask((0, 0, width, height))].any()
 
 
+def test_a_mask_that_covers_no_input_pixel_by_half_is_where_it_covers_most():
+    geometry = Geometry(100, 100, (20.0, 20.0, 60.0, 60.0), (4, 4))
+
+    def rendered(*box):
+        mask = Image.new("L", (100, 100))
+        mask.paste(255, box)
+        return render_mask(mask, geometry)
+
+    # Each input pixel is 10 pixels wide.
+    one = rendered(44, 34, 46, 36)
+    assert one.sum() == 1
+    assert one[1, 2]
+    line = rendered(20, 34, 60, 36)
+    assert line[1].all()
+    assert line.sum() == 4
+    # A whole pixel of it sets the measure: a corner that covers a tenth of another is not in.
+    assert rendered(30, 30, 41, 40).sum() == 1
+    # Outside the window, also right beside it, it is not seen.
+    assert not rendered(60, 20, 62, 60).any()
+    assert not rendered(0, 0, 20, 20).any()
+    assert rendered(58, 20, 62, 60).sum() == 4
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -326,6 +326,135 @@ class TestLoad:
         assert data.subset([2]).load_object_mask(0, preprocessing) is None
 
 
+class TestParts:
+    @pytest.fixture
+    def parts(self, tmp_path):
+        """A photograph of 40 x 20 pixels: a 10 x 10 bill, a tail right of it, a ring one pixel thin, nothing else."""
+        save(tmp_path / "a.png", size=(40, 20))
+        indices = np.zeros((20, 40), np.uint8)
+        indices[5:15, 5:15] = 1
+        indices[5:15, 15:25] = 2
+        indices[2, 28:38] = indices[17, 28:38] = 4
+        indices[2:18, 28] = indices[2:18, 37] = 4
+        Image.fromarray(indices).save(tmp_path / "grey.png")
+        palette = Image.fromarray(indices)
+        palette.putpalette([0, 0, 0] * 256)
+        palette.save(tmp_path / "palette.png")
+        Image.fromarray(indices).resize((80, 40), Image.Resampling.NEAREST).save(tmp_path / "double.png")
+        Image.fromarray(indices).resize((30, 30)).save(tmp_path / "other.png")
+        Image.fromarray(indices).convert("RGB").save(tmp_path / "rgb.png")
+        names = '"[""bill"", ""tail"", ""crest"", ""ring"", ""<b>""]"'
+        maps = ["grey.png", "palette.png", "double.png", "", "other.png", "rgb.png", "no.png"]
+        rows = [f"a.png,{name},{names if name else ''}\n" for name in maps]
+        return csv_of(tmp_path, "path,part_map,parts\n" + "".join(rows) + 'a.png,grey.png,"[""bill""]"\n')
+
+    @pytest.mark.parametrize("row", [0, 1, 2])
+    def test_masks_lie_in_the_geometry_of_the_input(self, parts, row):
+        masks = parts.load_part_masks(row, Preprocessing(size=(20, 40)))
+        assert list(masks) == ["bill", "tail", "crest", "ring", "<b>"]
+        bill = np.zeros((20, 40), bool)
+        bill[5:15, 5:15] = True
+        np.testing.assert_array_equal(masks["bill"], bill)
+        np.testing.assert_array_equal(masks["tail"], np.roll(bill, 10, axis=1))
+        assert masks["ring"].sum() == 2 * 10 + 2 * 14
+        for name in ("crest", "<b>"):
+            assert masks[name].shape == (20, 40)
+            assert masks[name].dtype == bool
+            assert not masks[name].any()
+
+    def test_what_is_thinner_than_an_input_pixel_is_seen_and_what_is_outside_is_not(self, parts):
+        small = parts.load_part_masks(0, Preprocessing(size=(5, 10)))
+        assert small["ring"].sum() >= 8
+        assert not small["ring"][:, :6].any()
+        # The window is the middle 10 x 20 pixels: the tail, and right beside them the bill.
+        middle = parts.load_part_masks(0, Preprocessing(size=(20, 10)))
+        assert middle["tail"].sum() == 10 * 10
+        assert not middle["bill"].any()
+        assert not middle["ring"].any()
+
+    def test_no_map_no_masks(self, parts, birds):
+        assert parts.load_part_masks(3, Preprocessing()) == {}
+        assert LabelledImages.from_folder(birds).load_part_masks(0, Preprocessing()) == {}
+
+    @pytest.mark.parametrize(
+        ("row", "message"),
+        [
+            (4, r"part map .*other\.png has 30 x 30 pixels, its photograph 40 x 20"),
+            (5, r"rgb\.png has the mode RGB; save a part map as an indexed or grey image"),
+            (6, r"no\.png does not exist"),
+            (7, r"part map .*grey\.png holds the index 4, but its row names 1 parts"),
+        ],
+    )
+    def test_maps_that_cannot_be_used(self, parts, row, message):
+        with pytest.raises(ImageError, match=message):
+            parts.load_part_masks(row, Preprocessing())
+
+    def test_points(self, tmp_path):
+        data = csv_of(
+            tmp_path, 'path,part_points\na.png,"{""bill"": [1, 2.5], ""left eye"": [3, 4]}"\nb.png,\nc.png,{}\n'
+        )
+        assert data.part_points(0) == {"bill": (1.0, 2.5), "left eye": (3.0, 4.0)}
+        assert data.part_points(1) == data.part_points(2) == {}
+        given = pd.DataFrame({"path": ["a", "b"], "part_points": [{"bill": [1, 2]}, None]})
+        assert LabelledImages.from_table(given).part_points(0) == {"bill": (1.0, 2.0)}
+
+    def test_paths_and_names_come_out_as_they_went_in(self, parts, tmp_path):
+        assert parts.table["part_map"].tolist()[0] == str(tmp_path / "grey.png")
+        assert parts.table["part_map"].tolist()[3] is None
+        pd.testing.assert_frame_equal(LabelledImages.from_table(parts.table).table, parts.table)
+        given = pd.DataFrame(
+            {"path": ["a.png"], "part_map": ["grey.png"], "parts": [["bill", "tail", "crest", "ring"]]}
+        )
+        data = LabelledImages.from_table(given, root=tmp_path)
+        assert list(data.load_part_masks(0, Preprocessing())) == ["bill", "tail", "crest", "ring"]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("path,part_map\na.png,m.png\n", "line 1: part_map and parts belong together"),
+            ("path,parts\na.png,[]\n", "line 1: part_map and parts belong together"),
+            ("path,part_map,parts\na.png,m.png,bill\n", "line 2: parts cannot be used"),
+            ('path,part_map,parts\na.png,m.png,"{""a"": 1}"\n', "line 2: parts cannot be used: it must be a JSON list"),
+            ('path,part_map,parts\na.png,m.png,"[""a"", ""a""]"\n', "line 2: .* a name stands there twice"),
+            ("path,part_map,parts\na.png,m.png,[1]\n", "line 2: .* must be a JSON list of names"),
+            ("path,part_points\na.png,{}\nb.png,[]\n", "line 3: part_points cannot be used: it must be a JSON object"),
+            ('path,part_points\na.png,"{""a"": [1]}"\n', "line 2: .* JSON object of name"),
+            ('path,part_points\na.png,"{""a"": [1, true]}"\n', "line 2: .* JSON object of name"),
+            ('path,part_points\na.png,"{""a"": [1, NaN]}"\n', "line 2: .* JSON object of name"),
+        ],
+    )
+    def test_bad_cells_name_file_and_line(self, tmp_path, text, message):
+        with pytest.raises(SettingsError, match=message) as caught:
+            csv_of(tmp_path, text)
+        assert "birds.csv" in str(caught.value)
+
+    def test_more_names_than_a_map_holds(self):
+        names = [str(number) for number in range(256)]
+        frame = pd.DataFrame({"path": ["a"], "part_map": ["m"], "parts": [names]})
+        with pytest.raises(SettingsError, match=r"row 0: .* 256 names; a part map of 8 bits holds 255"):
+            LabelledImages.from_table(frame)
+        assert len(LabelledImages.from_table(frame.assign(parts=[names[1:]]))) == 1
+
+
+class TestMetadata:
+    def test_only_what_an_analysis_may_read(self, tmp_path):
+        data = csv_of(
+            tmp_path,
+            "path,image_id,label,split,box,object_mask,part_map,parts,part_points,planted_cause,planted_,genus,site\n"
+            "a.png,i,wren,train,1 2 3 4,m.png,p.png,[],{},habitat,x,Parus,7\n",
+        )
+        assert data.metadata().to_dict("records") == [{"image_id": "i", "genus": "Parus", "site": 7}]
+        assert "planted_cause" in data.table.columns
+
+    def test_it_is_a_copy_in_the_order_of_the_table(self, birds):
+        data = LabelledImages.from_folder(birds)
+        metadata = data.metadata()
+        assert metadata.columns.tolist() == ["image_id"]
+        assert metadata["image_id"].tolist() == data.table["image_id"].tolist()
+        metadata.loc[0, "image_id"] = "other"
+        assert data.table["image_id"].iloc[0] == "blue tit/b.png"
+
+
 class TestFingerprint:
     def test_a_moved_folder_is_the_same_dataset(self, birds, tmp_path, monkeypatch):
         before = LabelledImages.from_folder(birds).fingerprint()

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fidokit import photographs
 from fidokit.exceptions import ImageError
-from fidokit.photographs import read_object_mask, read_photograph
+from fidokit.photographs import photograph_size, read_object_mask, read_part_map, read_photograph
 
 # 2 x 3: a value for every pixel, both ends of the range included.
 GREY = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
@@ -314,3 +314,49 @@ def test_object_masks_with_alpha_palette_colour_and_none(tmp_path):
         np.testing.assert_array_equal(np.asarray(read_object_mask(tmp_path / f"{name}.png")), inside * 255)
     Image.fromarray(np.zeros((2, 3), np.uint8)).save(tmp_path / "none.png")
     assert not np.asarray(read_object_mask(tmp_path / "none.png")).any()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_an_alpha_channel_that_is_opaque_throughout_says_nothing(tmp_path, mode):
+    inside = np.array([[False, True, True], [False, False, True]])
+    mask = Image.fromarray(inside * np.uint8(204)).convert(mode)
+    assert mask.getchannel("A").getextrema() == (255, 255)
+    mask.save(tmp_path / "m.png")
+    np.testing.assert_array_equal(np.asarray(read_object_mask(tmp_path / "m.png")), inside * 255)
+
+
+def test_part_maps_keep_their_indices(tmp_path):
+    indices = np.array([[0, 1, 2], [3, 254, 255]], np.uint8)
+    Image.fromarray(indices).save(tmp_path / "grey.png")
+    palette = Image.fromarray(indices)
+    palette.putpalette([9, 9, 9] * 256)
+    palette.save(tmp_path / "palette.png")
+    for name in ("grey", "palette"):
+        np.testing.assert_array_equal(np.asarray(read_part_map(tmp_path / f"{name}.png")), indices)
+    Image.fromarray(indices > 2).save(tmp_path / "bits.png")
+    np.testing.assert_array_equal(np.asarray(read_part_map(tmp_path / "bits.png")), indices > 2)
+    Image.fromarray(indices.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    with pytest.raises(ImageError, match=r"deep\.png has the mode I;16"):
+        read_part_map(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("orientation", [None, *range(1, 9)])
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_the_size_is_that_of_the_upright_photograph(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+    path = tmp_path / f"a{suffix}"
+    Image.new("RGB", (40, 20)).save(path, exif=exif)
+    assert photograph_size(path) == read_photograph(path).size
+
+
+def test_the_size_needs_only_the_header(tmp_path):
+    path = tmp_path / "cut.jpg"
+    Image.effect_noise((400, 200), 50).save(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    assert photograph_size(path) == (400, 200)
+    with pytest.raises(ImageError, match="cut off"):
+        read_photograph(path)
+    with pytest.raises(ImageError, match="does not exist"):
+        photograph_size(tmp_path / "no.jpg")

@@ -291,7 +291,7 @@ def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:
         column: pd.Series(
             [None if path is None else str(Path(path).absolute()) for path in table[column]], dtype=object
         )
-        for column in ("path", "object_mask")
+        for column in ("path", "object_mask", "part_map")
         if column in table.columns
     }
     return table.reset_index(drop=True).assign(**absolute)
