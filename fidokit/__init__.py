@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fidokit import testbed as testbed
     from fidokit.classifier import Classifier as Classifier
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.geometry import Preprocessing as Preprocessing
@@ -39,10 +40,12 @@ _HOMES = {
     "write_report": "report",
 }
 
-__all__ = [*_HOMES]
+__all__ = [*_HOMES, "testbed"]
 
 
 def __getattr__(name: str) -> Any:
+    if name == "testbed":
+        return import_module("fidokit.testbed")
     if name not in _HOMES:
         raise AttributeError(f"module 'fidokit' has no attribute {name!r}")
     value = getattr(import_module(f"fidokit.{_HOMES[name]}"), name)
@@ -51,4 +54,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted({*globals(), *__all__})

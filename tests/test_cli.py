@@ -216,7 +216,7 @@ def test_errors_are_one_line_and_exit_2(capsys):
         (["explain", "a", "b", "--model", MODEL, "--out", "x.png"], "one file for 2 photographs"),
         (["explain", "a", "--model", MODEL, "--out", "birds.csv"], "birds.csv is a file"),
         (["explain", "a.png", "--model", MODEL, "--out", "a.png"], "would write over the photograph"),
-        (["study", "nothere", "--model", MODEL], "there is no folder and no table nothere"),
+        (["study", "nothere", "--model", MODEL], "there is no dataset nothere"),
         (["study", "birds.csv", "--model", MODEL, "--methods", ","], "--methods is empty"),
         (
             ["study", "birds.csv", "--model", MODEL, "--methods", "counting", "--settings", "quality"],

@@ -13,7 +13,6 @@ from fidokit.exceptions import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
-    from fidokit.images import LabelledImages
     from fidokit.methods.base import Snapshot
 
 Command = Callable[[argparse.Namespace], int]
@@ -62,16 +61,6 @@ def load_classifier(arguments: argparse.Namespace) -> Classifier:
         # An installed command does not look into the working folder, where a user's own module lies.
         sys.path.insert(0, str(Path.cwd()))
     return Classifier.load(arguments.model, **options)
-
-
-def read_data(path: Path) -> LabelledImages:
-    from fidokit.images import LabelledImages
-
-    if path.is_dir():
-        return LabelledImages.from_folder(path)
-    if not path.exists():
-        raise SettingsError(f"there is no folder and no table {path}; give a folder with one folder a class, or a CSV")
-    return LabelledImages.from_csv(path)
 
 
 def store_of(arguments: argparse.Namespace) -> Path:

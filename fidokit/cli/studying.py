@@ -14,7 +14,6 @@ from fidokit.cli.options import (
     command,
     load_classifier,
     method_settings,
-    read_data,
     store_of,
 )
 from fidokit.cli.text import cut, plain, table
@@ -24,12 +23,19 @@ if TYPE_CHECKING:
     from fidokit.study.study import Study
 
 METHODS = "fido,grad-cam,integrated-gradients"
+#: What the terminal has room for, where metrics were measured.
+SHOWN = ("insertion", "deletion", "average_precision", "part_correlation")
 
 
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
     study = command(commands, "study", _study, "explain a labelled dataset by several methods, and report on it")
-    study.add_argument("data", type=Path, metavar="DATA", help="a folder with one folder a class, or a CSV table")
+    study.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a folder with one folder a class, a CSV, a COCO JSON, or the folder of a Camtrap DP, of CUB or NABirds",
+    )
     add_model(study)
     study.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
     study.add_argument("--store", type=Path, help="folder of the study; default runs/NAME OF DATA")
@@ -39,6 +45,7 @@ def add(commands: Any) -> None:
     study.add_argument("--settings", choices=PRESETS, default="default", help="for the methods that have such settings")
     study.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
     study.add_argument("--boxes", action="store_true", help="crop each photograph to its annotated box")
+    study.add_argument("--no-metrics", action="store_true", help="leave out the measuring of masks, half of the time")
     study.add_argument("--retry-failures", action="store_true", help="try again what failed before")
     study.set_defaults(
         kept=lambda arguments: f"finished masks are kept in {store_of(arguments)}; the same command goes on from there"
@@ -54,11 +61,12 @@ def add(commands: Any) -> None:
 def _study(arguments: argparse.Namespace) -> int:
     import numpy as np
 
+    from fidokit.readers.detect import read_dataset
     from fidokit.report import write_report
     from fidokit.study.run import run_study
 
     methods = _study_methods(arguments.methods, arguments.settings)
-    data = read_data(arguments.data)
+    data = read_dataset(arguments.data)
     if arguments.limit is not None:
         if arguments.limit < 1:
             raise SettingsError(f"--limit is {arguments.limit}; it must be at least 1")
@@ -79,7 +87,10 @@ def _study(arguments: argparse.Namespace) -> int:
     )
     if study.status()["missing"].sum():
         return INTERRUPTED  # run_study has said what is kept
-    _print_study(study)
+    if not arguments.no_metrics:
+        study.metrics(progress=sys.stderr.isatty())
+    print_study(study)
+    print_verdicts(study)
     page = write_report(study, arguments.report or store / "report.html")
     print(plain(f"Study: {store}\nPage: {page}"))
     return 0
@@ -101,7 +112,8 @@ def _study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
     return methods
 
 
-def _print_study(study: Study) -> None:
+def print_study(study: Study) -> None:
+    """How often the classifier is right, what the masks do, and what failed."""
     from fidokit.plots import interval_columns
 
     predictions = study.predictions()
@@ -112,7 +124,7 @@ def _print_study(study: Study) -> None:
         f"{len(predictions) - len(judged)} not judged\n"
     )
     summary = study.summary()
-    measures = interval_columns(summary)
+    measures = [name for name in interval_columns(summary) if name in SHOWN] or interval_columns(summary)
     rows = []
     for row in summary.to_dict("records"):
         cells = {"method": row["method"], "kind": row["kind"], "n": str(row["n"])}
@@ -120,7 +132,7 @@ def _print_study(study: Study) -> None:
             cells[name.replace("_", " ")] = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
         rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": f"{row['seconds']:.2f}"})
     print(table(rows))
-    print("Means with 95 % bootstrap intervals over the photographs.\n")
+    print("Means with 95 % bootstrap intervals over the photographs; the page has all metrics.\n")
     failures = study.failures()
     if len(failures):
         counts = failures.assign(method=failures["method"].fillna("all methods")).groupby(["method", "stage"])["reason"]
@@ -131,11 +143,24 @@ def _print_study(study: Study) -> None:
         print("All of them are listed at the end of the page.\n")
 
 
+def print_verdicts(study: Study) -> None:
+    """Which masks can be believed, as far as that was measured: one sentence a finding."""
+    from fidokit.study.verdicts import verdicts
+
+    sentences = verdicts(study)
+    if sentences:
+        print("Which masks can be believed:")
+        for sentence in sentences:
+            print(plain(f"  - {sentence}"))
+        print()
+
+
 def _report(arguments: argparse.Namespace) -> int:
+    from fidokit.readers.detect import read_dataset
     from fidokit.report import write_report
     from fidokit.study.run import open_study
 
-    study = open_study(arguments.study, data=None if arguments.data is None else read_data(arguments.data))
+    study = open_study(arguments.study, data=None if arguments.data is None else read_dataset(arguments.data))
     page = write_report(study, arguments.out or arguments.study / "report.html", max_images=arguments.max_images)
     print(plain(f"Page: {page}"))
     return 0

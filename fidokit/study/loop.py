@@ -212,7 +212,7 @@ class Loop:
         try:
             return [compute_masks(entry.name, self.classifier, batch, entry.settings, self._watch())], {}, False
         except Exception as error:
-            _raise_if_general(error)
+            raise_if_general(error)
         made: list[Masks] = []
         failures: dict[str, str] = {}
         for row, image_id in enumerate(batch.image_ids):
@@ -222,7 +222,7 @@ class Loop:
             except KeyboardInterrupt:
                 return made, failures, True
             except Exception as error:
-                _raise_if_general(error)
+                raise_if_general(error)
                 failures[image_id] = f"{type(error).__name__}: {error}"
             else:
                 if not made[-1].failures and not (len(made[-1]) and bool(made[-1].finished.all())):
@@ -249,12 +249,12 @@ class Loop:
             if len(logits):
                 logits = self.session.logits(chunk.images)
         except Exception as error:
-            _raise_if_general(error)
+            raise_if_general(error)
             for row, position in enumerate(chunk.positions):
                 try:
                     logits[row] = self.session.logits(chunk.images[row : row + 1])[0]
                 except Exception as alone:
-                    _raise_if_general(alone)
+                    raise_if_general(alone)
                     failed[position] = f"{type(alone).__name__}: {alone}"
         for row, position in enumerate(chunk.positions):
             reason = self.classifier.prediction(logits[row])["reason"]
@@ -320,7 +320,7 @@ def _best_beside(logits: Tensor, target: int) -> int:
     return int(others.argmax())
 
 
-def _raise_if_general(error: Exception) -> None:
+def raise_if_general(error: Exception) -> None:
     """Raise what would hit every image alike; what may be the fault of one image is left to be isolated."""
     if isinstance(error, FidokitError) and not isinstance(error, ImageError):
         raise error

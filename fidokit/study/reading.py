@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import ImageError
-from fidokit.geometry import Preprocessing
+from fidokit.geometry import Geometry, Preprocessing
 from fidokit.images import LabelledImages
 
 # Decoding is fast beside masks: a few threads keep ahead of any device, and photographs of many megapixels stay few.
@@ -27,12 +27,14 @@ class Chunk:
         images: (B, 3, H, W) in [0, 1].
         positions: B positions in the dataset.
         unread: position -> why it could not be read.
+        geometries: where each image lies in its photograph.
     """
 
     number: int
     images: Tensor
     positions: list[int]
     unread: dict[int, str]
+    geometries: list[Geometry]
 
 
 def read_chunks(
@@ -69,28 +71,32 @@ class _Coming:
     ) -> None:
         self.number, self.positions = number, positions
         self.images = torch.empty(len(positions), 3, *preprocessing.size)
-        self.reasons: list[Future[str | None]] = [
+        self.results: list[Future[Geometry | str]] = [
             pool.submit(_read, data, position, preprocessing, self.images[row])
             for row, position in enumerate(positions)
         ]
 
     def collect(self) -> Chunk:
-        reasons = [future.result() for future in self.reasons]
+        results = [future.result() for future in self.results]
         unread = {
-            position: reason for position, reason in zip(self.positions, reasons, strict=True) if reason is not None
+            position: result
+            for position, result in zip(self.positions, results, strict=True)
+            if isinstance(result, str)
         }
+        geometries = [result for result in results if isinstance(result, Geometry)]
         if not unread:
-            return Chunk(self.number, self.images, self.positions, {})
-        rows = [row for row, reason in enumerate(reasons) if reason is None]
-        return Chunk(self.number, self.images[rows], [self.positions[row] for row in rows], unread)
+            return Chunk(self.number, self.images, self.positions, {}, geometries)
+        rows = [row for row, result in enumerate(results) if isinstance(result, Geometry)]
+        return Chunk(self.number, self.images[rows], [self.positions[row] for row in rows], unread, geometries)
 
 
-def _read(data: LabelledImages, position: int, preprocessing: Preprocessing, place: Tensor) -> str | None:
-    """Read a photograph into its (3, H, W) place; why that failed, or None."""
+def _read(data: LabelledImages, position: int, preprocessing: Preprocessing, place: Tensor) -> Geometry | str:
+    """Read a photograph into its (3, H, W) place; its geometry, or why that failed."""
     try:
-        place.copy_(data.load(position, preprocessing)[0])
+        image, geometry = data.load(position, preprocessing)
+        place.copy_(image)
     except ImageError as error:
         return str(error)
     except Exception as error:
         return f"{type(error).__name__}: {error}"
-    return None
+    return geometry

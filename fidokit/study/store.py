@@ -5,6 +5,7 @@
     predictions/part-CHUNK.parquet      what the classifier says of the photographs of one chunk
     masks/part-METHOD-CHUNK.parquet     the masks of one method for one chunk
     failures/part-METHOD-CHUNK.parquet  what went wrong; METHOD is "images" for what concerns all methods
+    metrics/part-GROUP-METHOD-CHUNK.parquet  what `Study.metrics` measured, group by group
 
 Method labels may hold anything, so file names carry a slug of them with a short hash, never the label itself.
 """
@@ -35,7 +36,7 @@ from fidokit.study.manifest import SCHEMA_VERSION
 
 MANIFEST = "study.json"
 IMAGES = "images.parquet"
-FOLDERS = ("predictions", "masks", "failures")
+FOLDERS = ("predictions", "masks", "failures", "metrics")
 KEYS = ("image_id", "method", "kind")
 #: The one definition of the table of masks; `mask` is the (height, width) mask row by row.
 SCHEMA = pa.schema(
@@ -275,6 +276,32 @@ class Store:
     def mask_bytes(self) -> int:
         """Bytes of all masks on disk."""
         return sum(path.stat().st_size for path in (self.path / "masks").glob("part-*.parquet"))
+
+    def mask_part(self, label: str, chunk: int) -> pa.Table:
+        """The masks of one method for one chunk, without rows where there is no such part."""
+        path = self._part("masks", slug(label), chunk)
+        return _read_part(path) if path.exists() else SCHEMA.empty_table()
+
+    def add_metrics(self, name: str, chunk: int, frame: pd.DataFrame, schema: pa.Schema, keys: Sequence[str]) -> None:
+        """Write metrics of a chunk; rows of its part stay unless a new one has the same keys.
+
+        Args:
+            name: of the group of metrics, with the slug of a method if it has one.
+            chunk: number of the chunk.
+            frame: the columns of `schema`.
+            schema: of the group.
+            keys: the columns that name a row.
+        """
+        path = self._part("metrics", name, chunk)
+        if path.exists():
+            before = _read_part(path).to_pandas().reindex(columns=schema.names)
+            frame = pd.concat([before, frame], ignore_index=True).drop_duplicates(list(keys), keep="last")
+        path.parent.mkdir(exist_ok=True)
+        _write(_to_arrow(frame, schema), path)
+
+    def read_metrics(self, name: str, schema: pa.Schema) -> pd.DataFrame:
+        """All metrics of a group, in no particular order."""
+        return self._read(list(self._parts("metrics", name).values()), schema)
 
     def _part(self, folder: str, name: str, chunk: int) -> Path:
         return self.path / folder / f"part-{name}{'-' if name else ''}{chunk:05d}.parquet"

@@ -1,4 +1,4 @@
-"""`Study`: what a user reads of masks over a dataset; nothing is computed and nothing is written here."""
+"""`Study`: what a user reads of masks over a dataset; it is computed and written elsewhere."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.methods.base import KINDS, upsample
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
+from fidokit.study.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.store import KEYS, SCHEMA, Store, mask_arrays
-from fidokit.study.summary import summarise
+from fidokit.study.summary import sanity_verdicts, summarise
 
 
 class Study:
@@ -253,12 +254,90 @@ class Study:
             rows.append({"method": label, "finished": len(finished), "failed": len(failed), "missing": missing})
         return pd.DataFrame(rows, columns=["method", "finished", "failed", "missing"])
 
+    def metrics(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        *,
+        stability: int = 0,
+        sanity: bool = False,
+        parts: bool = False,
+        removal: Removal | None = None,
+        part_score: PartScore = "sum",
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """Which masks can be believed: one row per image, method and kind that has a mask, one column per metric.
+
+        What was measured before is read, what is missing is measured and kept in the store, chunk by chunk: after
+        Ctrl-C a second call goes on, and methods that are added later cost only their own. It needs the classifier and
+        the photographs only if something is missing.
+
+        Under a panel of infills that no method optimises with, the same for every method (the manifest lists it: whole
+        photographs of other classes and a mosaic), mean over the panel:
+
+        - insertion, deletion: area under the curve of ``p(target) / p(target | whole image)`` over the share of most
+          important pixels kept, or filled in; high insertion and low deletion are good.
+        - sufficient_area, destroying_area: the smallest of the shares read at which, for the first time, the target is
+          the decision, or no longer is; not interpolated. Small is good.
+        - road: `fidokit.study.road`; high is good, 0 is what a random order gets.
+
+        Against the object mask, or else the box: average_precision (of the pixels by rank), energy_inside,
+        pointing_game, iou_at_object_area. Against the box, or else the rectangle around the object mask: iou and
+        false_discovery_rate of the mask above its own mean.
+
+        Of the mask alone: total_variation of its most important fifth on the input's grid, entropy in bits a cell,
+        area. agreement: mean rank correlation with the other methods' masks of the image, of the same kind, or else
+        with the other's joint or only one, on a grid of 28 x 28.
+
+        On request, and from then on in the table: stability, mean rank correlation with masks of other seeds; sanity,
+        mean size of the rank correlation with masks of three classifiers with random parameters, see `sanity`;
+        part_correlation, rank correlation over the visible parts between the mask's part scores and the true effects,
+        drops of the target's log-odds when the part is removed.
+
+        Args:
+            methods: labels; None for all.
+            kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
+            stability: how many other seeds to compute the masks with.
+            sanity: whether to compute the masks of classifiers with random parameters.
+            parts: whether to measure the effects of parts; the dataset needs part masks.
+            removal: a function (data, position, part) that gives the photograph without the part; None fills the part
+                in with the panel.
+            part_score: ``sum`` of the mask over a part, since its effect belongs to the whole part, or ``mean``.
+            progress: whether to show a progress bar.
+
+        Returns:
+            image_id, method, kind, the metrics, and reason: why values are missing (they are NaN), None if none is.
+
+        Raises:
+            SettingsError: a method, kind or option that there is not.
+            StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
+        """
+        from fidokit.study.measuring import Measuring, Request
+        from fidokit.study.metric_table import metric_frame
+
+        if part_score not in PART_SCORES:
+            raise SettingsError(f"part_score must be one of {', '.join(PART_SCORES)}, not {part_score!r}")
+        labels, chosen = self._labels(methods), _known(kinds, KINDS, "kind")
+        Measuring(self, labels, chosen, Request(stability, sanity, parts, removal)).run(progress)
+        return metric_frame(self, labels, chosen, part_score)
+
+    def sanity(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+        """Which methods fail the sanity check, as far as ``metrics(sanity=True)`` has measured it.
+
+        Columns: method, kind, n (images compared), sanity (mean size of the rank correlation between the masks of the
+        true and of three random classifiers), its 95 % bootstrap interval sanity_low, sanity_high, and passes_sanity:
+        whether the interval's upper end lies below 0.5. Masks that ignore the classifier have 1 and fail; missing
+        where nothing could be compared. Source: Adebayo et al., NeurIPS 2018.
+        """
+        return sanity_verdicts(self, n_resamples, seed)
+
     def summary(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """One row per method and kind: means over the images, with 95 % bootstrap intervals.
 
         Columns: method, kind, n (images that have the mask); score_kept, score_dropped and area (the mean of the mask),
         each with its percentile interval as ``_low`` and ``_high``; and the means of evaluations, seconds and converged
-        (a share). The same images are resampled for every row, so that rows can be compared.
+        (a share). The same images are resampled for every row, so that rows can be compared. Then every metric that
+        `metrics` has measured, with its interval; after ``metrics(sanity=True)`` also passes_sanity.
 
         Args:
             n_resamples: bootstrap samples.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
+from fidokit.methods.base import KINDS
+from fidokit.study.metric_table import metric_frame
+from fidokit.study.metrics import KEYS, ON_REQUEST
+from fidokit.study.sanity import passes
 from fidokit.study.store import mask_arrays
 
 if TYPE_CHECKING:
@@ -61,33 +66,83 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
 
 def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.summary`."""
-    if n_resamples < 1:
-        raise SettingsError(f"n_resamples is {n_resamples}; at least 1 is needed, 2000 is usual")
-    table = _per_image(study)
+    _check_resamples(n_resamples)
+    table, metrics = _per_image(study), _stored_metrics(study)
     keys = [(label, kind) for label in study.methods for kind in study.kinds(label)]
-    n_images = len(study.images)
-    figures = np.full((len(keys), len(MEASURES) + len(_COSTS), n_images), np.nan)
-    for row, (label, kind) in enumerate(keys):
-        own = table[(table["method"] == label) & (table["kind"] == kind)]
-        figures[row][:, own["position"].to_numpy(np.int64)] = own[[*MEASURES, *_COSTS]].to_numpy(np.float64).T
-    measured = figures[:, : len(MEASURES)].reshape(-1, n_images)
-    low, high = (
-        bound.reshape(len(keys), -1) for bound in percentile_interval(bootstrap_means(measured, n_resamples, seed))
-    )
+    names = [name for name in metrics.columns if name not in (*KEYS, "area", "reason")]
+    costs = _means(_by_image(study, keys, table, _COSTS))
+    figures = np.concatenate([_by_image(study, keys, table, MEASURES), _by_image(study, keys, metrics, names)], axis=1)
+    bounds = percentile_interval(bootstrap_means(figures.reshape(-1, len(study)), n_resamples, seed))
+    low, high = (bound.reshape(len(keys), -1) for bound in bounds)
     mean = _means(figures)
+    with_intervals = [
+        {name: mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
+        for i, name in enumerate([*MEASURES, *names])
+    ]
     columns: dict[str, Any] = {
         "method": [label for label, _ in keys],
         "kind": [kind for _, kind in keys],
         "n": np.isfinite(figures[:, MEASURES.index("area")]).sum(axis=1),
     }
-    for i, name in enumerate(MEASURES):
-        columns |= {name: mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
-    columns |= {name: mean[:, len(MEASURES) + i] for i, name in enumerate(_COSTS)}
+    for group in with_intervals[: len(MEASURES)]:
+        columns |= group
+    columns |= {name: costs[:, i] for i, name in enumerate(_COSTS)}
+    for group in with_intervals[len(MEASURES) :]:
+        columns |= group
+    if "sanity" in names:
+        columns["passes_sanity"] = pd.array(passes(columns["sanity_high"]), dtype="boolean")
     return pd.DataFrame(columns)
 
 
+def sanity_verdicts(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+    """The table of `Study.sanity`."""
+    _check_resamples(n_resamples)
+    metrics = _stored_metrics(study)
+    if "sanity" not in metrics.columns:
+        metrics["sanity"] = np.nan
+    present = set(metrics[["method", "kind"]].itertuples(index=False, name=None))
+    keys = [(label, kind) for label in study.methods for kind in study.kinds(label) if (label, kind) in present]
+    values = _by_image(study, keys, metrics, ["sanity"])
+    low, high = percentile_interval(bootstrap_means(values[:, 0], n_resamples, seed))
+    return pd.DataFrame(
+        {
+            "method": [label for label, _ in keys],
+            "kind": [kind for _, kind in keys],
+            "n": np.isfinite(values[:, 0]).sum(axis=1),
+            "sanity": _means(values)[:, 0],
+            "sanity_low": low,
+            "sanity_high": high,
+            "passes_sanity": pd.array(passes(high), dtype="boolean"),
+        }
+    )
+
+
+def _check_resamples(n_resamples: int) -> None:
+    if n_resamples < 1:
+        raise SettingsError(f"n_resamples is {n_resamples}; at least 1 is needed, 2000 is usual")
+
+
+def _stored_metrics(study: Study) -> pd.DataFrame:
+    """The metrics that are stored; without a column for those of which no method has a value."""
+    frame = metric_frame(study, study.methods, KINDS)
+    measured = [name for name in frame.columns if name in (*KEYS, "reason", *ON_REQUEST) or frame[name].notna().any()]
+    return frame[measured]
+
+
+def _by_image(study: Study, keys: list[tuple[str, str]], table: pd.DataFrame, names: Sequence[str]) -> Floats:
+    """(K, C, N) columns of a table with a row per mask: for each method and kind, in the order of the dataset."""
+    figures = np.full((len(keys), len(names), len(study)), np.nan)
+    groups = dict(list(table.groupby(["method", "kind"], sort=False))) if len(table) else {}
+    for i, key in enumerate(keys):
+        if key in groups and len(names):
+            own = groups[key]
+            places = own["image_id"].map(study.positions).to_numpy(np.int64)
+            figures[i][:, places] = own[list(names)].to_numpy(np.float64).T
+    return figures
+
+
 def _per_image(study: Study) -> pd.DataFrame:
-    """One row per mask: method, kind, position of the image, measures and costs; masks pass through, none is kept."""
+    """One row per mask: image_id, method, kind, measures and costs; masks pass through, none is kept."""
     names = ["image_id", "method", "kind", *MEASURES[:2], *_COSTS]
     frames = []
     for batch in study.store.mask_batches(study.methods, [*names, "mask", "height", "width"]):
@@ -95,9 +150,8 @@ def _per_image(study: Study) -> pd.DataFrame:
         frame["area"] = [float(mask.mean(dtype=np.float64)) for mask in mask_arrays(batch)]
         frames.append(frame)
     if not frames:
-        return pd.DataFrame(columns=[*names, "area", "position"])
+        return pd.DataFrame(columns=[*names, "area"])
     table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    table["position"] = table["image_id"].map(study.positions)
     return table
 
 

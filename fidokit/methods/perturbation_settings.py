@@ -1,0 +1,160 @@
+"""Settings of RISE and of extremal perturbations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fidokit.methods.gradient_settings import Baseline, _check_baseline, _is_count, _is_number, _require
+
+Game = Literal["preservation", "deletion", "hybrid"]
+GAMES: tuple[Game, ...] = ("preservation", "deletion", "hybrid")
+
+
+@dataclass(frozen=True)
+class RiseSettings:
+    """Settings of RISE.
+
+    Attributes:
+        samples: random masks, and evaluations, of each image. The authors use 4000 for VGG16 and 8000 for ResNet50; the
+            noise of the map falls with the root of their number. The default takes an eighth of the time that the
+            authors' masks for ResNet50 take, and `centre` makes up for a part of it.
+        grid: cells a side of the random masks, before they are interpolated and shifted: 7, as published.
+        probability: of a cell to be kept.
+        baseline: what is dropped is filled with, see `IntegratedGradientsSettings`. The authors multiply the normalised
+            image by the mask, which is ``mean``.
+        centre: weigh each mask by how far its score lies from the mean score, not by the score itself. The expected map
+            is the same up to a constant, but places do not stand out merely because they were kept more often.
+        seed: of the masks, together with each image's identity.
+
+    Raises:
+        SettingsError: a value outside its range.
+    """
+
+    samples: int = 1000
+    grid: int = 7
+    probability: float = 0.5
+    baseline: Baseline = "mean"
+    centre: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(_is_count(self.samples, 2), f"samples must be a whole number of at least 2, not {self.samples!r}")
+        _require(_is_count(self.grid, 1), f"grid must be a whole number of at least 1, not {self.grid!r}")
+        share = _is_number(self.probability) and 0 < self.probability < 1
+        _require(share, f"probability must be in (0, 1), not {self.probability!r}")
+        _check_baseline(self.baseline)
+        _require(isinstance(self.centre, bool), f"centre must be True or False, not {self.centre!r}")
+        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
+        _require(whole, f"seed must be a whole number, not {self.seed!r}")
+
+    @classmethod
+    def published(cls, **overrides: Any) -> RiseSettings:
+        """The settings of Petsiuk, Das, Saenko, BMVC 2018, for ResNet50: 8000 evaluations.
+
+        The authors draw one set of masks for all images; here each image has its own, so that the noise of two maps is
+        independent. The distribution of a map is the same.
+        """
+        published: dict[str, Any] = {"samples": 8000, "centre": False}
+        return cls(**(published | overrides))
+
+
+@dataclass(frozen=True)
+class ExtremalSettings:
+    """Settings of extremal perturbations.
+
+    An image costs ``steps`` evaluations for each of the areas, twice that in the hybrid game.
+
+    Attributes:
+        areas: shares of the image that the masks are to cover; each gets a mask of its own. By default those of the
+            authors' pointing game on VOC.
+        game: ``preservation`` looks for the region that, kept, makes the logit largest; ``deletion`` for the one that,
+            perturbed, makes it smallest; ``hybrid`` for one that does both.
+        steps: of gradient descent.
+        lattice: seeds of a mask, (h, w) or one number for both: 32, so that they are 7 pixels apart in 224.
+        detail: cells of the mask's own grid per seed and axis. The masks are smooth, so two are as good as a cell a
+            pixel, and take less time than the classifier.
+        sigma: radius of the smooth spot around each seed, as a share of the input's shorter side: 21 pixels of 224.
+        baseline: the strongest perturbation, where the mask is 0. ``blur`` is the authors': the weaker the mask, the
+            stronger the blur. The others, see `IntegratedGradientsSettings`, fade to a colour.
+        max_blur: standard deviation of the strongest blur, as a share of the shorter side: 20 pixels of 224.
+        levels: strengths of blur made per image, the image itself included; in between it is interpolated.
+        mirror: show the classifier the mirror image in every other step. Switch it off where left and right differ.
+        lr, momentum: of gradient descent, in units of the seeds, which lie in [0, 1].
+        area_weight: weight of the area constraint in the first step, in units of the logit.
+        area_growth: factor by which that weight has grown after the last step.
+        smoothing: standard deviation of the final blur of the map, as a share of its shorter side; 0 for none. A mean
+            of a few nearly binary masks has few different values; the blur puts a region's middle before its rim.
+
+    Raises:
+        SettingsError: a value outside its range.
+    """
+
+    areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)
+    game: Game = "preservation"
+    steps: int = 100
+    lattice: int | tuple[int, int] = 32
+    detail: int = 2
+    sigma: float = 21 / 224
+    baseline: Baseline = "blur"
+    max_blur: float = 20 / 224
+    levels: int = 8
+    mirror: bool = True
+    lr: float = 0.1
+    momentum: float = 0.9
+    area_weight: float = 30.0
+    area_growth: float = 160.0
+    smoothing: float = 0.05
+
+    def __post_init__(self) -> None:
+        areas: object = self.areas
+        if isinstance(areas, list):
+            areas = tuple(areas)
+            object.__setattr__(self, "areas", areas)
+        good = isinstance(areas, tuple) and areas and all(_is_number(area) and 0 < area < 1 for area in areas)
+        _require(bool(good), f"areas must be shares in (0, 1), at least one, not {areas!r}")
+        _require(self.game in GAMES, f"unknown game {self.game!r}; choose one of {', '.join(GAMES)}")
+        for name, least in (("steps", 1), ("detail", 1), ("levels", 2)):
+            value = getattr(self, name)
+            _require(_is_count(value, least), f"{name} must be a whole number of at least {least}, not {value!r}")
+        pair = self.lattice if isinstance(self.lattice, tuple) else (self.lattice, self.lattice)
+        seeds = len(pair) == 2 and all(_is_count(side, 2) for side in pair)
+        _require(seeds, f"lattice must be a whole number of at least 2, or two of them, not {self.lattice!r}")
+        _check_baseline(self.baseline)
+        _require(isinstance(self.mirror, bool), f"mirror must be True or False, not {self.mirror!r}")
+        for name in ("sigma", "max_blur", "lr", "area_weight", "area_growth"):
+            value = getattr(self, name)
+            positive = _is_number(value) and 0 < value < float("inf")
+            _require(positive, f"{name} must be positive, not {value!r}")
+        _require(self.sigma <= 1, f"sigma is a share of the input's side and at most 1, not {self.sigma!r}")
+        _require(
+            _is_number(self.momentum) and 0 <= self.momentum < 1, f"momentum must be in [0, 1), not {self.momentum!r}"
+        )
+        smooth = _is_number(self.smoothing) and 0 <= self.smoothing <= 1
+        _require(smooth, f"smoothing must be in [0, 1], not {self.smoothing!r}")
+
+    @classmethod
+    def published(cls, **overrides: Any) -> ExtremalSettings:
+        """The settings of Fong, Patrick, Vedaldi, ICCV 2019, as their code has them: 3200 evaluations.
+
+        Two things differ from that code: an area is a share of the image itself, not of the image with a margin, and
+        the final blur repeats the edge instead of taking zeros beyond it.
+        """
+        published: dict[str, Any] = {
+            "steps": 800,
+            "lr": 0.01,
+            "area_weight": 300.0,
+            "area_growth": 1.0035**800,
+            "smoothing": 0.09,
+        }
+        return cls(**(published | overrides))
+
+    @property
+    def evaluations_per_mask(self) -> int:
+        """Evaluations that one step costs each mask."""
+        return 2 if self.game == "hybrid" else 1
+
+    def seeds(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(h, w) of the lattice for an input of (H, W) pixels; never finer than the input."""
+        pair = self.lattice if isinstance(self.lattice, tuple) else (self.lattice, self.lattice)
+        return min(pair[0], size[0]), min(pair[1], size[1])

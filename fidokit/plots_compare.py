@@ -1,0 +1,241 @@
+"""Comparisons as plotly figures: quality against cost, noise against samples, differences with intervals.
+
+Everything shown stands in a table of `fidokit.study.compare` or `fidokit.study.samplers`; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fidokit.exceptions import SettingsError
+from fidokit.plots import KIND_NAMES, plotly_text, readable
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+#: Told apart with every kind of colour vision (Okabe and Ito 2008), without the yellow that is too light for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+#: Colour is never alone: a second sign repeats after another number than the colours.
+_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "triangle-down", "pentagon")
+_KIND_SYMBOLS = {"joint": "circle", "ssr": "square", "sdr": "diamond", "attribution": "cross"}
+_DASHES = ("solid", "dash", "dot", "dashdot")
+_BETTER_SIGNS = {
+    "reference": {"color": "#0072B2", "symbol": "circle"},
+    "other": {"color": "#D55E00", "symbol": "square"},
+    "not shown": {"color": "#777777", "symbol": "circle-open"},
+}
+
+
+def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "evaluations") -> go.Figure:
+    """Quality against cost, a point with its interval for each method and kind.
+
+    Args:
+        table: of `fidokit.study.compare.cost_table`: method, kind, the cost, and NAME, NAME_low, NAME_high.
+        metric: NAME.
+        cost: ``evaluations`` or ``seconds``; on a logarithmic axis.
+
+    Raises:
+        SettingsError: a column that there is not.
+    """
+    import plotly.graph_objects as go
+
+    _need(table, ["method", "kind", "n", metric, f"{metric}_low", f"{metric}_high", cost])
+    methods = [str(name) for name in table["method"].drop_duplicates()]
+    figure = go.Figure()
+    for row in table.to_dict("records"):
+        place = methods.index(str(row["method"]))
+        name = _line(row["method"], row["kind"])
+        figure.add_trace(
+            go.Scatter(
+                x=[row[cost]],
+                y=[row[metric]],
+                mode="markers",
+                name=name,
+                marker={
+                    "size": 11,
+                    "color": COLOURS[place % len(COLOURS)],
+                    "symbol": _KIND_SYMBOLS.get(row["kind"], "circle") + ("" if place < len(COLOURS) else "-open"),
+                },
+                error_y=_error([row], metric),
+                customdata=[
+                    [
+                        _line(row["method"], row["kind"], None),
+                        _with_interval(row, metric),
+                        f"{row[cost]:.4g}",
+                        row["n"],
+                    ]
+                ],
+                hovertemplate=(
+                    "%{customdata[0]}<br>" + readable(metric) + " %{customdata[1]}<br>" + readable(cost)
+                    + " %{customdata[2]}, %{customdata[3]} images<extra></extra>"
+                ),
+            )
+        )  # fmt: skip
+    figure.update_xaxes(type="log", title=f"{readable(cost)} per image")
+    figure.update_yaxes(title=readable(metric))
+    return _dressed(figure, height=460)
+
+
+def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
+    """Noise of the gradient estimate against samples per step, both logarithmic: a panel for each grid and state.
+
+    Args:
+        table: of `fidokit.study.samplers.noise_table`.
+        column: ``noise``, ``variance_per_evaluation`` or ``zero_share``; the last on a linear axis.
+
+    Raises:
+        SettingsError: a column that there is not.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    _need(table, ["grid", "state", "sampler", "temperature", "samples", "n", column, f"{column}_low", f"{column}_high"])
+    panels = list(dict.fromkeys(zip(table["grid"], table["state"], strict=True)))
+    lines = list(dict.fromkeys(zip(table["sampler"], table["temperature"], strict=True)))
+    figure = make_subplots(
+        cols=len(panels),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        column_titles=[plotly_text(f"{grid}, {state}") for grid, state in panels],
+    )
+    for (grid, state), (sampler, temperature) in ((panel, line) for panel in panels for line in lines):
+        own = table[
+            (table["grid"] == grid)
+            & (table["state"] == state)
+            & (table["sampler"] == sampler)
+            & (table["temperature"] == temperature)
+        ].sort_values("samples")
+        rows = own.to_dict("records")
+        place = lines.index((sampler, temperature))
+        name = plotly_text(f"{sampler}, t = {temperature:g}")
+        figure.add_trace(
+            go.Scatter(
+                x=own["samples"].tolist(),
+                y=own[column].tolist(),
+                mode="lines+markers",
+                name=name,
+                legendgroup=name,
+                showlegend=panels.index((grid, state)) == 0,
+                # At equal temperature both formulas agree: lines on top of each other must both be seen.
+                line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)], "width": 2},
+                marker={"symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 12 - 2 * (place % 4)},
+                error_y=_error(rows, column),
+                customdata=[
+                    [name, _with_interval(row, column), row["n"]] for row in rows
+                ],
+                hovertemplate=(
+                    "%{customdata[0]}, %{x} samples<br>" + readable(column)
+                    + " %{customdata[1]}<br>%{customdata[2]} images<extra></extra>"
+                ),
+            ),
+            row=1,
+            col=panels.index((grid, state)) + 1,
+        )  # fmt: skip
+    samples = sorted(set(table["samples"].tolist()))
+    figure.update_xaxes(type="log", tickmode="array", tickvals=samples, title="samples per step")
+    figure.update_yaxes(type="linear" if column.startswith(("zero", "non_finite")) else "log")
+    figure.update_yaxes(title=readable(column), col=1)
+    return _dressed(figure, height=420)
+
+
+def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
+    """Paired differences with their intervals, a panel for each metric: right of 0 the reference is higher.
+
+    Args:
+        comparisons: of `fidokit.study.compare.compare`.
+
+    Raises:
+        SettingsError: nothing is compared in it, or a column is missing.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    _need(comparisons, ["metric", "method", "kind", "n", "difference", "low", "high", "q_value", "better"])
+    if not len(comparisons):
+        raise SettingsError("nothing is compared in this table; a comparison needs a second method or kind")
+    metrics = [str(name) for name in comparisons["metric"].drop_duplicates()]
+    lines = list(dict.fromkeys(zip(comparisons["method"], comparisons["kind"], strict=True)))
+    figure = make_subplots(
+        cols=len(metrics),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        column_titles=[readable(name) for name in metrics],
+    )
+    for metric, better in ((metric, better) for metric in metrics for better in _BETTER_SIGNS):
+        own = comparisons[(comparisons["metric"] == metric) & (comparisons["better"] == better)]
+        rows = own.to_dict("records")
+        figure.add_trace(
+            go.Scatter(
+                x=own["difference"].tolist(),
+                y=[lines.index((row["method"], row["kind"])) for row in rows],
+                mode="markers",
+                name=f"better: {better}",
+                marker={"size": 9, **_BETTER_SIGNS[better]},
+                error_x=_error(rows, "difference", "low", "high"),
+                customdata=[
+                    [
+                        _line(row["method"], row["kind"], None),
+                        f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                        f"{row['q_value']:.3g}",
+                        row["n"],
+                        better,
+                    ]
+                    for row in rows
+                ],
+                hovertemplate=(
+                    "%{customdata[0]}<br>reference minus this %{customdata[1]}<br>corrected p %{customdata[2]}, "
+                    "%{customdata[3]} images; better: %{customdata[4]}<extra></extra>"
+                ),
+            ),
+            row=1,
+            col=metrics.index(metric) + 1,
+        )
+    figure.add_vline(x=0, line={"color": "#555555", "width": 1, "dash": "dot"})
+    figure.update_yaxes(
+        autorange="reversed",
+        tickmode="array",
+        tickvals=list(range(len(lines))),
+        ticktext=[_line(*line) for line in lines],
+        zeroline=False,
+    )
+    reference = comparisons[["reference_method", "reference_kind"]].iloc[0]
+    figure.update_layout(title={"text": f"{_line(*reference)} minus each other", "font": {"size": 14}})
+    return _dressed(figure, height=130 + 34 * len(lines), legend=False)
+
+
+def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in table.columns]
+    if missing:
+        raise SettingsError(
+            f"the table has no column {', '.join(map(repr, missing))}; it has {', '.join(map(str, table.columns))}"
+        )
+
+
+def _line(method: Any, kind: Any, longest: int | None = 48) -> str:
+    return plotly_text(f"{method} · {KIND_NAMES.get(str(kind), str(kind))}", longest)
+
+
+def _error(rows: Sequence[Any], name: str, low: str | None = None, high: str | None = None) -> dict[str, Any]:
+    low, high = low or f"{name}_low", high or f"{name}_high"
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [row[high] - row[name] for row in rows],
+        "arrayminus": [row[name] - row[low] for row in rows],
+        "thickness": 2,
+        "width": 0,
+    }
+
+
+def _with_interval(row: Any, name: str) -> str:
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+
+
+def _dressed(figure: go.Figure, height: int, legend: bool = True) -> go.Figure:
+    figure.update_layout(
+        template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": 60, "b": 40}
+    )
+    return figure

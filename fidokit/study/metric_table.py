@@ -1,0 +1,130 @@
+"""The stored metrics of a study: read and written group by group, and put together into one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fidokit.exceptions import StoreError
+from fidokit.study.metrics import KEYS, ON_REQUEST, ROW_KEYS, SCHEMAS, STANDING, STANDING_SHARES
+from fidokit.study.panel import choose_panel
+from fidokit.study.parts import PartScore
+from fidokit.study.road import ROAD_SHARES
+from fidokit.study.store import Store, slug
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+NOT_YET = "not measured yet"
+
+
+class MetricTables:
+    """The groups of metrics in a store."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def read(self, group: str, label: str | None = None) -> pd.DataFrame:
+        """All rows of a group, of one method where the group has methods, in no particular order."""
+        return self.store.read_metrics(_name(group, label), SCHEMAS[group])
+
+    def add(self, group: str, label: str | None, chunk: int, rows: list[dict[str, Any]]) -> None:
+        """Write rows of one chunk; they replace those with the same keys."""
+        if rows:
+            frame = pd.DataFrame(rows).reindex(columns=SCHEMAS[group].names)
+            with self._writing():
+                self.store.add_metrics(_name(group, label), chunk, frame, SCHEMAS[group], ROW_KEYS[group])
+
+    def protocol(self, study: Study) -> dict[str, Any]:
+        """Panel and shares, as the manifest has them; chosen, and written there, at the first call."""
+        manifest = self.store.read_manifest()
+        if "metrics" not in manifest:
+            panel = choose_panel(study.predictions())
+            described = {"panel": panel, "shares": list(STANDING_SHARES), "road_shares": list(ROAD_SHARES)}
+            manifest["metrics"] = described
+            with self._writing():
+                self.store.write_manifest(manifest)
+            study.manifest["metrics"] = described
+        protocol: dict[str, Any] = manifest["metrics"]
+        return protocol
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """`Store.locked`, for a folder that may not be writable."""
+        with ExitStack() as stack:
+            with self._writing():
+                stack.enter_context(self.store.locked())
+            yield
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"metrics cannot be written to {self.store.path} ({error.strerror or error}); what was measured before "
+                "is safe. Put that right, and call study.metrics() again to go on"
+            ) from error
+
+
+def _name(group: str, label: str | None) -> str:
+    return group if label is None else f"{group}-{slug(label)}"
+
+
+def metric_frame(
+    study: Study, labels: Sequence[str], kinds: Sequence[str], part_score: PartScore = "sum"
+) -> pd.DataFrame:
+    """The table of `Study.metrics` from what is stored: a row for each mask, NaN and a reason for what is missing."""
+    tables = MetricTables(study.store)
+    frame = study.masks(labels, kinds, list(KEYS))
+    reasons: list[list[str]] = [[] for _ in range(len(frame))]
+    stored = {group: _all(tables, group, labels) for group in SCHEMAS if group != "effects"}
+    frame = _join(frame, stored["standing"], STANDING, reasons)
+    frame = frame.merge(_mean_agreement(stored["agreement"]), on=list(KEYS), how="left")
+    _explain_agreement(study, frame, stored["agreement"], reasons)
+    stored["parts"] = stored["parts"].rename(columns={f"part_correlation_{part_score}": "part_correlation"})
+    for group, name in zip(("stability", "sanity", "parts"), ON_REQUEST, strict=True):
+        if len(stored[group]):
+            frame = _join(frame, stored[group], (name,), reasons)
+    frame["reason"] = pd.Series(["; ".join(why) or None for why in reasons], dtype=object)
+    return frame
+
+
+def _all(tables: MetricTables, group: str, labels: Sequence[str]) -> pd.DataFrame:
+    frames = [tables.read(group, label) for label in labels]
+    return pd.concat(frames, ignore_index=True) if frames else SCHEMAS[group].empty_table().to_pandas()
+
+
+def _join(frame: pd.DataFrame, rows: pd.DataFrame, names: Sequence[str], reasons: list[list[str]]) -> pd.DataFrame:
+    """The frame with the metrics of a group; what its rows say is missing goes to the reasons."""
+    joined = frame.merge(rows[[*KEYS, *names, "reason"]].assign(there=True), on=list(KEYS), how="left")
+    missing = joined[list(names)].isna().any(axis=1)
+    for i, (why, there, lacks) in enumerate(zip(joined["reason"], joined["there"].notna(), missing, strict=True)):
+        if not there:
+            reasons[i].append(f"{', '.join(names)}: {NOT_YET}")
+        elif isinstance(why, str) and lacks:
+            reasons[i].append(why)
+    return joined.drop(columns=["reason", "there"])
+
+
+def _mean_agreement(rows: pd.DataFrame) -> pd.DataFrame:
+    if not len(rows):
+        return rows[[*KEYS, "agreement"]]
+    return rows.groupby(list(KEYS))[["agreement"]].mean().reset_index()
+
+
+def _explain_agreement(study: Study, frame: pd.DataFrame, rows: pd.DataFrame, reasons: list[list[str]]) -> None:
+    compared = set(rows[list(KEYS)].itertuples(index=False, name=None))
+    for i, (*key, value) in enumerate(frame[[*KEYS, "agreement"]].itertuples(index=False, name=None)):
+        if np.isnan(value):
+            if len(study.methods) < 2:
+                why = "the study has no other method"
+            elif tuple(key) in compared:
+                why = "a mask that is the same everywhere agrees with none"
+            else:
+                why = "no other method has a mask of this image"
+            reasons[i].append(f"agreement: {why}")

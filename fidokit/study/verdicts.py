@@ -1,0 +1,63 @@
+"""What the metrics of a study say about its methods, in sentences that follow from the tables by rule."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from fidokit.methods.base import KINDS
+from fidokit.study.compare import compare
+from fidokit.study.metric_table import metric_frame
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+#: The metrics that decide: what the masks do to the classifier, where the object is, and the true effects of parts.
+DECISIVE = ("insertion", "deletion", "average_precision", "part_correlation")
+
+
+def verdicts(study: Study) -> list[str]:
+    """Sentences on which masks can be believed, from the metrics that `Study.metrics` has measured so far.
+
+    The first optimised method's joint mask, or else the first mask of all, is compared with the masks of every other
+    method, paired by photograph; p-values are corrected over all comparisons (`fidokit.study.compare.compare`). A
+    method that fails the sanity check is named. Nothing measured, nothing said.
+    """
+    table = metric_frame(study, study.methods, KINDS)
+    metrics = [name for name in DECISIVE if name in table.columns and table[name].notna().any()]
+    sentences = _insane(study.sanity())
+    keys = table[["method", "kind"]].drop_duplicates()
+    pairs = list(zip(keys["method"], keys["kind"], strict=True))
+    reference = next((pair for pair in pairs if pair[1] == "joint"), pairs[0] if pairs else None)
+    if reference is None or not metrics:
+        return sentences
+    others = table["method"] != reference[0]
+    own = ~others & (table["kind"] == reference[1])
+    if others.any():
+        compared = compare(table[others | own], metrics, reference)
+        sentences += [_compared(rows, reference) for _, rows in compared.groupby("metric", sort=False)]
+    return sentences
+
+
+def _insane(sanity: pd.DataFrame) -> list[str]:
+    return [
+        f"{row.method} {row.kind} fails the sanity check: its masks hardly change if the classifier's parameters are "
+        f"replaced by random ones (correlation {row.sanity:.2f}, interval up to {row.sanity_high:.2f})."
+        for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].itertuples()
+    ]
+
+
+def _compared(rows: pd.DataFrame, reference: tuple[str, str]) -> str:
+    metric = str(rows["metric"].iloc[0]).replace("_", " ")
+    found = {"reference": "better than", "other": "worse than", "not shown": "not shown to differ from"}
+    parts = []
+    for outcome, words in found.items():
+        chosen = rows[rows["better"] == outcome]
+        if len(chosen):
+            named = ", ".join(
+                f"{row.method} {row.kind} ({row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}])"
+                for row in chosen.itertuples()
+            )
+            parts.append(f"{words} {named}")
+    return f"{' '.join(reference)}, {metric} {rows['reference_mean'].iloc[0]:.2f}: {'; '.join(parts)}."
