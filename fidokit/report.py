@@ -19,6 +19,9 @@ from fidokit.exceptions import SettingsError, StoreError
 from fidokit.markup import Html, joined, name_tag, number, tag
 from fidokit.plots import KIND_NAMES, interval_columns
 from fidokit.report_images import SIGNS, images_section
+from fidokit.study.compare import METRIC_DIRECTIONS
+from fidokit.study.metrics import AGAINST_BOX, AGAINST_OBJECT
+from fidokit.study.verdicts import verdicts
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -33,7 +36,11 @@ _READING = {
     "Whole, kept, dropped": "The score of the explained class, from 0 to 1: for the whole photograph, with only the "
     "mask's region kept, and with it dropped; what is missing is blurred.",
 }
-_WHICH_WAY = {"score_kept": "higher is better", "score_dropped": "lower is better", "area": "smaller says more"}
+_WHICH_WAY = {
+    name: "higher is better" if way > 0 else "lower is better" for name, way in METRIC_DIRECTIONS.items() if way
+} | {"area": "smaller says more"}
+#: Metrics of the masks alone and of their place; all others say what the classifier makes of them.
+_SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreement", "stability", "sanity")
 _COSTS = {"evaluations": "a photograph", "seconds": "a photograph", "converged": "of the masks"}
 
 
@@ -82,7 +89,13 @@ def _document(study: Study, max_images: int) -> Html:
     page = tag(
         "div",
         _header(study, predictions, len(failures)),
-        tag("main", _summary(study.summary()), _reading(), images_section(study, predictions, failures, max_images)),
+        tag(
+            "main",
+            *_summaries(study),
+            _verdicts(study),
+            _reading(),
+            images_section(study, predictions, failures, max_images),
+        ),
         _failures(failures),
         tag(
             "footer",
@@ -134,9 +147,20 @@ def _method(label: str, entry: dict[str, Any]) -> Html:
     return tag("span", name_tag(label, "name inline"), f" ({method}settings {entry['settings_id']})", class_="item")
 
 
-def _summary(summary: pd.DataFrame) -> Html:
+def _summaries(study: Study) -> list[Html]:
+    """A table of what the masks do to the classifier, and one of where and how they are if that was measured."""
+    summary = study.summary()
     measures = interval_columns(summary)
+    first = [name for name in measures if name not in _SHAPE]
+    second = [name for name in measures if name in _SHAPE]
     costs = [name for name in _COSTS if name in summary.columns]
+    return [
+        _summary("Summary", summary, first, costs),
+        *([_summary("Where the masks lie, and how they are made up", summary, second, [])] if second else []),
+    ]
+
+
+def _summary(title: str, summary: pd.DataFrame, measures: list[str], costs: list[str]) -> Html:
     limits = {name: _limits(summary, name) for name in measures}
     heads = [
         *(tag("th", title, scope="col", class_="text") for title in ("Method", "Kind")),
@@ -155,11 +179,28 @@ def _summary(summary: pd.DataFrame) -> Html:
         ]
         rows.append(tag("tr", *cells, class_="same-method" if row["method"] == before else None))
         before = row["method"]
+    title_id = f"{title.split()[0].lower()}-title"
     return tag(
         "section",
-        tag("h2", "Summary", id="summary-title"),
-        _scrolled(tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), "summary-title"),
+        tag("h2", title, id=title_id),
+        _scrolled(tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), title_id),
         tag("p", "Means over the photographs, with 95 % bootstrap intervals over photographs.", class_="note"),
+    )
+
+
+def _verdicts(study: Study) -> Html:
+    sentences = verdicts(study)
+    if not sentences:
+        return Html("")
+    return tag(
+        "section",
+        tag("h2", "Which masks can be believed"),
+        tag("ul", *(tag("li", sentence) for sentence in sentences)),
+        tag(
+            "p",
+            "Paired by photograph, 95 % bootstrap intervals, sign-flip tests corrected by Holm over all comparisons.",
+            class_="note",
+        ),
     )
 
 

@@ -381,7 +381,8 @@ def test_study_writes_the_store_and_the_page(capsys, place):
     assert out.startswith("6 photographs: 4 right, 1 wrong, 1 not judged\n")
     study = fidokit.open_study("runs/birds")
     row = study.summary().iloc[0]
-    assert f"{row['score_kept']:.2f} [{row['score_kept_low']:.2f}, {row['score_kept_high']:.2f}]" in out
+    assert f"{row['insertion']:.2f} [{row['insertion_low']:.2f}, {row['insertion_high']:.2f}]" in out
+    assert "Which masks can be believed:" in out
     assert "1 failure (fails-once, mask): no mask of this one, because 1 < 2 & 2 > 1" in out
     assert re.search(r"1 failure \(all methods, target\): .*no label to explain", out)
     assert "Study: runs/birds\nPage: runs/birds/report.html" in out
