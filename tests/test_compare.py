@@ -6,9 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from study_cases import run
 
 from fidokit.exceptions import SettingsError
-from fidokit.study.compare import MOST_EXACT, compare, cost_table, holm, means_table, sign_flip_p, units_of
+from fidokit.study.compare import (
+    METRIC_DIRECTIONS,
+    MOST_EXACT,
+    compare,
+    cost_table,
+    holm,
+    means_table,
+    sign_flip_p,
+    units_of,
+)
+from fidokit.study.metrics import ON_REQUEST, STANDING
 
 REFERENCE = ("fido", "joint")
 
@@ -252,3 +263,25 @@ def test_cost_table_joins_quality_and_cost():
     assert result["seconds"].tolist() == pytest.approx([0.2, 0.2])
     given = long_table({REFERENCE: [0.1, 0.3], ("b", "ssr"): [0.2, 0.2]}, "deletion", evaluations=[9.0, 9.0])
     assert cost_table(StudyOfTwo(), "deletion", table=given)["evaluations"].tolist() == [1.5, 3.5]
+
+
+def test_a_real_study_is_compared_and_its_cost_is_that_of_the_masks(classifier, data, calls, tmp_path):
+    study = run(classifier, data, tmp_path / "store", ["counting", "saliency"])
+    table = study.metrics(progress=False)
+    costs = cost_table(study, ["insertion", "area"])
+    assert costs[["method", "kind"]].to_numpy().tolist() == [
+        ["counting", "ssr"], ["counting", "sdr"], ["saliency", "attribution"],
+    ]  # fmt: skip
+    masks = study.masks("counting", "ssr")
+    assert costs["evaluations"].iloc[0] == masks["evaluations"].mean()
+    assert costs["seconds"].iloc[0] == pytest.approx(masks["seconds"].mean())
+    assert costs["area"].iloc[0] == pytest.approx(np.mean([mask.mean() for mask in masks["mask"]]))
+    compared = compare(table, ["insertion", "deletion", "pointing_game"], ("counting", "ssr"))
+    assert len(compared) == 6
+    by_key = table.pivot_table("insertion", "image_id", ["method", "kind"])
+    expected = (by_key["counting", "ssr"] - by_key["counting", "sdr"]).mean()
+    assert compared["difference"].iloc[0] == pytest.approx(expected)
+
+
+def test_every_metric_of_a_study_has_a_direction():
+    assert {*STANDING, *ON_REQUEST, "agreement"} <= set(METRIC_DIRECTIONS)

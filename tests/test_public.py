@@ -11,7 +11,7 @@ from fidokit import exceptions
 
 NAMES = {
     "Classifier", "FidoSettings", "FidokitError", "LabelledImages", "Masks", "Preprocessing", "explain", "list_methods",
-    "open_study", "register_method", "run_study", "write_report",
+    "open_study", "register_method", "run_study", "testbed", "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "tqdm"}
 

@@ -15,7 +15,7 @@ from fidokit.exceptions import SettingsError
 if TYPE_CHECKING:
     pass
 
-METHODS = ("fido", "grad-cam", "integrated-gradients", "occlusion")
+METHODS = ("fido", "grad-cam", "integrated-gradients")
 #: A quarter of the photographs has something that misleads the classifier, so that there are errors to look at.
 CAUSES = {"hidden_part": 0.1, "night": 0.1, "tiny": 0.05}
 _LEAST = 12

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed: pip install 'fidokit[test]'")
+nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed: pip install 'fidokit[test]'")
+
+
+def read(path: Path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def outputs(notebook):
+    return [output for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def troubles(notebook):
+    return [output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"]
+
+
+def test_there_are_notebooks():
+    assert "compare_methods.ipynb" in [path.name for path in NOTEBOOKS]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_saved_outputs_are_small_whole_and_without_traces(path):
+    notebook = read(path)
+    assert path.stat().st_size < 1_000_000
+    # Run from top to bottom in one go.
+    assert [cell.execution_count for cell in code_cells(notebook)] == list(range(1, len(code_cells(notebook)) + 1))
+    assert not troubles(notebook)
+    assert any("text/html" in output.get("data", {}) for output in outputs(notebook))
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"/(tmp|home|root|work|Users)/", text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep))
+    monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
+    notebook = read(path)
+    for cell in code_cells(notebook):
+        cell.outputs = []
+    client = nbclient.NotebookClient(
+        notebook, timeout=1200, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    run = outputs(notebook)
+    assert not troubles(notebook)
+    figures = [output for output in run if "application/vnd.plotly.v1+json" in output.get("data", {})]
+    tables = [output for output in run if "<table" in str(output.get("data", {}).get("text/html", ""))]
+    saved = outputs(read(path))
+    assert len(figures) == len([o for o in saved if "application/vnd.plotly.v1+json" in o.get("data", {})]) > 0
+    assert tables
