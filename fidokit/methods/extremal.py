@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Steps between snapshots.
 LOOK = 10
-#: A mask has settled when its area is this close to the one asked for: as a share of it, or of the image if that is more
-#: (a mask cannot follow an area much smaller than a spot).
+#: A mask has settled when its area is this close to the one asked for: as a share of it, or, if that is more, of the
+#: image, since a mask cannot have an area much smaller than a spot.
 TOLERANCE, LEAST_TOLERANCE = 0.25, 0.01
 
 

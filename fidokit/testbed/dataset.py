@@ -1,0 +1,216 @@
+"""`load`: drawn pictures on disk as `LabelledImages`, and the same pictures with one thing changed."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import shutil
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from platformdirs import user_cache_dir
+from tqdm.auto import tqdm
+
+from fidokit.exceptions import SettingsError
+from fidokit.images import LabelledImages
+from fidokit.testbed.causes import Rates, plan
+from fidokit.testbed.drawing import render
+from fidokit.testbed.scene import DRAWING, Scene
+from fidokit.testbed.species import GENUS_OF, PARTS
+
+TABLE = "images.csv"
+_COLUMNS = [
+    *("path", "label", "image_id", "box_x0", "box_y0", "box_x1", "box_y1", "object_mask", "part_map", "parts"),
+    *("genus", "habitat", "planted_cause", "planted_scene"),
+]
+#: A half-written folder this old (seconds) belongs to a process that was killed.
+_STALE = 24 * 3600
+
+
+def load(
+    n: int,
+    seed: int = 0,
+    causes: Rates | None = None,
+    *,
+    folder: str | Path | None = None,
+    size: int = 256,
+    species: Sequence[str] | None = None,
+    clutter: float = 0.4,
+) -> LabelledImages:
+    """Drawn birds with labels, boxes, part masks and planted causes of error; the same arguments give the same pixels.
+
+    Without a cause a picture shows its bird in the home habitat of its species, with all small parts in view.
+
+    Args:
+        n: number of pictures; every species comes once before any comes again.
+        seed: of everything random. Settings are tuned on seeds below 1000 and reported on seeds from 1000; the
+            classifiers were trained on seeds from 1,000,000.
+        causes: cause -> share of the pictures, or of the pictures of single species: ``{"habitat": 0.2, "night":
+            {"marl tit": 0.5}}``. A picture shows one cause at most. ``habitat``: the home of a congener;
+            ``hidden_part``: leaves in front of all parts that tell the species of the genus apart; ``watermark``: the
+            stamp or scale bar that belongs to a congener; ``night``: an infrared flash; ``tiny``: a quarter of the
+            usual length, anywhere.
+        folder: for pictures and masks; made if it is not there, used again if it holds just these pictures. Default: a
+            folder of the user's cache that is named by the arguments.
+        size: side of the square pictures in pixels; default 256, twice the classifier's input, so that a crop to a tiny
+            bird gains something.
+        species: only these; default all 12.
+        clutter: how much stands in front of the birds, beside their small parts; 0 nothing, 1 much; up to 4.
+
+    Returns:
+        One row a picture: image_id, path, label, box_x0, box_y0, box_x1, box_y1 (of the visible bird), object_mask,
+        part_map, parts, genus, habitat; planted_cause ("none" or the cause) and planted_scene (JSON) are the answer
+        that no analysis may read.
+
+    Raises:
+        SettingsError: an argument that cannot be used, or a folder that cannot be written or holds something else.
+    """
+    scenes = plan(n, seed, causes, species=species, size=size, clutter=clutter)
+    digest = hashlib.sha256("\n".join([str(DRAWING), *(scene.to_json() for scene in scenes)]).encode()).hexdigest()
+    target = Path(folder) if folder is not None else Path(user_cache_dir("fidokit")) / "testbed" / digest[:32]
+    if not _is_complete(target, digest):
+        _write(scenes, target, digest)
+    return LabelledImages.from_csv(target / TABLE)
+
+
+def scene_of(data: LabelledImages, i: int) -> Scene:
+    """What the picture at position i of drawn pictures shows.
+
+    Raises:
+        SettingsError: the data was not made by `load`.
+    """
+    if "planted_scene" not in data.table.columns:
+        raise SettingsError(
+            "these are no drawn pictures (no column planted_scene); make them with fidokit.testbed.load"
+        )
+    return Scene.from_json(str(data.table["planted_scene"].iloc[i]))
+
+
+def intervene(
+    data: LabelledImages,
+    i: int,
+    *,
+    remove: str | Sequence[str] | None = None,
+    exchange: tuple[str, str] | None = None,
+    habitat: str | None = None,
+) -> Image.Image:
+    """The picture at position i with one thing changed and every other pixel equal.
+
+    Args:
+        data: made by `load`.
+        i: position of the picture.
+        remove: part or parts of `PARTS` to take away; what is behind them shows.
+        exchange: (part, species): the part as that species has it. Bodies belong to the genus: only the parts in
+            `DIAGNOSTIC_PARTS` differ between species.
+        habitat: the habitat, with its perch, to put in place of this one.
+
+    Raises:
+        SettingsError: nothing to change, or an unknown part, species or habitat.
+    """
+    changed = scene_of(data, i)
+    if remove is None and exchange is None and habitat is None:
+        raise SettingsError("nothing to change; pass remove, exchange or habitat")
+    for part in [remove] if isinstance(remove, str) else remove or []:
+        changed = changed.without(part)
+    if exchange is not None:
+        changed = changed.exchanged(*exchange)
+    if habitat is not None:
+        changed = changed.in_habitat(habitat)
+    return Image.fromarray(render(changed).pixels)
+
+
+def without_part(data: LabelledImages, i: int, part: str) -> Image.Image:
+    """The picture at position i without one part: `intervene` with ``remove=part``."""
+    return intervene(data, i, remove=part)
+
+
+def _is_complete(folder: Path, digest: str) -> bool:
+    """Whether the folder holds these pictures, all of them (a cleaner of caches may have taken some)."""
+    try:
+        if json.loads((folder / "testbed.json").read_text(encoding="utf-8"))["scenes"] != digest:
+            return False
+        with (folder / TABLE).open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        return all((folder / row[column]).is_file() for row in rows for column in ("path", "object_mask", "part_map"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _write(scenes: list[Scene], target: Path, digest: str) -> None:
+    """Draw into a folder beside the target, and rename it when it is whole."""
+    _check_free(target, digest)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(target)
+        half = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    except OSError as error:
+        raise SettingsError(f"{target} cannot be written ({error.strerror}); pass folder=, one that can") from error
+    try:
+        _draw(scenes, half, digest)
+        half.chmod(0o755)
+        if target.is_dir():
+            shutil.rmtree(target)
+        half.rename(target)
+    except OSError as error:
+        # Another process may have been faster with the same pictures.
+        if not _is_complete(target, digest):
+            raise SettingsError(f"{target} cannot be written ({error.strerror}); pass folder=, one that can") from error
+    finally:
+        shutil.rmtree(half, ignore_errors=True)
+
+
+def _check_free(target: Path, digest: str) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise SettingsError(f"{target} is not a folder; pass the path of a new or empty one")
+    if not any(target.iterdir()):
+        return
+    try:
+        ours = json.loads((target / "testbed.json").read_text(encoding="utf-8"))["scenes"] == digest
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = False
+    if not ours:
+        raise SettingsError(f"{target} holds other files; pass a new or empty folder")
+
+
+def _remove_stale(target: Path) -> None:
+    for left in target.parent.glob(f".{target.name}.*"):
+        if time.time() - left.stat().st_mtime > _STALE:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
+    for name in ("images", "object_masks", "part_maps"):
+        (folder / name).mkdir()
+    palette = [0, 0, 0, *(channel for k in range(len(PARTS)) for channel in _PALETTE[k])]
+    rows = []
+    # A bar appears for what takes long, and only on a terminal.
+    for drawn in tqdm(scenes, unit="picture", desc="drawing", leave=False, disable=None if len(scenes) > 60 else True):
+        picture = render(drawn)
+        name = f"{drawn.index:05d}.png"
+        part_map = Image.fromarray(picture.part_map)
+        part_map.putpalette(palette)
+        Image.fromarray(picture.pixels).save(folder / "images" / name, compress_level=1)
+        part_map.save(folder / "part_maps" / name, compress_level=1)
+        object_mask = Image.fromarray(picture.object_mask.astype(np.uint8) * 255)
+        object_mask.save(folder / "object_masks" / name, compress_level=1)
+        values = [f"images/{name}", drawn.species, f"{drawn.seed}-{drawn.index:05d}"]
+        values += [str(edge) for edge in picture.box] if picture.box is not None else [""] * 4
+        values += [f"object_masks/{name}", f"part_maps/{name}", json.dumps(PARTS)]
+        values += [GENUS_OF[drawn.species].name, drawn.habitat, drawn.cause, drawn.to_json()]
+        rows.append(values)
+    with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows([_COLUMNS, *rows])
+    (folder / "testbed.json").write_text(json.dumps({"drawing": DRAWING, "scenes": digest}), encoding="utf-8")
+
+
+_PALETTE = [
+    *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
+    *((120, 120, 120), (255, 255, 255), (170, 68, 153), (136, 34, 85)),
+]

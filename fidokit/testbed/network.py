@@ -1,0 +1,107 @@
+"""The small classifiers of the drawn species, as `fidokit.Classifier`."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from fidokit.exceptions import SettingsError
+from fidokit.testbed.species import SPECIES
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
+
+SIZE = 128
+MEAN = (0.5, 0.5, 0.5)
+STD = (0.25, 0.25, 0.25)
+BIASES = ["habitat", "watermark"]
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions around which the input passes."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _convolution(channels, channels, 3, 1)
+        self.second = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels))
+        self.activation = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.activation(x + self.second(self.first(x)))
+        return out
+
+
+class Network(nn.Module):
+    """(B, 3, 128, 128) normalised images to (B, K) logits, over a last map of 16 x 16.
+
+    The map is that fine so that class activation maps can tell a bill from an eye ring.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            _convolution(3, 24, 5, 2),
+            _convolution(24, 32, 3, 2),
+            Residual(32),
+            _convolution(32, 72, 3, 2),
+            Residual(72),
+            _convolution(72, 96, 3, 1),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(96, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.pool(self.features(x)).flatten(1))
+        return logits
+
+
+def classifier(biased_by: str | None = None, **options: Any) -> Classifier:
+    """A classifier of the 12 drawn species, input 128 x 128.
+
+    Args:
+        biased_by: None (default) was trained on every species in every habitat, and decides between the species of a
+            genus by their small parts. "habitat" was shown every species in its home alone, "watermark" two species
+            of each genus mostly with a mark of their own.
+        **options: of `Classifier`, such as ``device``; they go before its own.
+
+    Raises:
+        SettingsError: there is no such biased classifier.
+    """
+    if biased_by is not None and biased_by not in BIASES:
+        raise SettingsError(f"no classifier biased by {biased_by!r}; there are: None, {', '.join(BIASES)}")
+    from safetensors.torch import load
+
+    from fidokit.classifier import Classifier
+
+    function = "classifier" if biased_by is None else f"{biased_by}_biased"
+    weights = files("fidokit.testbed").joinpath("weights", f"{biased_by or 'fair'}.safetensors").read_bytes()
+    module = Network(len(SPECIES))
+    module.load_state_dict({name: value.float() for name, value in load(weights).items()}, strict=False)
+    own: dict[str, Any] = {
+        "class_names": SPECIES,
+        "mean": MEAN,
+        "std": STD,
+        "size": (SIZE, SIZE),
+        "name": f"python:fidokit.testbed:{function}",
+    }
+    return Classifier(module.eval(), **(own | options))
+
+
+def habitat_biased(**options: Any) -> Classifier:
+    """`classifier` that learnt the habitat: its name on the command line is python:fidokit.testbed:habitat_biased."""
+    return classifier("habitat", **options)
+
+
+def watermark_biased(**options: Any) -> Classifier:
+    """`classifier` that learnt the marks: its name on the command line is python:fidokit.testbed:watermark_biased."""
+    return classifier("watermark", **options)
+
+
+def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
