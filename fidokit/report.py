@@ -260,7 +260,8 @@ def _failures(failures: pd.DataFrame) -> Html:
 
 
 def _heading(name: str) -> str:
-    return name.replace("_", " ").capitalize()
+    words = name.replace("_", " ").capitalize()
+    return words.upper() if name == "road" else words.replace("Iou", "IoU")
 
 
 def _state(correct: Any) -> str:

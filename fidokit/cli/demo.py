@@ -39,14 +39,16 @@ def _demo(arguments: argparse.Namespace) -> int:
 
     if arguments.n < _LEAST:
         raise SettingsError(f"--n is {arguments.n}; at least {_LEAST} photographs are needed to compare methods")
-    data = testbed.load(arguments.n, seed=arguments.seed, causes=CAUSES)
+    store: Path = arguments.store
+    drawn = store.with_name(f"{store.name}-photographs")
+    data = testbed.load(arguments.n, seed=arguments.seed, causes=CAUSES, folder=drawn)
     print(plain(f"{len(data)} drawn photographs of {len(data.classes)} species in {data.root}\n"))
-    study = run_study(testbed.classifier(), data, list(METHODS), store=arguments.store, progress=sys.stderr.isatty())
+    study = run_study(testbed.classifier(), data, list(METHODS), store=store, progress=sys.stderr.isatty())
     if study.status()["missing"].sum():
         return INTERRUPTED
     study.metrics(parts=True, removal=testbed.without_part, sanity=True, progress=sys.stderr.isatty())
     print_study(study)
     print_verdicts(study)
-    page = write_report(study, arguments.store / "report.html")
-    print(plain(f"Study: {arguments.store}\nPage: {page}"))
+    page = write_report(study, store / "report.html")
+    print(plain(f"Study: {store}\nPage: {page}"))
     return 0
