@@ -45,7 +45,7 @@ def test_a_classifier_does_without_captum_and_plotly():
 def test_the_public_names():
     assert set(fk.__all__) == NAMES
     for name in NAMES:
-        assert getattr(fk, name).__name__ == name
+        assert getattr(fk, name).__name__.removeprefix("fidokit.") == name
         assert getattr(fk, name).__doc__
     assert set(dir(fk)) >= NAMES
     assert "explain" in vars(fk)  # kept after the first use
