@@ -71,7 +71,7 @@ class ExtremalSettings:
         game: ``preservation`` looks for the region that, kept, makes the logit largest; ``deletion`` for the one that,
             perturbed, makes it smallest; ``hybrid`` for one that does both.
         steps: of gradient descent. The authors take 800. With the default's larger steps and weaker first constraint,
-            100 gave maps as good on photographs.
+            100 steps gave similar maps on a few photographs.
         lattice: seeds of a mask, (h, w) or one number for both: 32, so that they are 7 pixels apart in 224.
         detail: cells of the mask's own grid per seed and axis. The masks are smooth: two differ by less than 0.01 on
             average from a cell a pixel, and take less time than the classifier.
@@ -80,7 +80,8 @@ class ExtremalSettings:
             stronger the blur. The others, see `IntegratedGradientsSettings`, fade to a colour.
         max_blur: standard deviation of the strongest blur, as a share of the shorter side: 20 pixels of 224.
         levels: strengths of blur made per image, the image itself included; in between it is interpolated.
-        mirror: show the classifier the mirror image in every other step. Switch it off where left and right differ.
+        mirror: show the classifier the mirror image in every other step, as the authors do. Switch it off where left
+            and right differ, as with the flanks of an individual or a cause that always lies in one corner.
         lr, momentum: of gradient descent, in units of the seeds, which lie in [0, 1].
         area_weight: weight of the area constraint in the first step, in units of the logit. While it is much stronger
             than what the logit can gain, masks shrink before they have found the region.
