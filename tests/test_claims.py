@@ -87,10 +87,14 @@ def test_copies_of_a_photograph_are_one_unit_of_a_claim():
     assert (row["n"], row["units"]) == (20, 10)
 
 
-def test_one_pair_is_too_few():
-    (row,) = judge_claim(quality(0.5, n=1), "c", FEW, MANY, "insertion").to_dict("records")
+@pytest.mark.parametrize("n", [1, 5])
+def test_few_pairs_are_too_few_however_clear_they_are(n):
+    (row,) = judge_claim(quality(0.5, n=n), "c", FEW, MANY, "insertion").to_dict("records")
     assert row["verdict"] == "not supported"
-    assert row["sentence"].endswith("1 pairs are too few for an interval.")
+    assert row["sentence"].endswith(f"{n} pairs are too few for a verdict; it takes 6.")
+    assert judge_claim(quality(0.5, n=6), "c", FEW, MANY, "insertion")["verdict"].tolist() == ["supported"]
+    copies = judge_claim(quality(0.5, n=10), "c", FEW, MANY, "insertion", unit="photograph")
+    assert (copies["units"].tolist(), copies["verdict"].tolist()) == ([5], ["not supported"])
 
 
 def test_coherent_and_fine_are_two_verdicts():
@@ -145,7 +149,7 @@ def test_the_gain_is_split_into_its_factors():
         assert row[f"{name}_low"] == pytest.approx(row[name])
         assert row[f"{name}_high"] == pytest.approx(row[name])
     assert row["temperature_share"] == pytest.approx(math.log(3) / math.log(3.6))
-    assert "from original at t = 0.1 to simplified at t = 1" in row["sentence"]
+    assert "Grid g, step 0, 8 images: from original at t = 0.1 to simplified at t = 1" in row["sentence"]
     assert "is divided by 3.60 [3.60, 3.60]" in row["sentence"]
     assert "The temperature divides it by 3.00 [3.00, 3.00], the formula by 1.20 [1.20, 1.20]." in row["sentence"]
 

@@ -25,6 +25,8 @@ _Setting: TypeAlias = tuple[Sampler, float]
 PUBLISHED_PAIR: tuple[_Setting, _Setting] = (("original", 0.1), ("simplified", 1.0))
 #: The largest loss of quality that still counts as none.
 MARGIN = 0.03
+#: With fewer pairs no sign-flip test can fall below 0.05 (2 in 2^6), and bootstrap intervals are far too short.
+LEAST_UNITS = 6
 
 
 def verdict(low: float, high: float, threshold: float = 0.0) -> Verdict:
@@ -70,7 +72,8 @@ def judge_claim(
 
     Returns:
         A row for each metric: claim, metric, first, second, n, units, first_mean, second_mean, gain (of the first over
-        the second, positive where it is better, paired), low, high, threshold, verdict (see `verdict`) and a sentence.
+        the second, positive where it is better, paired), low, high, threshold, verdict (see `verdict`; with fewer than
+        `LEAST_UNITS` units always ``not supported``) and a sentence.
 
     Raises:
         SettingsError: a column or method that there is not, a metric without a direction, or a negative margin.
@@ -103,7 +106,7 @@ def judge_claim(
             "low": ends[0],
             "high": ends[1],
             "threshold": 0.0 - margin,
-            "verdict": verdict(*ends, -margin),
+            "verdict": verdict(*ends, -margin) if row["units"] >= LEAST_UNITS else "not supported",
         }
         rows.append(judged | {"sentence": _claim_sentence(judged)})
     return pd.DataFrame(rows)
@@ -252,8 +255,8 @@ def _factor(row: Mapping[str, Any], name: str) -> str:
 def _claim_sentence(row: Mapping[str, Any]) -> str:
     metric = str(row["metric"]).replace("_", " ")
     named = f'"{row["claim"]}", judged by {metric}: {row["verdict"]}.'
-    if math.isnan(row["low"]):
-        return f"{named} {row['units']} pairs are too few for an interval."
+    if row["units"] < LEAST_UNITS:
+        return f"{named} {row['units']} pairs are too few for a verdict; it takes {LEAST_UNITS}."
     than = "0" if not row["threshold"] else f"{row['threshold']:g}"
     relation = {
         "supported": f"all of the interval lies above {than}",
@@ -268,7 +271,8 @@ def _claim_sentence(row: Mapping[str, Any]) -> str:
 
 def _gain_sentence(row: Mapping[str, Any], pair: tuple[_Setting, _Setting]) -> str:
     (sampler_1, hot_1), (sampler_2, hot_2) = pair
-    where = f"Grid {row['grid']}, {row['state']}: from {sampler_1} at t = {hot_1:g} to {sampler_2} at t = {hot_2:g}"
+    where = f"Grid {row['grid']}, {row['state']}, {row['n']} images: "
+    where += f"from {sampler_1} at t = {hot_1:g} to {sampler_2} at t = {hot_2:g}"
     if not row["n"]:
         return f"{where}, no factor can be given: the mean gradient of no image can be told from zero."
     if math.isnan(row["temperature_share"]):
