@@ -99,6 +99,8 @@ class Classifier:
         self.precision = precision
         self.precision_reason = "not probed yet" if precision == "auto" else "asked for"
         self.micro_batch = micro_batch
+        #: Precision -> the fastest batch without a backward pass, where it was looked for.
+        self.forward_batches: dict[str, int] = {}
         self.layer = layer
         self.name = name
         if layer is not None and layer not in dict(module.named_modules()):

@@ -93,8 +93,9 @@ def test_images_of_a_batch_do_not_mix():
 def test_variants_remove_the_most_and_the_least_important():
     image = torch.full((3, 10, 10), 0.5)
     noise = torch.full((3, 10, 10), 0.1)
-    rank = ranks(torch.arange(100.0).view(1, 10, 10))[0]
-    made = road_variants(image, rank, noise, (0.1, 0.4))
+    rank = ranks(torch.stack([torch.arange(100.0).view(10, 10), torch.arange(100.0).flip(0).view(10, 10)]))
+    made, flipped = road_variants(image, rank, noise, (0.1, 0.4))
+    torch.testing.assert_close(flipped, made.flip(-1, -2))
     removed = (made[:, 0] - 0.6).abs() < 1e-4
     assert removed.flatten(1).sum(1).tolist() == [10, 40, 10, 40]
     assert removed[0, 9].all()
@@ -131,6 +132,6 @@ def test_the_score_is_that_of_the_exact_imputation():
     for share in ROAD_SHARES:
         most, least = (score(solved(image, removed.numpy())) for removed in (rank > 1 - share, rank <= share))
         expected.append((min(least / score(image), 1) - min(most / score(image), 1)) / 2)
-    made = road_variants(torch.from_numpy(image), rank, torch.zeros(3, 40, 40))
+    made = road_variants(torch.from_numpy(image), rank[None], torch.zeros(3, 40, 40))[0]
     relative = torch.tensor([score(picture) / score(image) for picture in made.numpy()]).clamp(0, 1)
     assert float(road_score(relative)) == pytest.approx(np.mean(expected), abs=0.02)

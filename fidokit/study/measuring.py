@@ -95,7 +95,6 @@ class Measuring:
         }
         self.agreement = Agreement(study, self.tables, self.labels, self.kinds)
         self.unread: dict[str, str] = {}
-        self.at_once: int | None = None
 
     def _lacking(self, group: str, label: str) -> set[Key]:
         have: set[Key] = set()
@@ -270,19 +269,17 @@ class Measuring:
         return rows
 
     def _at_once(self) -> int:
-        """The fastest batch without a backward pass: on CPUs it is smaller than the tuned micro-batch."""
-        if self.at_once is None:
-            self.at_once = self.session.micro_batch
-            many = sum(len(keys) for (group, _), keys in self.missing.items() if group == "standing") >= _WORTH_TUNING
-            if many and self.session.device.type == "cpu":
-                image = next(iter(self.images.values()))[None]
-                sizes = [size for size in (4, 8, 12, 16, 24, 32, 48, 64) if size < self.at_once]
-                self.at_once = frozen.find_micro_batch(
-                    lambda size: self.session.logits(image.expand(size, -1, -1, -1)),
-                    self.session.device,
-                    [*sizes, self.at_once],
-                )
-        return self.at_once
+        """The fastest batch without a backward pass, found once for a classifier: on CPUs smaller than the micro-batch."""
+        known, precision, most = self.classifier.forward_batches, self.classifier.precision, self.session.micro_batch
+        many = sum(len(keys) for (group, _), keys in self.missing.items() if group == "standing") >= _WORTH_TUNING
+        if precision not in known and many and self.session.device.type == "cpu":
+            image = next(iter(self.images.values()))[None]
+            known[precision] = frozen.find_micro_batch(
+                lambda size: self.session.logits(image.expand(size, -1, -1, -1)),
+                self.session.device,
+                [size for size in (4, 8, 12, 16, 24, 32, 48, 64) if size < most] + [most],
+            )
+        return min(known.get(precision, most), most)
 
     def _stability(self, label: str, masks: list[Mask]) -> list[dict[str, Any]]:
         entry, seeds = self.entries[label], self.request.stability

@@ -190,15 +190,15 @@ def standing(
     per_mask = 2 * (len(subject.infills) * len(shares) + len(road_shares))
     at_once = at_once or session.micro_batch
     together = max(1, at_once // per_mask)
+    if telling:
+        removed = road_variants(subject.image, rank[telling], subject.noise, road_shares)
+        imputed = dict(zip(telling, removed, strict=True))
     for start in range(0, len(telling), together):
         group = telling[start : start + together]
         made = [
             images
             for m in group
-            for images in (
-                variants(subject.image, subject.infills, rank[m], shares),
-                road_variants(subject.image, rank[m], subject.noise, road_shares),
-            )
+            for images in (variants(subject.image, subject.infills, rank[m], shares), imputed[m])
         ]
         parts = torch.cat(made).split_with_sizes(_split(len(group) * per_mask, at_once))
         logits = torch.cat([session.logits(part) for part in parts]).view(len(group), per_mask, -1)

@@ -7,6 +7,7 @@ methods", ICML 2022 (arXiv 2202.00449). The combined score, least minus most rel
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -102,23 +103,32 @@ def _relaxed(channels: Tensor) -> Tensor:
     [1 2 1] down and across holds the neighbours' weights, and the pixel itself, which only damps the step: its fixed
     points are those of the linear system.
     """
-    line = torch.tensor([0.25, 0.5, 0.25], device=channels.device, dtype=channels.dtype)
-    kernel, n = line[:, None] * line, channels.shape[1]
-    inside = functional.conv2d(torch.ones_like(channels[:, :1]), kernel[None, None], padding=1)
-    return functional.conv2d(channels, kernel.expand(n, 1, 3, 3), padding=1, groups=n).div_(inside)
+    n, height, width = channels.shape[1:]
+    kernel, inverse = _weights(height, width, channels.device, channels.dtype)
+    return functional.conv2d(channels, kernel.expand(n, 1, 3, 3), padding=1, groups=n).mul_(inverse)
+
+
+@lru_cache(maxsize=64)
+def _weights(height: int, width: int, device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """The (3, 3) kernel of a relaxation, and one over the (H, W) sum of its weights that are inside the image."""
+    line = torch.tensor([0.25, 0.5, 0.25], device=device, dtype=dtype)
+    kernel = line[:, None] * line
+    inside = functional.conv2d(torch.ones(1, 1, height, width, device=device, dtype=dtype), kernel[None, None], padding=1)
+    return kernel, 1 / inside[0, 0]
 
 
 def road_variants(image: Tensor, rank: Tensor, noise: Tensor, shares: Sequence[float] = ROAD_SHARES) -> Tensor:
-    """(2 * N, 3, H, W): the image without its most, then without its least important shares, imputed with noise.
+    """(M, 2 * N, 3, H, W): the image without its most, then without its least important shares, imputed with noise.
 
     Args:
         image: (3, H, W) in [0, 1].
-        rank: (H, W) from `ranks.ranks`.
+        rank: (M, H, W) from `ranks.ranks`, of M masks; all are imputed at once.
         noise: (3, H, W) from `imputation_noise`.
         shares: N of them.
     """
-    removed = torch.stack([*(rank > 1 - share for share in shares), *(rank <= share for share in shares)])
-    return torch.where(removed[:, None], impute(image, removed) + noise, image).clamp(0, 1)
+    removed = torch.stack([*(rank > 1 - share for share in shares), *(rank <= share for share in shares)], dim=1)
+    imputed = impute(image, removed.flatten(0, 1)).unflatten(0, removed.shape[:2])
+    return torch.where(removed[:, :, None], imputed + noise, image).clamp(0, 1)
 
 
 def imputation_noise(key: Tensor, size: tuple[int, int]) -> Tensor:

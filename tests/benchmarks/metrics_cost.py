@@ -19,6 +19,8 @@ from fidokit import samples
 
 #: Photographs that are explained and then measured, one round after another, so that both meet the same machine.
 ROUND = 17
+#: Photographs before the first round, enough for the batch size to be looked for.
+WARM = 6
 
 
 def main() -> None:
@@ -29,10 +31,10 @@ def main() -> None:
     masks_seconds = metrics_seconds = 0.0
     masks = evaluations = mask_evaluations = 0
     with tempfile.TemporaryDirectory() as folder:
-        data = samples.composites(Path(folder) / "images", count + 2, seed=1)
+        data = samples.composites(Path(folder) / "images", count + WARM, seed=1)
         with classifier.session(), classifier.session(exact=True):
             for start in [count, *range(0, count, ROUND)]:
-                stop = min(start + ROUND, count) if start < count else count + 2
+                stop = min(start + ROUND, count) if start < count else count + WARM
                 part = data.subset(slice(start, stop))
                 before, begun = classifier.tally.evaluations, time.perf_counter()
                 study = fk.run_study(classifier, part, "fido", store=Path(folder) / f"run{start}", progress=False)
