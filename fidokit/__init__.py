@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fidokit import testbed as testbed
     from fidokit.classifier import Classifier as Classifier
+    from fidokit.enhance import GuidedSettings as GuidedSettings
+    from fidokit.enhance import MaskGuidedClassifier as MaskGuidedClassifier
+    from fidokit.enhance import classify_with_masks as classify_with_masks
+    from fidokit.errors import find_error_clusters as find_error_clusters
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.geometry import Preprocessing as Preprocessing
     from fidokit.images import LabelledImages as LabelledImages
@@ -29,10 +33,14 @@ _HOMES = {
     "Classifier": "classifier",
     "FidoSettings": "methods.fido",
     "FidokitError": "exceptions",
+    "GuidedSettings": "enhance",
     "LabelledImages": "images",
+    "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
     "Preprocessing": "geometry",
+    "classify_with_masks": "enhance",
     "explain": "methods",
+    "find_error_clusters": "errors",
     "list_methods": "methods",
     "open_study": "study.run",
     "register_method": "methods",

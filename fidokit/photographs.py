@@ -37,10 +37,19 @@ def read_photograph(path: str | Path) -> Image.Image:
     """
     path = Path(path)
     with _decoded(path) as image:
-        # A photograph with a damaged EXIF block is still a photograph, of unknown orientation.
-        with suppress(Exception):
-            ImageOps.exif_transpose(image, in_place=True)
-        return _to_rgb(image, path)
+        return _upright_rgb(image, path)
+
+
+def upright(image: Image.Image, name: str) -> Image.Image:
+    """An image that is open already, as `read_photograph` would give it; `name` is what messages call it.
+
+    Raises:
+        ImageError: its pixels cannot be decoded.
+    """
+    try:
+        return _upright_rgb(image.copy(), Path(name))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(f"{name} is damaged or cut off ({error}); copy it again or remove it") from error
 
 
 def read_object_mask(path: Path) -> Image.Image:
@@ -155,6 +164,13 @@ def _open_header(path: Path) -> Image.Image:
 
 def _too_large(path: Path, what: str) -> str:
     return f"{path} is too large ({what}; at most {MAX_PIXELS:,} pixels); scale it down or cut it into parts"
+
+
+def _upright_rgb(image: Image.Image, path: Path) -> Image.Image:
+    # A photograph with a damaged EXIF block is still a photograph, of unknown orientation.
+    with suppress(Exception):
+        ImageOps.exif_transpose(image, in_place=True)
+    return _to_rgb(image, path)
 
 
 def _to_rgb(image: Image.Image, path: Path) -> Image.Image:

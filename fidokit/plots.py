@@ -123,7 +123,7 @@ def panels_png(
     for position, (caption, mask) in enumerate(panels):
         left = margin + position * (width + margin)
         picture = bare if mask is None else _drawn_over(bare, geometry, mask, opacity, colours)
-        draw.text((left, margin), _fitting(caption, width, draw, font), fill=(30, 30, 30), font=font)
+        draw.text((left, margin), fitting(caption, width, draw, font), fill=(30, 30, 30), font=font)
         sheet.paste(picture, (left, margin + caption_height))
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
@@ -236,7 +236,8 @@ def _drawn_over(
     return Image.fromarray(np.round(dimmed * (1 - alpha) + layer * alpha).astype(np.uint8))
 
 
-def _fitting(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:
+def fitting(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:
+    """Text on one line, cut off where it would be wider than so many pixels."""
     text = " ".join(text.split())
     while draw.textlength(text, font=font) > width and len(text) > 1:
         text = text[:-2] + "…"

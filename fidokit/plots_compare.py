@@ -42,7 +42,7 @@ def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "eva
     """
     import plotly.graph_objects as go
 
-    _need(table, ["method", "kind", "n", metric, f"{metric}_low", f"{metric}_high", cost])
+    need_columns(table, ["method", "kind", "n", metric, f"{metric}_low", f"{metric}_high", cost])
     methods = [str(name) for name in table["method"].drop_duplicates()]
     figure = go.Figure()
     for row in table.to_dict("records"):
@@ -59,7 +59,7 @@ def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "eva
                     "color": COLOURS[place % len(COLOURS)],
                     "symbol": _KIND_SYMBOLS.get(row["kind"], "circle") + ("" if place < len(COLOURS) else "-open"),
                 },
-                error_y=_error([row], metric),
+                error_y=error_bars([row], metric),
                 customdata=[
                     [
                         _line(row["method"], row["kind"], None),
@@ -76,7 +76,7 @@ def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "eva
         )  # fmt: skip
     figure.update_xaxes(type="log", title=f"{readable(cost)} per image")
     figure.update_yaxes(title=readable(metric))
-    return _dressed(figure, height=460)
+    return dressed(figure, height=460)
 
 
 def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
@@ -92,7 +92,9 @@ def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    _need(table, ["grid", "state", "sampler", "temperature", "samples", "n", column, f"{column}_low", f"{column}_high"])
+    need_columns(
+        table, ["grid", "state", "sampler", "temperature", "samples", "n", column, f"{column}_low", f"{column}_high"]
+    )
     panels = list(dict.fromkeys(zip(table["grid"], table["state"], strict=True)))
     lines = list(dict.fromkeys(zip(table["sampler"], table["temperature"], strict=True)))
     figure = make_subplots(
@@ -122,7 +124,7 @@ def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
                 # At equal temperature both formulas agree: lines on top of each other must both be seen.
                 line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)], "width": 2},
                 marker={"symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 12 - 2 * (place % 4)},
-                error_y=_error(rows, column),
+                error_y=error_bars(rows, column),
                 customdata=[
                     [name, _with_interval(row, column), row["n"]] for row in rows
                 ],
@@ -138,7 +140,7 @@ def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
     figure.update_xaxes(type="log", tickmode="array", tickvals=samples, title="samples per step")
     figure.update_yaxes(type="linear" if column.startswith(("zero", "non_finite")) else "log")
     figure.update_yaxes(title=readable(column), col=1)
-    return _dressed(figure, height=420)
+    return dressed(figure, height=420)
 
 
 def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
@@ -153,7 +155,7 @@ def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    _need(comparisons, ["metric", "method", "kind", "n", "difference", "low", "high", "q_value", "better"])
+    need_columns(comparisons, ["metric", "method", "kind", "n", "difference", "low", "high", "q_value", "better"])
     if not len(comparisons):
         raise SettingsError("nothing is compared in this table; a comparison needs a second method or kind")
     metrics = [str(name) for name in comparisons["metric"].drop_duplicates()]
@@ -174,7 +176,7 @@ def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
                 mode="markers",
                 name=f"better: {better}",
                 marker={"size": 9, **_BETTER_SIGNS[better]},
-                error_x=_error(rows, "difference", "low", "high"),
+                error_x=error_bars(rows, "difference", "low", "high"),
                 customdata=[
                     [
                         _line(row["method"], row["kind"], None),
@@ -203,10 +205,10 @@ def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
     )
     reference = comparisons[["reference_method", "reference_kind"]].iloc[0]
     figure.update_layout(title={"text": f"{_line(*reference)} minus each other", "font": {"size": 14}})
-    return _dressed(figure, height=130 + 34 * len(lines), legend=False)
+    return dressed(figure, height=130 + 34 * len(lines), legend=False)
 
 
-def _need(table: pd.DataFrame, columns: Sequence[str]) -> None:
+def need_columns(table: pd.DataFrame, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in table.columns]
     if missing:
         raise SettingsError(
@@ -218,7 +220,7 @@ def _line(method: Any, kind: Any, longest: int | None = 48) -> str:
     return plotly_text(f"{method} · {KIND_NAMES.get(str(kind), str(kind))}", longest)
 
 
-def _error(rows: Sequence[Any], name: str, low: str | None = None, high: str | None = None) -> dict[str, Any]:
+def error_bars(rows: Sequence[Any], name: str, low: str | None = None, high: str | None = None) -> dict[str, Any]:
     low, high = low or f"{name}_low", high or f"{name}_high"
     return {
         "type": "data",
@@ -234,7 +236,7 @@ def _with_interval(row: Any, name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
 
 
-def _dressed(figure: go.Figure, height: int, legend: bool = True) -> go.Figure:
+def dressed(figure: go.Figure, height: int, legend: bool = True) -> go.Figure:
     figure.update_layout(
         template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": 60, "b": 40}
     )

@@ -16,14 +16,19 @@ import pandas as pd
 
 from fidokit import __version__
 from fidokit.exceptions import SettingsError, StoreError
-from fidokit.markup import Html, joined, name_tag, number, tag
+from fidokit.markup import Html, joined, name_tag, tag
 from fidokit.plots import KIND_NAMES, interval_columns
+from fidokit.report_enhance import improvement_section
+from fidokit.report_errors import errors_section
 from fidokit.report_images import SIGNS, images_section
+from fidokit.report_tables import interval_cell, limits_of, scrolled
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.metrics import AGAINST_BOX, AGAINST_OBJECT
 from fidokit.study.verdicts import verdicts
 
 if TYPE_CHECKING:
+    from fidokit.enhance.judging import Improvement
+    from fidokit.errors.result import ErrorClusters
     from fidokit.study.study import Study
 
 _READING = {
@@ -44,13 +49,23 @@ _SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreemen
 _COSTS = {"evaluations": "a photograph", "seconds": "a photograph", "converged": "of the masks"}
 
 
-def write_report(study: Study, path: str | Path, *, max_images: int = 200) -> Path:
+def write_report(
+    study: Study,
+    path: str | Path,
+    errors: ErrorClusters | None = None,
+    improvement: Improvement | None = None,
+    *,
+    max_images: int = 200,
+) -> Path:
     """Write a study as one HTML file that needs no network, no server and no other file.
 
     Args:
         study: its masks are drawn over its photographs. One that cannot be read any more is replaced by the reason, and
             if photographs have changed since the study was made, the page says so.
         path: of the file; its folder is made, and a file that is there is replaced only by a complete one.
+        errors: of `fidokit.find_error_clusters`; with them the page has a section of systematic errors, with what
+            ``errors.verify()`` has shown if it was called before.
+        improvement: of `fidokit.classify_with_masks`; with it the page has a section that says whether masks helped.
         max_images: photographs shown, the wrong ones first, then those of the lowest margin; the page says how many
             were left out. A photograph takes 30 to 80 kB with the masks of three methods, so 200 of them open at once.
 
@@ -65,11 +80,11 @@ def write_report(study: Study, path: str | Path, *, max_images: int = 200) -> Pa
         raise SettingsError(f"max_images is {max_images}; it must be 0 or more")
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
-    _write_whole(path, _document(study, max_images).encode("utf-8", "backslashreplace"))
+    _write_whole(path, _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace"))
     return path
 
 
-def _document(study: Study, max_images: int) -> Html:
+def _document(study: Study, errors: ErrorClusters | None, improvement: Improvement | None, max_images: int) -> Html:
     script, style = _data("report.js"), _data("report.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
@@ -93,6 +108,8 @@ def _document(study: Study, max_images: int) -> Html:
             "main",
             *_summaries(study),
             _verdicts(study),
+            None if errors is None else errors_section(errors),
+            None if improvement is None else improvement_section(improvement),
             _reading(),
             images_section(study, predictions, failures, max_images),
         ),
@@ -161,7 +178,7 @@ def _summaries(study: Study) -> list[Html]:
 
 
 def _summary(title: str, summary: pd.DataFrame, measures: list[str], costs: list[str]) -> Html:
-    limits = {name: _limits(summary, name) for name in measures}
+    limits = {name: limits_of(summary, name) for name in measures}
     heads = [
         *(tag("th", title, scope="col", class_="text") for title in ("Method", "Kind")),
         *(tag("th", _heading(name), tag("small", _WHICH_WAY.get(name, "")), scope="col") for name in measures),
@@ -173,7 +190,7 @@ def _summary(title: str, summary: pd.DataFrame, measures: list[str], costs: list
         cells = [
             tag("th", tag("span", name_tag(row["method"])), scope="row", class_="text"),
             tag("td", KIND_NAMES.get(row["kind"], row["kind"]), class_="text"),
-            *(_interval(row[name], row[f"{name}_low"], row[f"{name}_high"], *limits[name]) for name in measures),
+            *(interval_cell(row[name], row[f"{name}_low"], row[f"{name}_high"], *limits[name]) for name in measures),
             tag("td", f"{int(row['n']):,}"),
             *(tag("td", _cost(row[name], name)) for name in costs),
         ]
@@ -183,7 +200,7 @@ def _summary(title: str, summary: pd.DataFrame, measures: list[str], costs: list
     return tag(
         "section",
         tag("h2", title, id=title_id),
-        _scrolled(tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), title_id),
+        scrolled(tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows)), title_id),
         tag("p", "Means over the photographs, with 95 % bootstrap intervals over photographs.", class_="note"),
     )
 
@@ -210,35 +227,6 @@ def _cost(value: float, name: str) -> str:
     return f"{value:.2f}" if name == "seconds" else f"{100 * value:.0f} %" if name == "converged" else f"{value:,.0f}"
 
 
-def _scrolled(table: Html, title_id: str) -> Html:
-    # A region that scrolls must be reachable with the keyboard.
-    return tag("div", table, class_="scroll", tabindex=0, role="region", aria_labelledby=title_id)
-
-
-def _interval(middle: float, low: float, high: float, least: float, most: float) -> Html:
-    if not np.isfinite([middle, low, high]).all():
-        return tag("td", number(middle))
-    left, right, dot = (100 * (value - least) / (most - least) for value in (low, high, middle))
-    whisker = tag(
-        "span",
-        tag("i", style=f"left:{left:.1f}%;width:{max(right - left, 0.5):.1f}%"),
-        tag("b", style=f"left:{dot:.1f}%"),
-        class_="whisker",
-        aria_hidden="true",
-    )
-    return tag("td", number(middle), tag("span", f"{number(low)} – {number(high)}", class_="interval"), whisker)
-
-
-def _limits(summary: pd.DataFrame, name: str) -> tuple[float, float]:
-    """The ends of a column's scale: 0 and 1 where all values lie there."""
-    values = summary[[f"{name}_low", f"{name}_high"]].to_numpy(np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return 0.0, 1.0
-    least, most = min(0.0, float(values.min())), float(values.max())
-    return least, 1.0 if most <= 1 else most
-
-
 def _reading() -> Html:
     items = (tag("div", tag("dt", term), tag("dd", text)) for term, text in _READING.items())
     return tag("section", tag("h2", "How to read the masks"), tag("dl", *items, class_="reading"))
@@ -256,7 +244,7 @@ def _failures(failures: pd.DataFrame) -> Html:
         for row in failures.itertuples()
     ]  # fmt: skip
     table = tag("table", tag("thead", tag("tr", *heads)), tag("tbody", *rows))
-    return tag("section", title, _scrolled(table, "failures-title"))
+    return tag("section", title, scrolled(table, "failures-title"))
 
 
 def _heading(name: str) -> str:

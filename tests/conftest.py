@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lab import lab as lab
+from lab import tab as tab
 from study_cases import make_classifier, make_data, register_counting
 
 

@@ -422,6 +422,9 @@ def test_compute_masks_gives_even_shares_of_what_was_spent():
     classifier = make()
     masks = compute_masks("five", classifier, make_batch(classifier, photographs(3)), NoSettings())
     assert masks.evaluations.tolist() == [7, 7, 7]
+    bare = compute_masks("five", classifier, make_batch(classifier, photographs(3)), NoSettings(), scores=False)
+    assert bare.evaluations.tolist() == [5, 5, 5]
+    assert not bare.score_kept
     assert masks.image_ids == ["i0", "i1", "i2"]
     assert (masks.seconds > 0).all()
     assert masks.size == SIZE

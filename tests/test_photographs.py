@@ -10,7 +10,7 @@ from PIL import Image
 
 from fidokit import photographs
 from fidokit.exceptions import ImageError
-from fidokit.photographs import photograph_size, read_object_mask, read_part_map, read_photograph
+from fidokit.photographs import photograph_size, read_object_mask, read_part_map, read_photograph, upright
 
 # 2 x 3: a value for every pixel, both ends of the range included.
 GREY = np.array([[0, 51, 102], [153, 204, 255]], dtype=np.uint8)
@@ -150,6 +150,30 @@ def test_exif_orientation(tmp_path, suffix, orientation):
     path = tmp_path / f"a.{suffix}"
     Image.fromarray(np.ascontiguousarray(stored)).save(path, exif=exif)
     assert np.abs(read(path).astype(int) - upright).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
+def test_an_open_image_is_as_its_file(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(COLOUR.repeat(8, 0).repeat(8, 1)).save(path, exif=exif)
+    with Image.open(path) as image:
+        image.load()
+        before = image.copy()
+        np.testing.assert_array_equal(np.asarray(upright(image, "a")), read(path))
+        # It is the user's: it stays as it is.
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(before))
+    alpha = Image.new("RGBA", (3, 2), (0, 0, 0, 0))
+    assert upright(alpha, "a").getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_an_open_image_that_is_cut_off_is_named(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(path)
+    image = Image.open(io.BytesIO(path.read_bytes()[:2000]))
+    with pytest.raises(ImageError, match=r"image 3 is damaged"):
+        upright(image, "image 3")
 
 
 def test_damaged_exif_does_not_cost_the_photograph(tmp_path):

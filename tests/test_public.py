@@ -10,10 +10,11 @@ import fidokit as fk
 from fidokit import exceptions
 
 NAMES = {
-    "Classifier", "FidoSettings", "FidokitError", "LabelledImages", "Masks", "Preprocessing", "explain", "list_methods",
-    "open_study", "register_method", "run_study", "testbed", "write_report",
+    "Classifier", "FidoSettings", "FidokitError", "GuidedSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
+    "Preprocessing", "classify_with_masks", "explain", "find_error_clusters", "list_methods", "open_study",
+    "register_method", "run_study", "testbed", "write_report",
 }  # fmt: skip
-HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "tqdm"}
+HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 
 
 def run(code: str) -> str:

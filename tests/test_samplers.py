@@ -12,7 +12,7 @@ from torch import nn
 
 import fidokit as fk
 from fidokit.exceptions import SettingsError
-from fidokit.methods import _identities
+from fidokit.methods import identities
 from fidokit.methods.concrete import image_keys, read_out, sample, uniform
 from fidokit.methods.optimiser import Optimiser
 from fidokit.study.curves import insertion_and_deletion
@@ -198,7 +198,7 @@ def test_a_classifier_without_gradient_has_no_noise_to_tell():
 def test_states_are_those_of_the_optimiser():
     classifier, images = make_classifier(conv_net(), 32), photographs(1)
     base = settings(grid=4, infill="blur", lr_end=1.0, steps=6)
-    name = _identities(images)[0]
+    name = identities(images)[0]
     with classifier.session() as session:
         goal = classifier.goal(session.logits(images))
         optimiser = Optimiser(session, base, goal)

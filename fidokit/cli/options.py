@@ -27,11 +27,12 @@ def command(commands: Any, name: str, run: Command, summary: str) -> argparse.Ar
     return command
 
 
-def add_model(command: argparse.ArgumentParser) -> None:
+def add_model(command: argparse.ArgumentParser, required: bool = True) -> None:
+    names = f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}"
     command.add_argument(
         "--model",
-        required=True,
-        help=f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}",
+        required=required,
+        help=names if required else f"the study's classifier if it cannot be found: {names}",
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")

@@ -124,7 +124,7 @@ def explain(
         images, image_ids, unread, read = _read(images, classifier)
     else:
         images = classifier.check_images(images)
-        image_ids, read = _identities(images), list(range(len(images)))
+        image_ids, read = identities(images), list(range(len(images)))
         names = {identity: str(i) for i, identity in enumerate(image_ids)}
     targets, against = (_rows_of(classes, read, len(read) + len(unread)) for classes in (targets, against))
     if not len(images):
@@ -146,11 +146,18 @@ def explain(
 
 
 def compute_masks(
-    name: str, classifier: Classifier, batch: Batch, settings: Any, on_progress: OnProgress | None = None
+    name: str,
+    classifier: Classifier,
+    batch: Batch,
+    settings: Any,
+    on_progress: OnProgress | None = None,
+    *,
+    scores: bool = True,
 ) -> Masks:
     """Masks of a batch whose logits are known, with their scores kept and dropped; resolved settings.
 
-    What `explain` and a study share. Images with non-finite logits or masks become failures.
+    What `explain` and a study share. Images with non-finite logits or masks become failures. Without `scores`, two
+    evaluations an image and kind are saved, and `score_kept` and `score_dropped` stay empty.
 
     Raises:
         SettingsError: a user's target function does not give one score an image.
@@ -159,8 +166,8 @@ def compute_masks(
     method = get_method(name)
     start = time.perf_counter()
     if batch.goal.function is not None:
-        scores: Any = batch.goal.function(batch.logits)
-        if not isinstance(scores, Tensor) or scores.shape != (len(batch),):
+        given: Any = batch.goal.function(batch.logits)
+        if not isinstance(given, Tensor) or given.shape != (len(batch),):
             raise SettingsError("the target function must turn logits (B, K) into a tensor (B,), one score an image")
     usable = torch.isfinite(batch.logits).all(1)
     failures = {
@@ -178,7 +185,7 @@ def compute_masks(
         spent = classifier.tally.evaluations - before
         masks = _assemble(name, classifier, batch, settings, computed, spent)
         masks.failures |= failures
-        if len(masks):
+        if len(masks) and scores:
             made = set(masks.image_ids)
             index = torch.tensor([i for i, image_id in enumerate(batch.image_ids) if image_id in made])
             for kind, mask in masks.kinds.items():
@@ -256,15 +263,15 @@ def _rows_of(classes: Targets, rows: Sequence[int], n: int) -> Targets:
     return classes
 
 
-def _identities(images: Tensor) -> list[str]:
+def identities(images: Tensor) -> list[str]:
     """A hash of each image's pixels; a further copy of the same image gets a number, so that they can be told apart."""
     seen: dict[str, int] = {}
-    identities = []
+    names = []
     for image in images.cpu().contiguous().numpy():
         digest = hashlib.blake2b(image, digest_size=16).hexdigest()
         seen[digest] = seen.get(digest, 0) + 1
-        identities.append(digest if seen[digest] == 1 else f"{digest}#{seen[digest]}")
-    return identities
+        names.append(digest if seen[digest] == 1 else f"{digest}#{seen[digest]}")
+    return names
 
 
 def _renaming(on_progress: OnProgress | None, names: Mapping[str, str]) -> OnProgress | None:

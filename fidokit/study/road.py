@@ -127,7 +127,7 @@ def road_variants(image: Tensor, rank: Tensor, noise: Tensor, shares: Sequence[f
         shares: N of them.
     """
     removed = torch.stack([*(rank > 1 - share for share in shares), *(rank <= share for share in shares)], dim=1)
-    imputed = impute(image, removed.flatten(0, 1)).unflatten(0, removed.shape[:2])
+    imputed = impute(image, removed.flatten(0, 1)).view(*removed.shape[:2], *image.shape)
     return torch.where(removed[:, :, None], imputed + noise, image).clamp(0, 1)
 
 

@@ -1,0 +1,119 @@
+"""`fidokit improve`: whether the masks of a study make its classifier right more often, without training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fidokit.cli.options import add_model, command, load_classifier
+from fidokit.cli.text import plain, table
+
+if TYPE_CHECKING:
+    from fidokit.enhance.judging import Improvement
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    improve = command(commands, "improve", _improve, "classify a study's photographs again, guided by their masks")
+    improve.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
+    improve.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    improve.add_argument("--how", default="crop", help="crop, fade, crop+fade, or several with commas; default crop")
+    improve.add_argument("--method", metavar="M", help="label of the method whose masks guide; default the first")
+    improve.add_argument(
+        "--unit", metavar="COLUMN", help="photographs with the same value of it, such as a burst, count as one"
+    )
+    improve.add_argument("--candidates", type=int, default=1, metavar="N", help="classes with a mask each; default 1")
+    improve.add_argument("--budget", type=float, metavar="N", help="most evaluations a photograph, on average")
+    improve.add_argument("--folds", type=int, default=5, metavar="N", help="of the cross-validation; default 5")
+    improve.add_argument("--top", type=int, default=5, metavar="K", help="of the top-k accuracy; default 5")
+    improve.add_argument("--seed", type=int, default=0, help="of the folds and of all that is random; default 0")
+    improve.add_argument(
+        "--controls", default="all", help="all, none, or names with commas; without any, no gain is claimed"
+    )
+    improve.add_argument(
+        "--csv", type=Path, metavar="FOLDER", help="for the tables; default improvement in the study's folder"
+    )
+    improve.add_argument(
+        "--report", type=Path, metavar="FILE", help="the page; default report.html in the study's folder"
+    )
+    improve.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+    add_model(improve, required=False)
+    improve.set_defaults(kept=lambda arguments: f"the study in {arguments.study} is as it was")
+
+
+def _improve(arguments: argparse.Namespace) -> int:
+    from fidokit.enhance import classify_with_masks
+    from fidokit.enhance.controls import CONTROLS
+    from fidokit.readers.detect import read_dataset
+    from fidokit.report import write_report
+    from fidokit.study.run import open_study
+
+    study = open_study(
+        arguments.study,
+        classifier=None if arguments.model is None else load_classifier(arguments),
+        data=None if arguments.data is None else read_dataset(arguments.data),
+    )
+    controls = {"all": CONTROLS, "none": ()}.get(arguments.controls)
+    improvement = classify_with_masks(
+        study,
+        _names(arguments.how),
+        unit=arguments.unit,
+        folds=arguments.folds,
+        controls=_names(arguments.controls) if controls is None else controls,
+        candidates=arguments.candidates,
+        budget=arguments.budget,
+        method=arguments.method,
+        top=arguments.top,
+        seed=arguments.seed,
+        progress=sys.stderr.isatty(),
+    )
+    print_improvement(improvement)
+    folder = arguments.csv or arguments.study / "improvement"
+    improvement.to_csv(folder)
+    page = write_report(
+        study,
+        arguments.report or arguments.study / "report.html",
+        improvement=improvement,
+        max_images=arguments.max_images,
+    )
+    print(plain(f"Tables: {folder}\nPage: {page}"))
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def print_improvement(improvement: Improvement) -> None:
+    """The verdict, the table behind it, and what to use from now on."""
+    units = improvement.images["unit"].nunique()
+    print(plain(f"{len(improvement.images)} photographs, {units} independent units ({improvement.unit})\n"))
+    print(table([_cells(row) for row in improvement.summary.to_dict("records")]))
+    print("Shares that are right and their differences, with 95 % intervals; settings chosen on other photographs.\n")
+    print(plain(improvement.verdict))
+    for note in improvement.notes:
+        print(plain(f"  - {note}"))
+    if len(improvement.failures):
+        print(plain(f"  - {len(improvement.failures)} not measured: {improvement.failures['reason'].iloc[0]}"))
+    if improvement.gain:
+        print(plain(f"\nTo use it: fidokit.MaskGuidedClassifier(classifier, {improvement.settings!r})"))
+    print()
+
+
+def _cells(row: dict[Any, Any]) -> dict[str, str]:
+    judged = row["difference"] if row["low"] == row["low"] else None
+    lead = row["masks_minus"]
+    return {
+        "answered by": row["method"],
+        "right": f"{row['accuracy']:.3f}",
+        "difference": "" if judged is None else f"{judged:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+        "p": "" if judged is None else f"{row['p_value']:.2g}",
+        "turned right": f"{row['turned_right']}",
+        "wrong": f"{row['turned_wrong']}",
+        "masks minus this": ""
+        if lead != lead
+        else f"{lead:+.3f} [{row['masks_minus_low']:+.3f}, {row['masks_minus_high']:+.3f}]",
+        "evaluations": f"{row['evaluations']:.1f}",
+    }

@@ -1,0 +1,353 @@
+"""`MaskGuidedClassifier`: a classifier that looks again where its own masks point."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from fidokit.classifier import Classifier, ProgressBar
+from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
+from fidokit.enhance.scores import combine, margins, opens, probabilities, to_logits
+from fidokit.enhance.settings import GuidedSettings
+from fidokit.enhance.views import Images, Source, View, crop_size, render
+from fidokit.exceptions import ImageError, SettingsError
+from fidokit.geometry import Geometry
+from fidokit.images import LabelledImages
+from fidokit.methods import identities
+from fidokit.session import Session
+from fidokit.study.loop import raise_if_general
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fidokit.methods.objective import Head
+
+#: Photographs that are read and explained together, at least.
+_CHUNK = 32
+# A few threads keep decoding ahead of any device, and photographs of many megapixels stay few.
+_MAX_THREADS = 4
+
+
+@dataclass
+class Look:
+    """Answers for N photographs, and what they cost.
+
+    Attributes:
+        logits: (N, K); where there was no second look the classifier's own, NaN where it has none.
+        guided: (N,) bool: whether the second look counts.
+        evaluations: (N,) spent: the whole image, its masks and its views.
+        crop_width, crop_height: (N,) pixels of the photograph in the tightest crop of the likeliest candidate; NaN
+            where nothing was cropped.
+        unanswered: position -> why the photograph could not be read or sent through the classifier.
+        failures: position -> what failed of the second look; without any mask or view, the classifier's own answer
+            stands.
+    """
+
+    logits: Tensor
+    guided: Tensor
+    evaluations: Tensor
+    crop_width: Tensor
+    crop_height: Tensor
+    unanswered: dict[int, str]
+    failures: dict[int, str]
+
+    @classmethod
+    def empty(cls, n: int, classes: int) -> Look:
+        """Of n photographs, before any was looked at."""
+        nothing = torch.full((n,), torch.nan)
+        return cls(
+            torch.full((n, classes), torch.nan),
+            torch.zeros(n, dtype=torch.bool),
+            torch.zeros(n, dtype=torch.int64),
+            nothing,
+            nothing.clone(),
+            {},
+            {},
+        )
+
+
+class MaskGuidedClassifier:
+    """Predicts like the classifier it is made of, but looks again where that one is unsure.
+
+    Masks of the likeliest classes say where the evidence lies; the photograph is cropped there from its file's own
+    pixels, so that a small animal in a large photograph is seen in detail, and the scores of the crops are averaged
+    with those of the whole image. Nothing is trained. Whether it helps is for labelled photographs to say:
+    `classify_with_masks`.
+
+    Args:
+        classifier: the classifier.
+        settings: how to look again; None for the defaults.
+        **overrides: single fields of the settings.
+
+    Attributes:
+        classifier, settings: as given.
+        class_names, head, size: those of the classifier.
+
+    Raises:
+        SettingsError: no `Classifier`, a field that does not exist, or a value outside its range.
+    """
+
+    def __init__(self, classifier: Classifier, settings: GuidedSettings | None = None, **overrides: Any) -> None:
+        if not isinstance(classifier, Classifier):
+            raise SettingsError(f"a fidokit Classifier is needed, not {type(classifier).__name__}; see Classifier.load")
+        self.classifier = classifier
+        self.settings = resolve(settings, overrides)
+
+    def __repr__(self) -> str:
+        return f"MaskGuidedClassifier({self.classifier!r}, {self.settings!r})"
+
+    @property
+    def class_names(self) -> list[str]:
+        """The classes, in the order of the scores."""
+        return self.classifier.class_names
+
+    @property
+    def head(self) -> Head:
+        """``softmax`` or ``sigmoid``: what the scores are."""
+        return self.classifier.head
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the classifier's input in pixels."""
+        return self.classifier.size
+
+    def __call__(self, images: Images) -> Tensor:
+        """(N, K) scores, see `scores`."""
+        return self.scores(images)
+
+    def scores(self, images: Images) -> Tensor:
+        """(N, K) probabilities: the softmax over the classes, or one sigmoid a class.
+
+        Args:
+            images: `LabelledImages`; a list of paths or PIL images of any size; or a (N, 3, H, W) tensor in [0, 1] at
+                the classifier's size, whose crops can only show the pixels that it has.
+
+        Raises:
+            ImageError: an image cannot be read or is of the wrong shape, size or range; `predict` and `look` go on.
+        """
+        return probabilities(self.logits(images), self.head)
+
+    def logits(self, images: Images) -> Tensor:
+        """(N, K) logits of the scores; where there was no second look the classifier's own. See `scores`."""
+        looked = self.look(images)
+        if looked.unanswered:
+            position, reason = next(iter(looked.unanswered.items()))
+            raise ImageError(
+                f"{len(looked.unanswered)} of {len(looked.logits)} images have no scores; image {position}: {reason}"
+            )
+        return looked.logits
+
+    def predict(self, images: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
+        """One row an image: the columns of `Classifier.predict`, and guided, evaluations, crop_width, crop_height.
+
+        `reason` says why there is no prediction, or what failed of the second look; the classifier's own answer stands
+        then. Images that are no `LabelledImages` have their positions as `image_id` and no labels.
+
+        Args:
+            images: as for `scores`.
+            on_image: called with the number of images done since the last call.
+        """
+        data = self._source(images).table()
+        looked = self.look(images, on_image=on_image)
+        rows = [self.classifier.prediction(looked.logits[i], looked.unanswered.get(i)) for i in range(len(data))]
+        for i, reason in looked.failures.items():
+            rows[i]["reason"] = reason
+        table = self.classifier.prediction_table(data, rows)
+        return table.assign(
+            guided=looked.guided.numpy(),
+            evaluations=looked.evaluations.numpy(),
+            crop_width=looked.crop_width.numpy(),
+            crop_height=looked.crop_height.numpy(),
+        )
+
+    def look(self, images: Images, *, on_image: ProgressBar | None = None) -> Look:
+        """Logits, and what was done to get them, image by image; one that fails does not stop the others.
+
+        Args:
+            images: as for `scores`.
+            on_image: called with the number of images done since the last call.
+        """
+        source = self._source(images)
+        looked = Look.empty(len(source), len(self.class_names))
+        with ExitStack() as stack:
+            session = stack.enter_context(self.classifier.session())
+            if self._may_look() and len(source):
+                # Methods that read layers open this one for each chunk; kept open, it is made once.
+                stack.enter_context(self.classifier.session(exact=True))
+            pool = stack.enter_context(ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)))
+            # Whole micro-batches, so that the classifier's own logits come from the same batches as its `predict`.
+            size = session.micro_batch * max(1, _CHUNK // session.micro_batch)
+            for start in range(0, len(source), size):
+                chunk = range(start, min(start + size, len(source)))
+                _Chunk(self, session, pool, source, looked).look(chunk)
+                if on_image is not None:
+                    on_image(len(chunk))
+        return looked
+
+    def _source(self, images: Images) -> Source:
+        if isinstance(images, Tensor):
+            images = self.classifier.check_images(images)
+        return Source(images, self.classifier.preprocessing)
+
+    def _may_look(self) -> bool:
+        return self.settings.weight > 0 and self.settings.gate >= 0
+
+
+class _Chunk:
+    """The work on some photographs of a source, written into a `Look`."""
+
+    def __init__(
+        self, guided: MaskGuidedClassifier, session: Session, pool: ThreadPoolExecutor, source: Source, looked: Look
+    ) -> None:
+        self.guided, self.session, self.pool, self.source, self.looked = guided, session, pool, source, looked
+        self.settings, self.head = guided.settings, guided.head
+
+    def look(self, positions: Sequence[int]) -> None:
+        read = list(self.pool.map(attempt, [lambda i=i: self.source.load(i) for i in positions]))
+        inputs: dict[int, Tensor] = {}
+        geometries: dict[int, Geometry] = {}
+        for i, result in zip(positions, read, strict=True):
+            if isinstance(result, str):
+                self.looked.unanswered[i] = result
+            else:
+                inputs[i], geometries[i] = result
+        for i, logits in zip(inputs, isolated(self.session, [image[None] for image in inputs.values()]), strict=True):
+            if isinstance(logits, str):
+                self.looked.unanswered[i] = logits
+            else:
+                self.looked.logits[i] = logits[0]
+                self.looked.evaluations[i] = 1
+        self._look_again(self._unsure([i for i in inputs if i not in self.looked.unanswered]), inputs, geometries)
+
+    def _unsure(self, positions: list[int]) -> list[int]:
+        """Those of which a second look is wanted."""
+        if not positions or not self.guided._may_look():
+            return []
+        margin = margins(probabilities(self.looked.logits[positions], self.head))
+        return [i for i, wanted in zip(positions, opens(margin, self.settings.gate).tolist(), strict=True) if wanted]
+
+    def _look_again(self, positions: list[int], inputs: dict[int, Tensor], geometries: dict[int, Geometry]) -> None:
+        if not positions:
+            return
+        masks = self._masks(positions, torch.stack([inputs[i] for i in positions]))
+        views: dict[int, list[View]] = {}
+        for row, i in enumerate(positions):
+            self.looked.evaluations[i] += masks.evaluations[row]
+            asked = [views_of(mask, self.settings) for mask in masks.masks[row] if mask is not None]
+            if asked:
+                views[i] = [view for some in asked for view in some]
+                self._note_crop(i, asked[0], geometries[i])
+        for group in batches_of(list(views), {i: len(views[i]) for i in views}, self.session.micro_batch):
+            self._count_views(group, views, geometries)
+
+    def _masks(self, positions: list[int], images: Tensor) -> GuideMasks:
+        data = self.source.images
+        names = (
+            [str(data.table["image_id"].iloc[i]) for i in positions]
+            if isinstance(data, LabelledImages)
+            else identities(images)
+        )
+        logits = self.looked.logits[positions]
+        targets = logits.topk(min(self.settings.candidates, logits.shape[1]), dim=1).indices
+        masks = guide_masks(self.guided.classifier, images, names, logits, targets, self.settings)
+        at = dict(zip(names, positions, strict=True))
+        self.looked.failures.update({at[name]: reason for name, reason in masks.failures.items()})
+        return masks
+
+    def _note_crop(self, i: int, views: list[View], geometry: Geometry) -> None:
+        if self.settings.way != "fade":
+            size = min(crop_size(view.box, geometry) for view in views)
+            self.looked.crop_width[i], self.looked.crop_height[i] = size
+
+    def _count_views(self, positions: list[int], views: dict[int, list[View]], geometries: dict[int, Geometry]) -> None:
+        """Average the scores of these photographs' views into their answers."""
+
+        def draw(i: int) -> Tensor:
+            settings, preprocessing = self.settings, self.source.preprocessing
+            return render(self.source.open(i), geometries[i], views[i], preprocessing, settings.infill, settings.fade)
+
+        drawn = dict(zip(positions, self.pool.map(attempt, [lambda i=i: draw(i) for i in positions]), strict=True))
+        good = {i: pixels for i, pixels in drawn.items() if not isinstance(pixels, str)}
+        results: dict[int, Tensor | str] = {i: pixels for i, pixels in drawn.items() if isinstance(pixels, str)}
+        results |= zip(good, isolated(self.session, list(good.values())), strict=True)
+        for i, logits in results.items():
+            if not isinstance(logits, str) and bool(torch.isfinite(logits).all()):
+                guided = probabilities(logits, self.head).mean(0)
+                whole = probabilities(self.looked.logits[i], self.head)
+                self.looked.logits[i] = to_logits(combine(whole, guided, self.settings.weight), self.head)
+                self.looked.guided[i] = True
+                self.looked.evaluations[i] += len(logits)
+                continue
+            self.looked.crop_width[i] = self.looked.crop_height[i] = torch.nan
+            nan = "the classifier gives NaN or infinite logits for a crop of this image"
+            self.looked.failures[i] = logits if isinstance(logits, str) else nan
+
+
+def resolve(settings: GuidedSettings | None, overrides: dict[str, Any]) -> GuidedSettings:
+    """The settings, single fields replaced.
+
+    Raises:
+        SettingsError: no `GuidedSettings`, or a field that does not exist.
+    """
+    chosen = GuidedSettings() if settings is None else settings
+    if not isinstance(chosen, GuidedSettings):
+        raise SettingsError(f"settings must be GuidedSettings, not {type(chosen).__name__}")
+    known = [f.name for f in fields(GuidedSettings)]
+    for name in overrides:
+        if name not in known:
+            raise SettingsError(f"GuidedSettings has no field {name!r}; its fields are {', '.join(known)}")
+    return replace(chosen, **overrides) if overrides else chosen
+
+
+def isolated(session: Session, groups: Sequence[Tensor]) -> list[Tensor | str]:
+    """(V, K) logits of each group of (V, 3, H, W) images, or why there are none.
+
+    All go through together; if that raises, group by group, so that a bad one costs only itself.
+    """
+    if not groups:
+        return []
+    try:
+        together = iter(session.logits(torch.cat(list(groups))))
+        return [torch.stack([next(together) for _ in group]) for group in groups]
+    except Exception as error:
+        raise_if_general(error)
+    return [_alone(session, group) for group in groups]
+
+
+def _alone(session: Session, group: Tensor) -> Tensor | str:
+    try:
+        return session.logits(group)
+    except Exception as error:
+        raise_if_general(error)
+        return f"{type(error).__name__}: {error}"
+
+
+def attempt(compute: Callable[[], Any]) -> Any:
+    """What it gives, or the reason why it failed for one photograph."""
+    try:
+        return compute()
+    except ImageError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+
+def batches_of(positions: list[int], sizes: dict[int, int], most: int) -> Iterator[list[int]]:
+    """Positions in order, as many together as have at most so many views, one at least."""
+    group: list[int] = []
+    total = 0
+    for i in positions:
+        if group and total + sizes[i] > most:
+            yield group
+            group, total = [], 0
+        group.append(i)
+        total += sizes[i]
+    if group:
+        yield group

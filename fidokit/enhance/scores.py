@@ -1,0 +1,77 @@
+"""Arithmetic on scores: probabilities, the gate, the mean of the looks, and how well scores are calibrated."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from fidokit.methods.objective import Head
+
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+def probabilities(logits: Tensor, head: Head) -> Tensor:
+    """(..., K) scores in [0, 1] of (..., K) logits: the softmax, or each logit's sigmoid."""
+    return torch.sigmoid(logits) if head == "sigmoid" else torch.softmax(logits, -1)
+
+
+def to_logits(scores: Tensor, head: Head) -> Tensor:
+    """(..., K) finite logits whose `probabilities` are these scores (of a softmax: scores that sum to 1)."""
+    if head == "sigmoid":
+        # The largest float32 below 1: a score of exactly 1 has no logit.
+        return torch.logit(scores.clamp(_TINY, 1 - 2**-24))
+    return scores.clamp_min(_TINY).log()
+
+
+def margins(scores: Tensor) -> Tensor:
+    """(N,) largest less second largest of (N, K) scores; the score itself where there is one class. NaN of NaN."""
+    if scores.shape[1] == 1:
+        return scores[:, 0]
+    top = scores.topk(2, dim=1).values
+    return top[:, 0] - top[:, 1]
+
+
+def opens(margin: Tensor, gate: float) -> Tensor:
+    """(N,) bool: where the classifier is unsure enough for a second look; never where it gave no scores."""
+    return margin <= gate
+
+
+def combine(whole: Tensor, guided: Tensor, weight: float) -> Tensor:
+    """The mean of (..., K) scores, the guided ones with `weight` and the whole image's with the rest."""
+    if weight == 0:
+        return whole.clone()
+    return guided.clone() if weight == 1 else (1 - weight) * whole + weight * guided
+
+
+def ranks_of(scores: Tensor, labels: Tensor) -> Tensor:
+    """(N,) place of each label among (N, K) scores, 0 = the prediction; of equal scores the lower index comes first."""
+    own = scores.gather(1, labels[:, None])
+    before = torch.arange(scores.shape[1]) < labels[:, None]
+    return ((scores > own) | ((scores == own) & before)).sum(1)
+
+
+def calibration_error(confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: the mean distance between how sure and how often right, over bins of equal mass.
+
+    Bins of equal mass instead of equal width, since most scores lie near 1 (Nixon et al., "Measuring calibration in
+    deep learning", CVPR workshops 2019).
+
+    Args:
+        confidence: (N,) scores of the predicted classes.
+        correct: (N,) whether they were right.
+        bins: their number; fewer where there are fewer images.
+
+    Returns:
+        In [0, 1]; NaN of no image at all.
+    """
+    sure, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
+    if not len(sure):
+        return float("nan")
+    # Images of equal confidence share what is right among them, so that their order decides nothing.
+    _, group = np.unique(sure, return_inverse=True)
+    right = (np.bincount(group, right) / np.bincount(group))[group]
+    order = np.argsort(sure, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return float(sum(abs(sure[part].mean() - right[part].mean()) * len(part) for part in parts) / len(sure))
