@@ -26,6 +26,9 @@ COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis")
 COLOUR_MAP = "inferno"
 """The default: its reds and yellows stand out on the greens and browns of most field photographs."""
 
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Of lines and marks: told apart with every kind of colour vision (Okabe and Ito 2008), without their light yellow."""
+
 KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "attribution": "attribution"}
 
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
@@ -215,6 +218,14 @@ def plotly_text(text: str, longest: int | None = _LONGEST_NAME) -> str:
     if longest is not None and len(text) > longest:
         text = text[: longest - 1] + "…"
     return html.escape(text, quote=False).replace("$", "&#36;")
+
+
+def dressed(figure: go.Figure, height: int, legend: bool = True, top: int = 60) -> go.Figure:
+    """The figure in the dress that all of them wear; height and top margin in pixels."""
+    figure.update_layout(
+        template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": top, "b": 40}
+    )
+    return figure
 
 
 def _checked(mask: npt.ArrayLike) -> npt.NDArray[np.float32]:

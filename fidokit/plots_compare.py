@@ -11,13 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
-from fidokit.plots import KIND_NAMES, plotly_text, readable
+from fidokit.plots import COLOURS, KIND_NAMES, dressed, plotly_text, readable
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-#: Told apart with every kind of colour vision (Okabe and Ito 2008), without the yellow that is too light for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 #: Colour is never alone: a second sign repeats after another number than the colours.
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "triangle-down", "pentagon")
 _KIND_SYMBOLS = {"joint": "circle", "ssr": "square", "sdr": "diamond", "attribution": "cross"}
@@ -234,10 +232,3 @@ def error_bars(rows: Sequence[Any], name: str, low: str | None = None, high: str
 
 def _with_interval(row: Any, name: str) -> str:
     return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
-
-
-def dressed(figure: go.Figure, height: int, legend: bool = True) -> go.Figure:
-    figure.update_layout(
-        template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": 60, "b": 40}
-    )
-    return figure

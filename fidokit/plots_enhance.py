@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
-from fidokit.plots import plotly_text
-from fidokit.plots_compare import COLOURS, dressed, error_bars, need_columns
+from fidokit.plots import COLOURS, dressed, plotly_text
+from fidokit.plots_compare import error_bars, need_columns
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -106,7 +106,8 @@ class GuidedGrid:
 
     Attributes:
         shares: of the mask's sum, see `GuidedSettings.share`; not used by the way ``fade``.
-        paddings: sets of paddings, each of them `GuidedSettings.paddings`. The crops of a set are averaged.
+        paddings: sets of paddings, each of them `GuidedSettings.paddings`; the crops of a set are averaged. Single
+            crops are left out: they were worse, and the luckiest of many would be chosen.
         weights: of the guided views.
         gates: margins above which there is no second look.
 
@@ -115,7 +116,7 @@ class GuidedGrid:
     """
 
     shares: tuple[float, ...] = (0.3, 0.5, 0.7)
-    paddings: tuple[tuple[float, ...], ...] = ((0.0, 0.15, 0.3, 0.5), (0.15,), (0.3,), (0.5,))
+    paddings: tuple[tuple[float, ...], ...] = ((0.0, 0.15, 0.3, 0.5), (0.15, 0.3, 0.5))
     weights: tuple[float, ...] = (0.5, 0.75, 1.0)
     gates: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 

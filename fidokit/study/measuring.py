@@ -269,7 +269,7 @@ class Measuring:
         return rows
 
     def _at_once(self) -> int:
-        """The fastest batch without a backward pass, found once for a classifier: on CPUs smaller than the micro-batch."""
+        """The fastest batch without a backward pass, found once for a classifier; on CPUs it is the smaller one."""
         known, precision, most = self.classifier.forward_batches, self.classifier.precision, self.session.micro_batch
         many = sum(len(keys) for (group, _), keys in self.missing.items() if group == "standing") >= _WORTH_TUNING
         if precision not in known and many and self.session.device.type == "cpu":

@@ -113,7 +113,8 @@ def _weights(height: int, width: int, device: torch.device, dtype: torch.dtype) 
     """The (3, 3) kernel of a relaxation, and one over the (H, W) sum of its weights that are inside the image."""
     line = torch.tensor([0.25, 0.5, 0.25], device=device, dtype=dtype)
     kernel = line[:, None] * line
-    inside = functional.conv2d(torch.ones(1, 1, height, width, device=device, dtype=dtype), kernel[None, None], padding=1)
+    ones = torch.ones(1, 1, height, width, device=device, dtype=dtype)
+    inside = functional.conv2d(ones, kernel[None, None], padding=1)
     return kernel, 1 / inside[0, 0]
 
 

@@ -1,0 +1,100 @@
+"""`fidokit errors`: the systematic errors of a study, found, tested and proved by changing pixels."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fidokit.cli.options import add_model, command, load_classifier
+from fidokit.cli.text import plain, table
+
+if TYPE_CHECKING:
+    from fidokit.errors.result import ErrorClusters
+
+#: Clusters that the terminal shows where none is systematic.
+MOST_SHOWN = 5
+
+
+def add(commands: Any) -> None:
+    """Add the command to the parser."""
+    errors = command(commands, "errors", _errors, "find what the errors of a study have in common, and prove it")
+    errors.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
+    errors.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    errors.add_argument(
+        "--method", metavar="M", help="label of the method whose masks are used; default the best there"
+    )
+    errors.add_argument("--burst", metavar="COLUMN", help="photographs with the same value of it stay in the same half")
+    errors.add_argument("--seed", type=int, default=0, help="of the halves and of all that is random; default 0")
+    errors.add_argument("--no-verify", action="store_true", help="leave out the changing of pixels")
+    errors.add_argument(
+        "--csv", type=Path, metavar="FOLDER", help="for the tables; default errors in the study's folder"
+    )
+    errors.add_argument(
+        "--report", type=Path, metavar="FILE", help="the page; default report.html in the study's folder"
+    )
+    errors.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+    add_model(errors, required=False)
+    errors.set_defaults(kept=lambda arguments: f"the study in {arguments.study} is as it was")
+
+
+def _errors(arguments: argparse.Namespace) -> int:
+    from fidokit.errors import find_error_clusters
+    from fidokit.readers.detect import read_dataset
+    from fidokit.report import write_report
+    from fidokit.study.run import open_study
+
+    study = open_study(
+        arguments.study,
+        classifier=None if arguments.model is None else load_classifier(arguments),
+        data=None if arguments.data is None else read_dataset(arguments.data),
+    )
+    errors = find_error_clusters(study, arguments.method, burst=arguments.burst, seed=arguments.seed)
+    if not arguments.no_verify:
+        errors.verify(progress=sys.stderr.isatty())
+    print_errors(errors)
+    paths = errors.to_csv(arguments.csv or arguments.study / "errors")
+    page = write_report(
+        study, arguments.report or arguments.study / "report.html", errors, max_images=arguments.max_images
+    )
+    print(plain(f"Tables: {', '.join(str(path) for path in paths)}\nPage: {page}"))
+    return 0
+
+
+def print_errors(errors: ErrorClusters) -> None:
+    """The systematic clusters in a table, and one sentence on each; the clearest of the others if there is none."""
+    # The sentences of the clusters come below, each with its verdict.
+    lines = [line for line in errors.summary().splitlines() if not line.startswith("- ")]
+    print(plain("\n".join(lines) + "\n"))
+    clusters = errors.clusters
+    systematic = clusters[clusters["systematic"].astype(bool)]
+    shown = systematic if len(systematic) else clusters.head(MOST_SHOWN)
+    if shown.empty:
+        return
+    if systematic.empty:
+        print("None of the clusters is systematic; the clearest of them:")
+    print(table([_cells(row) for row in shown.to_dict("records")]) + "\n")
+    proofs = {} if errors.verification is None else errors.verification.table.set_index("cluster")["sentence"].to_dict()
+    for row in shown.to_dict("records"):
+        print(plain(f"Cluster {row['cluster']}: {row['sentence']}"))
+        if row["cluster"] in proofs:
+            print(plain(f"  {proofs[row['cluster']]}"))
+    print()
+
+
+def _cells(row: dict[Any, Any]) -> dict[str, str]:
+    pair = [row["true_class"], row["predicted_class"]]
+    found = {
+        "cluster": str(row["cluster"]),
+        "errors": f"{row['n_errors']} of {row['size']}",
+        "expected": f"{100 * row['expected_rate']:.0f} %",
+        "held out": f"{row['holdout_n_errors']} of {row['holdout_size']}",
+        "q": f"{row['q_value']:.1g}",
+        "mostly": " called ".join(pair) if all(isinstance(name, str) for name in pair) else "",
+    }
+    if isinstance(row["verdict"], str):
+        known = row["effect"] == row["effect"]
+        effect = f"{row['effect']:+.2f} [{row['effect_low']:+.2f}, {row['effect_high']:+.2f}]" if known else "-"
+        found |= {"effect": effect, "verdict": row["verdict"]}
+    return found

@@ -1,0 +1,11 @@
+"""Systematic errors: groups of images alike in what the classifier used, tested, and proved by changing pixels.
+
+`find_error_clusters` begins here; see `ErrorClusters` for what it gives.
+"""
+
+from __future__ import annotations
+
+from fidokit.errors.result import ErrorClusters as ErrorClusters
+from fidokit.errors.result import find_error_clusters as find_error_clusters
+
+__all__ = ["ErrorClusters", "find_error_clusters"]

@@ -1,0 +1,209 @@
+"""Images with a region filled in, sent through the classifier: each region, each infill, each with its control."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fidokit.errors.regions import Rule, control_region
+from fidokit.exceptions import ImageError, SettingsError
+from fidokit.methods.concrete import image_keys
+from fidokit.methods.infill import INFILLS, Mixture, blur, mean
+from fidokit.study.metrics import find_place
+from fidokit.study.panel import choose_panel
+from fidokit.study.ranks import soften
+from fidokit.study.reading import Chunk, read_chunks
+
+if TYPE_CHECKING:
+    from fidokit.errors.result import ErrorClusters
+
+#: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
+#: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.
+OWN_INFILLS = ("photographs", "neutral", "grey")
+KNOWN_INFILLS = (*OWN_INFILLS, *(name for name in INFILLS if name != "original"))
+#: What speaks for one class in one blurred photograph speaks for another in the next, so that it averages out, and with
+#: too few classes for that there are flat colours.
+DEFAULT_INFILLS = OWN_INFILLS
+#: Photographs read together, and evaluations held at once, in micro-batches.
+_CHUNK, _HELD = 32, 4
+# Luma of ITU-R BT.601.
+_LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one image.
+
+    Attributes:
+        said: the class of the largest probability, averaged over the infills, with the region filled in.
+        right: whether that is the label.
+        control: whether it would be with as many other pixels filled in.
+        share, share_control: the shares of infills under which the answer is right.
+        changed: whether the rule had a region to fill in; without one, the answer is as before.
+    """
+
+    said: str
+    right: bool
+    control: bool
+    share: float
+    share_control: float
+    changed: bool
+
+
+def check_infills(infills: Sequence[str]) -> tuple[str, ...]:
+    """The names of infills, each once.
+
+    Raises:
+        SettingsError: none, or one that there is not.
+    """
+    names = (infills,) if isinstance(infills, str) else tuple(dict.fromkeys(infills))
+    unknown = [name for name in names if name not in KNOWN_INFILLS]
+    if unknown or not names:
+        what = f"unknown infill {unknown[0]!r}" if unknown else "no infill"
+        raise SettingsError(f"{what}; pass one or more of {', '.join(KNOWN_INFILLS)}")
+    return names
+
+
+class Interventions:
+    """The classifier's answers to changed images, each computed once; a context, in which the session is open.
+
+    Args:
+        errors: whose images they are.
+        infills: names.
+        seed: of random infills and of where controls lie.
+        bar: a progress bar that counts images.
+    """
+
+    def __init__(self, errors: ErrorClusters, infills: Sequence[str], seed: int, bar: Any) -> None:
+        self.errors, self.infills, self.seed, self.bar = errors, tuple(infills), seed, bar
+        self.known: dict[tuple[int, Rule], Answer] = {}
+        self._stack = ExitStack()
+        self._session: Any = None
+
+    def __enter__(self) -> Interventions:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def answers(self, rows: Sequence[int] | Any, rules: Sequence[Rule]) -> dict[tuple[int, Rule], Answer]:
+        """The answers to each image, a row of ``errors.features``, under each rule.
+
+        A photograph that cannot be read any more keeps its answer.
+        """
+        wanted = [int(row) for row in rows if any((int(row), rule) not in self.known for rule in rules)]
+        positions = [self.errors.study.positions[self.errors.features.image_ids[row]] for row in wanted]
+        place = dict(zip(positions, wanted, strict=True))
+        chunks = [(i, positions[i : i + _CHUNK]) for i in range(0, len(positions), _CHUNK)]
+        self.bar.total += len(wanted)
+        self.bar.refresh()
+        if chunks:
+            study = self.errors.study
+            self.classifier, self.data = study.classifier, study.data
+            if self._session is None:
+                self._session = self._stack.enter_context(self.classifier.session())
+            with closing(read_chunks(self.data, self.classifier.preprocessing, chunks)) as reading:
+                for chunk in reading:
+                    self._chunk(chunk, place, rules)
+                    for position in chunk.unread:
+                        for rule in rules:
+                            self.known.setdefault((place[position], rule), self._as_before(place[position]))
+                    self.bar.update(len(chunk.positions) + len(chunk.unread))
+        return {(int(row), rule): self.known[int(row), rule] for row in rows for rule in rules}
+
+    def _chunk(self, chunk: Chunk, place: dict[int, int], rules: Sequence[Rule]) -> None:
+        held: list[tuple[int, Rule, int]] = []
+        variants: list[Tensor] = []
+        most = _HELD * self._session.micro_batch
+        for image, position, geometry in zip(chunk.images, chunk.positions, chunk.geometries, strict=True):
+            row = place[position]
+            found = find_place(self.data, position, geometry, self.classifier.preprocessing).object
+            animal = None if found is None else found.numpy()
+            size = (image.shape[-2], image.shape[-1])
+            bank = self._bank(image, row)
+            for rule in rules:
+                if (row, rule) in self.known:
+                    continue
+                region = rule.find(self.errors.features.contrast[row], animal, size)
+                if region is None or not len(bank):
+                    self.known[row, rule] = self._as_before(row)
+                    continue
+                generator = np.random.default_rng([self._number(row, rule.name), self.seed])
+                regions = [region, *(control_region(region, generator) for _ in bank)]
+                changed = soften(torch.from_numpy(np.stack(regions)))[:, None]
+                variants += [torch.lerp(image, bank, changed[:1]), torch.lerp(image, bank, changed[1:])]
+                held.append((row, rule, len(bank)))
+                if sum(2 * n for _, _, n in held) >= most:
+                    self._evaluate(held, variants)
+        self._evaluate(held, variants)
+
+    def _evaluate(self, held: list[tuple[int, Rule, int]], variants: list[Tensor]) -> None:
+        """Send what is held through the classifier, and hold it no longer."""
+        if not held:
+            return
+        logits = self._session.logits(torch.cat(variants))
+        scores = torch.sigmoid(logits) if self.classifier.head == "sigmoid" else torch.softmax(logits, 1)
+        scores = scores.nan_to_num(nan=0.0)
+        names, labels = self.classifier.class_names, self.errors.outcome.label
+        for (row, rule, n), own in zip(held, torch.split(scores, [2 * n for _, _, n in held]), strict=True):
+            said, control = (names[int(part.mean(0).argmax())] for part in torch.split(own, n))
+            share, share_control = (
+                float(np.mean([names[k] == labels[row] for k in part.argmax(1).tolist()]))
+                for part in torch.split(own, n)
+            )
+            right, control_right = (bool(name == labels[row]) for name in (said, control))
+            self.known[row, rule] = Answer(said, right, control_right, share, share_control, True)
+        held.clear()
+        variants.clear()
+
+    def _bank(self, image: Tensor, row: int) -> Tensor:
+        """(M, 3, H, W) infills of one image."""
+        key = image_keys(self.seed, [self.errors.features.image_ids[row]])
+        made = [image[None][:0]]
+        for name in self.infills:
+            if name == "photographs":
+                made += [blurred[None] for blurred in self._of_other_classes(row)]
+            elif name == "neutral":
+                colour = torch.tensor(self.classifier.preprocessing.mean).view(1, 3, 1, 1)
+                made.append(colour.expand(1, *image.shape))
+            elif name == "grey":
+                luma = (mean(image[None]) * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+                made.append(luma.expand(1, *image.shape))
+            else:
+                made.append(Mixture.parse(name).bank(image[None], key, 1)[0])
+        return torch.cat(made)
+
+    def _of_other_classes(self, row: int) -> list[Tensor]:
+        """The blurred photographs of the panel that show neither what the image is nor what it was called."""
+        outcome, image_id = self.errors.outcome, self.errors.features.image_ids[row]
+        shown = {outcome.label[row], outcome.predicted[row]}
+        return [blurred for other, classes, blurred in self._panel if other != image_id and shown.isdisjoint(classes)]
+
+    @cached_property
+    def _panel(self) -> list[tuple[str, set[str], Tensor]]:
+        """(image_id, label and predicted class, blurred photograph), spread over the classes of the study."""
+        study, made = self.errors.study, []
+        for entry in choose_panel(study.predictions())["photographs"]:
+            with suppress(ImageError):
+                image = self.data.load(study.positions[entry["image_id"]], self.classifier.preprocessing)[0]
+                made.append((entry["image_id"], {entry["label"], entry["predicted"]}, blur(image[None])[0]))
+        return made
+
+    def _as_before(self, row: int) -> Answer:
+        outcome = self.errors.outcome
+        right = bool(not outcome.wrong[row])
+        return Answer(str(outcome.predicted[row]), right, right, float(right), float(right), False)
+
+    def _number(self, row: int, text: str) -> int:
+        image_id = self.errors.features.image_ids[row]
+        return int(image_keys(self.seed, [f"{image_id}\0{text}"])[0]) & (2**63 - 1)

@@ -1,0 +1,84 @@
+"""Error clusters on photographs: animals of which some stand before one strange background, and a classifier trained on
+ImageNet. Is the background found, and is it proved? JSON lines.
+
+Run: ``python tests/benchmarks/errors_photographs.py`` (about 10 minutes on 2 cores).
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from material import report
+from PIL import Image
+from skimage import data as skimage_data
+
+import fidokit as fk
+from fidokit import samples
+
+SIZE = 320
+#: Animals of half to four fifths of the frame, most of which the classifier knows on ordinary backgrounds.
+SHARE = (0.55, 0.8)
+
+
+def planted(folder: Path, n: int, strange: int, seed: int, background: str) -> fk.LabelledImages:
+    """n composites on textures, and some more before crops of one photograph; `planted_cause` says which."""
+    usual = samples.composites(folder / "usual", n, seed=seed, share=SHARE, size=SIZE, backgrounds="textures")
+    other = samples.composites(folder / "strange", strange, seed=seed + 1, share=SHARE, size=SIZE)
+    source = Image.fromarray(np.asarray(getattr(skimage_data, background)())[..., :3])
+    generator = np.random.default_rng(seed)
+    for i in range(len(other)):
+        side = int(min(source.size) * generator.uniform(0.8, 1.0))
+        x, y = (int(generator.integers(0, length - side + 1)) for length in source.size)
+        behind = source.crop((x, y, x + side, y + side)).resize((SIZE, SIZE))
+        with Image.open(other.table["object_mask"].iloc[i]) as outline:
+            kept = outline.convert("L")
+        Image.composite(other.open(i), behind, kept).save(other.table["path"].iloc[i])
+    tables = [
+        part.table.assign(image_id=f"{name}/" + part.table["image_id"].astype(str), planted_cause=cause)
+        for name, part, cause in (("usual", usual, "none"), ("strange", other, "background"))
+    ]
+    # Where the animals come from and what stands behind them is what an audit has to find out.
+    table = pd.concat(tables, ignore_index=True).drop(columns=["background", "share"])
+    return fk.LabelledImages.from_table(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--n", type=int, default=300, help="composites on ordinary backgrounds")
+    parser.add_argument("--strange", type=int, default=120, help="composites before the planted background")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1000])
+    parser.add_argument("--background", default="coffee", help="a photograph of skimage.data")
+    parser.add_argument("--method", default="grad-cam")
+    options = parser.parse_args()
+    classifier = samples.efficientnet_lite0()
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = planted(Path(name), options.n, options.strange, seed, options.background)
+            study = fk.run_study(classifier, data, [options.method], store=Path(name) / "study", progress=False)
+            right = study.predictions().set_index("image_id")["correct"].astype(float)
+            cause = data.table.set_index("image_id")["planted_cause"] == "background"
+            report(
+                benchmark="errors_photographs", seed=seed, background=options.background, images=len(data),
+                right_usual=float(right[~cause].mean()), right_planted=float(right[cause].mean()),
+            )  # fmt: skip
+            errors = fk.find_error_clusters(study)
+            table = errors.clusters[errors.clusters["systematic"]]
+            proofs = errors.verify(progress=False).set_index("cluster") if len(table) else pd.DataFrame()
+            for row in table.to_dict("records"):
+                top = errors.images(row["cluster"]).head(10)["image_id"]
+                verified = proofs.loc[row["cluster"]]
+                report(
+                    benchmark="errors_photographs", seed=seed, cluster=row["cluster"], sentence=row["sentence"],
+                    precision_at_10=float(cause[top].mean()), verdict=verified["verdict"], proof=verified["sentence"],
+                )  # fmt: skip
+            report(benchmark="errors_photographs", seed=seed, systematic=len(table))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,145 @@
+"""What a cluster's errors have in common, and the sentence that says it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from errors_cases import feature_table
+
+from fidokit.errors.clusters import Group
+from fidokit.errors.words import Describer, _chance_above, own_words, pairs, sentence
+
+
+def describe(features, members, wrong, codes):
+    return Describer(features, codes, np.arange(len(features))).properties(members, wrong)
+
+
+@pytest.fixture
+def table():
+    features, _, _ = feature_table(n=200)
+    return features, np.arange(200) % 2
+
+
+def test_how_often_a_value_is_above_others():
+    ranks, others, weights = np.array([0.5, 0.9]), np.array([0.1, 0.5, 0.8]), np.array([1.0, 1.0, 2.0])
+    by_hand = np.mean([(1 + 0.5) / 4, 1.0])
+    assert _chance_above(ranks, others, weights) == pytest.approx(by_hand)
+
+
+def test_what_is_named_is_what_the_errors_have_and_their_class_has_not(table):
+    features, codes = table
+    members = np.arange(200) < 30
+    features.named.loc[members, "brightness"] -= 9
+    features.categories["habitat"] = np.where(members, "reeds", "meadow").astype(object)
+    words = [p.words for p in describe(features, members, members, codes)]
+    assert words == ["habitat: reeds", "dark photographs"]
+
+
+def test_values_that_together_are_more_frequent_are_named_together(table):
+    features, codes = table
+    members = np.arange(200) < 30
+    features.categories["site"] = np.where(members, np.where(np.arange(200) % 3, "reeds", "snow"), "rock").astype(
+        object
+    )
+    assert [p.words for p in describe(features, members, members, codes)] == ["site: reeds or snow"]
+
+
+def test_hidden_parts_are_one_property_and_parts_in_view_none(table):
+    features, codes = table
+    members = np.arange(200) < 30
+    generator = np.random.default_rng(0)
+    for part, change in (("cap", -9), ("throat", -9), ("legs", 9)):
+        features.named[f"visible {part}"] = generator.normal(size=200) + change * members
+    assert [p.words for p in describe(features, members, members, codes)] == ["the cap and throat hidden"]
+
+
+def test_of_two_statistics_that_say_the_same_one_is_named(table):
+    features, codes = table
+    members = np.arange(200) < 30
+    features.named.loc[members, "brightness"] -= 9
+    features.named["glare"] = 2 * features.named["brightness"]
+    assert [p.words for p in describe(features, members, members, codes)] == ["dark photographs"]
+
+
+def test_what_the_class_explains_is_not_named(table):
+    features, codes = table
+    features.categories["family"] = np.where(codes == 1, "tits", "finches").astype(object)
+    features.named["contrast"] += 9.0 * codes
+    members = (codes == 1) & (np.arange(200) < 60)
+    found = {p.name for p in describe(features, members, members, codes)}
+    assert not found & {"family", "contrast"}
+
+
+def test_a_few_errors_name_nothing(table):
+    features, codes = table
+    members = np.arange(200) < 30
+    assert describe(features, members, np.arange(200) < 2, codes) == []
+
+
+def test_a_cluster_that_is_everything_names_nothing(table):
+    features, codes = table
+    everything = np.ones(200, dtype=bool)
+    assert describe(features, everything, everything, codes) == []
+
+
+def test_pairs_are_counted():
+    assert pairs(["a", "a", "b"], ["b", "b", "c"]) == [("a", "b", 2), ("b", "c", 1)]
+
+
+@pytest.mark.parametrize(
+    ("group", "words"),
+    [
+        (Group("brightness", "low", None, 0.1), "dark photographs"),
+        (Group("habitat", "value", None, "reeds"), "habitat: reeds"),
+        (Group("column depth", "high", None, 0.1), "high depth"),
+        (
+            Group("around animal", "tree", 1),
+            "alike in what the classifier sees around the animal and called willow tit",
+        ),
+    ],
+)
+def test_a_group_in_words(group, words):
+    assert own_words(group, ["marsh tit", "willow tit"]) == words
+
+
+COUNTS = {
+    "size": 38,
+    "n_errors": 31,
+    "expected_rate": 4 / 38,
+    "q_value": 1e-9,
+    "holdout_p": 1e-6,
+    "holdout_size": 30,
+    "holdout_n_errors": 24,
+    "stability": 0.9,
+    "systematic": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({}, "confirmed on the other half (24 of 30)"),
+        ({"systematic": False, "q_value": 0.3}, "no more than chance explains (q = 0.3)"),
+        ({"systematic": False, "holdout_p": 0.3}, "not confirmed on the other half (24 of 30)"),
+        ({"systematic": False, "stability": 0.2}, "not found again when the images are drawn anew (stability 0.20)"),
+        ({"systematic": False}, "seen on the other half too (24 of 30), and told already by a clearer cluster"),
+    ],
+)
+def test_the_sentence(changes, end):
+    group = Group("mask outside", "high", None, 0.7)
+    text = sentence(group, [], COUNTS | changes, [("marsh tit", "willow tit", 29), ("coot", "rail", 2)], [])
+    assert text.startswith(
+        "31 of 38 images (much mask outside the animal) are classified wrongly: marsh tit called willow tit (29), "
+        "coot called rail (2); expected from their classes 4.0; "
+    )
+    assert end in text
+
+
+def test_the_sentence_of_a_cluster_without_errors():
+    text = sentence(Group("brightness", "high", None, 0.7), [], COUNTS | {"n_errors": 0}, [], [])
+    assert text == "None of 38 images (bright photographs) is classified wrongly."
+
+
+def test_long_names_are_cut():
+    text = own_words(Group("x" * 200, "value", None, "y" * 200), [])
+    assert len(text) < 130
