@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fidokit.report import write_report as write_report
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
+    from fidokit.widgets import ExplainWidget as ExplainWidget
+    from fidokit.widgets import MaskOverlay as MaskOverlay
 
 __version__ = "0.1.0"
 
@@ -48,18 +50,22 @@ _HOMES = {
     "write_report": "report",
 }
 
+#: They need an extra, so that ``from fidokit import *`` leaves them out.
+_WIDGETS = ("ExplainWidget", "MaskOverlay")
+
 __all__ = [*_HOMES, "testbed"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "testbed":
         return import_module("fidokit.testbed")
-    if name not in _HOMES:
+    home = "widgets" if name in _WIDGETS else _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module 'fidokit' has no attribute {name!r}")
-    value = getattr(import_module(f"fidokit.{_HOMES[name]}"), name)
+    value = getattr(import_module(f"fidokit.{home}"), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *__all__, *_WIDGETS})

@@ -18,7 +18,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Batch
 from fidokit.methods.concrete import SAMPLERS
 from fidokit.methods.fido import compute
-from fidokit.methods.objective import Goal
+from fidokit.methods.objective import Goal, area, total_variation
 from fidokit.methods.optimiser import Optimiser, Slots
 
 
@@ -302,6 +302,21 @@ def test_progress_reports_and_a_request_to_stop_keeps_the_masks_so_far():
     assert masks.image_ids == ["0", "1", "2", "3"]
     assert not masks.finished.any()
     torch.testing.assert_close(masks.joint, snapshots[1].masks["joint"])
+
+
+@pytest.mark.parametrize("ramp_steps", [0, 100])
+def test_progress_reports_the_loss_that_is_minimised(ramp_steps):
+    snapshots = []
+    options = {"steps": 6, "check_every": 2, "area": 3.0, "total_variation": 2.0, "ramp_steps": ramp_steps}
+    fk.explain(tiny(), photographs(2), settings=FAST, on_progress=snapshots.append, **options)
+    for number, snapshot in zip((2, 4), snapshots, strict=False):
+        odds = torch.logit(snapshot.score_dropped.double()) - torch.logit(snapshot.score_kept.double())
+        price = sum(
+            3 * area(mask) + 2 * total_variation(mask) for kind, mask in snapshot.masks.items() if kind != "joint"
+        )
+        share = number / ramp_steps if ramp_steps else 1
+        torch.testing.assert_close(snapshot.loss.double(), odds + share * price, atol=1e-3, rtol=1e-3)
+    assert len(snapshots) >= 2
 
 
 def test_ctrl_c_returns_what_is_finished():

@@ -55,6 +55,23 @@ def test_the_public_names():
     assert set(namespace) >= NAMES
 
 
+def test_widgets_are_there_with_their_extra():
+    pytest.importorskip("anywidget", reason="needs the extra `widgets`")
+    assert set(dir(fk)) >= {"ExplainWidget", "MaskOverlay"}
+    assert fk.ExplainWidget.__doc__
+    assert fk.MaskOverlay.__doc__
+
+
+def test_without_their_extra_widgets_name_it(monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("fidokit.widgets.")]:
+        monkeypatch.delitem(sys.modules, name)
+    for module in (fk, sys.modules.get("fidokit.widgets")):
+        monkeypatch.delattr(module, "MaskOverlay", raising=False)
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    with pytest.raises(fk.FidokitError, match=r"fidokit\[widgets\]"):
+        _ = fk.MaskOverlay
+
+
 def test_a_name_that_is_not_there():
     with pytest.raises(AttributeError, match="module 'fidokit' has no attribute 'explian'"):
         _ = fk.explian

@@ -35,6 +35,7 @@ class Snapshot:
         evaluations: evaluations spent so far, on all images of the call.
         total: evaluations that the call will need at most.
         finished: images of the call that are finished.
+        loss: (B,) what is minimised, at the last step; None for methods that minimise nothing.
     """
 
     image_ids: list[str]
@@ -44,6 +45,7 @@ class Snapshot:
     evaluations: int
     total: int
     finished: int
+    loss: Tensor | None = None
 
 
 #: Called with a snapshot; anything truthy it returns asks to stop, and the masks so far are kept.

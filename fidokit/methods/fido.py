@@ -167,6 +167,7 @@ class _Run:
             evaluations=int(self.evaluations.sum()),
             total=len(self.batch) * per_image,
             finished=int(self.finished.sum()),
+            loss=self.optimiser.loss(self.slots).cpu(),
         )
 
 

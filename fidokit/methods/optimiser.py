@@ -164,15 +164,20 @@ class Optimiser:
         kept = torch.stack([z[:, 0], 1 - z[:, 1]], dim=1).reshape(-1, 1, h, w)
         odds, kept_gradient = self._evaluate(slots, kept.detach())
         mask = read_out(theta)
-        ramp = (
-            ((slots.step + 1).float() / s.ramp_steps).clamp(max=1)
-            if s.ramp_steps
-            else torch.ones_like(slots.odds[:, 0])
-        )
-        price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
-        loss = (price.sum(1) * ramp).sum() + (kept * kept_gradient).sum()
+        loss = self._price(mask, slots.step + 1).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
         return gradient, odds.view(b, 2, s.samples).mean(2)
+
+    @torch.no_grad()
+    def loss(self, slots: Slots) -> Tensor:
+        """(B,) loss of the masks as they are now, with the log-odds of the last step's samples."""
+        return slots.odds[:, 1] - slots.odds[:, 0] + self._price(read_out(slots.theta), slots.step)
+
+    def _price(self, mask: Tensor, number: Tensor) -> Tensor:
+        """(B,) what (B, 2, h, w) masks are charged for area and total variation in the step of this number (B,)."""
+        s = self.settings
+        price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
+        return price.sum(1) * ((number.float() / s.ramp_steps).clamp(max=1) if s.ramp_steps else 1)
 
     def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor]:
         """Log-odds (E,) of all samples and their signed mean's gradient in the kept shares (E, 1, h, w)."""

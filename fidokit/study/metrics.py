@@ -196,9 +196,7 @@ def standing(
     for start in range(0, len(telling), together):
         group = telling[start : start + together]
         made = [
-            images
-            for m in group
-            for images in (variants(subject.image, subject.infills, rank[m], shares), imputed[m])
+            images for m in group for images in (variants(subject.image, subject.infills, rank[m], shares), imputed[m])
         ]
         parts = torch.cat(made).split_with_sizes(_split(len(group) * per_mask, at_once))
         logits = torch.cat([session.logits(part) for part in parts]).view(len(group), per_mask, -1)

@@ -1,5 +1,5 @@
-"""Error clusters on photographs: animals of which some stand before one strange background, and a classifier trained on
-ImageNet. Is the background found, and is it proved? JSON lines.
+"""Error clusters on photographs: animals of which some lie beside a scale bar, or stand before one strange background,
+and a classifier trained on ImageNet, which knows rulers and cups. Is the cause found, and is it proved? JSON lines.
 
 Run: ``python tests/benchmarks/errors_photographs.py`` (about 10 minutes on 2 cores).
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from material import report
-from PIL import Image
+from PIL import Image, ImageDraw
 from skimage import data as skimage_data
 
 import fidokit as fk
@@ -23,48 +23,69 @@ from fidokit import samples
 SIZE = 320
 #: Animals of half to four fifths of the frame, most of which the classifier knows on ordinary backgrounds.
 SHARE = (0.55, 0.8)
+#: Height of the scale bar, as a share of the photograph's.
+BAR = 0.28
 
 
-def planted(folder: Path, n: int, strange: int, seed: int, background: str) -> fk.LabelledImages:
-    """n composites on textures, and some more before crops of one photograph; `planted_cause` says which."""
+def planted(folder: Path, n: int, strange: int, seed: int, cause: str) -> fk.LabelledImages:
+    """n composites on textures, and some more with the cause; `planted_cause` says which."""
     usual = samples.composites(folder / "usual", n, seed=seed, share=SHARE, size=SIZE, backgrounds="textures")
     other = samples.composites(folder / "strange", strange, seed=seed + 1, share=SHARE, size=SIZE)
-    source = Image.fromarray(np.asarray(getattr(skimage_data, background)())[..., :3])
     generator = np.random.default_rng(seed)
     for i in range(len(other)):
-        side = int(min(source.size) * generator.uniform(0.8, 1.0))
-        x, y = (int(generator.integers(0, length - side + 1)) for length in source.size)
-        behind = source.crop((x, y, x + side, y + side)).resize((SIZE, SIZE))
         with Image.open(other.table["object_mask"].iloc[i]) as outline:
             kept = outline.convert("L")
-        Image.composite(other.open(i), behind, kept).save(other.table["path"].iloc[i])
+        image = scale_bar(other.open(i)) if cause == "scale bar" else before_cup(other.open(i), kept, generator)
+        image.save(other.table["path"].iloc[i])
     tables = [
-        part.table.assign(image_id=f"{name}/" + part.table["image_id"].astype(str), planted_cause=cause)
-        for name, part, cause in (("usual", usual, "none"), ("strange", other, "background"))
+        part.table.assign(image_id=f"{name}/" + part.table["image_id"].astype(str), planted_cause=planted)
+        for name, part, planted in (("usual", usual, "none"), ("strange", other, cause))
     ]
     # Where the animals come from and what stands behind them is what an audit has to find out.
     table = pd.concat(tables, ignore_index=True).drop(columns=["background", "share"])
     return fk.LabelledImages.from_table(table)
 
 
+def scale_bar(image: Image.Image) -> Image.Image:
+    """A ruler along the lower edge, in front of whatever is there."""
+    width, height = image.size
+    top = round(height * (1 - BAR))
+    draw = ImageDraw.Draw(image)
+    draw.rectangle((0, top, width, height), fill=(235, 210, 120))
+    for x in range(0, width, 4):
+        length = (height - top) * (0.6 if x % 40 == 0 else 0.45 if x % 20 == 0 else 0.28)
+        draw.line((x, top, x, top + length), fill=(20, 20, 20))
+    for x in range(0, width, 40):
+        draw.text((x + 2, top + (height - top) * 0.6), str(x // 40), fill=(20, 20, 20))
+    return image
+
+
+def before_cup(image: Image.Image, kept: Image.Image, generator: np.random.Generator) -> Image.Image:
+    """The animal before a crop of scikit-image's photograph of a cup of coffee."""
+    source = Image.fromarray(np.asarray(skimage_data.coffee())[..., :3])
+    side = int(min(source.size) * generator.uniform(0.8, 1.0))
+    x, y = (int(generator.integers(0, length - side + 1)) for length in source.size)
+    return Image.composite(image, source.crop((x, y, x + side, y + side)).resize(image.size), kept)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=300, help="composites on ordinary backgrounds")
-    parser.add_argument("--strange", type=int, default=120, help="composites before the planted background")
+    parser.add_argument("--n", type=int, default=300, help="composites without the cause")
+    parser.add_argument("--strange", type=int, default=120, help="composites with the cause")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000])
-    parser.add_argument("--background", default="coffee", help="a photograph of skimage.data")
+    parser.add_argument("--cause", choices=("scale bar", "background"), default="scale bar")
     parser.add_argument("--method", default="grad-cam")
     options = parser.parse_args()
     classifier = samples.efficientnet_lite0()
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = planted(Path(name), options.n, options.strange, seed, options.background)
+            data = planted(Path(name), options.n, options.strange, seed, options.cause)
             study = fk.run_study(classifier, data, [options.method], store=Path(name) / "study", progress=False)
             right = study.predictions().set_index("image_id")["correct"].astype(float)
-            cause = data.table.set_index("image_id")["planted_cause"] == "background"
+            cause = data.table.set_index("image_id")["planted_cause"] != "none"
             report(
-                benchmark="errors_photographs", seed=seed, background=options.background, images=len(data),
+                benchmark="errors_photographs", seed=seed, cause=options.cause, images=len(data),
                 right_usual=float(right[~cause].mean()), right_planted=float(right[cause].mean()),
             )  # fmt: skip
             errors = fk.find_error_clusters(study)

@@ -1,0 +1,427 @@
+"""`ExplainWidget`: choose a photograph and a class, watch the mask as it is optimised, keep the result."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import traitlets
+from PIL import Image
+
+from fidokit.classifier import Classifier
+from fidokit.exceptions import FidokitError, ImageError, SettingsError
+from fidokit.geometry import Geometry
+from fidokit.images import LabelledImages
+from fidokit.markup import joined, name_tag, number, tag
+from fidokit.methods import get_method, list_methods
+from fidokit.methods.base import Kind, Masks
+from fidokit.methods.objective import class_index
+from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
+from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
+from fidokit.widgets.gallery import Gallery
+from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
+from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.running import Listener, Order, Progress, Run
+from fidokit.widgets.sources import source
+from fidokit.widgets.static_form import ShownWidget
+
+#: The joint mask first: it is the one to look at when there is time for one alone.
+KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
+BUSY = ("preparing", "running", "stopping")
+
+
+class ExplainWidget(ShownWidget):
+    """Explain one photograph after the other: choose it, a class and a method, and watch the mask while it is made.
+
+    The computation runs in a thread beside the notebook's cells. What is chosen in the browser and what is set from
+    Python are the same attributes; `start`, `stop` and `upload` do what the buttons do.
+
+    Args:
+        classifier: the classifier.
+        data: photographs to choose from; None for uploads alone.
+        method: the method that is chosen first.
+        settings: settings of that method, offered as a set of its own; None for its defaults.
+        baselines: methods that are computed before, with their defaults, to stand next to the mask. The default ones
+            take about 50 evaluations together; those that the classifier does not support are left out, and said so.
+
+    Attributes:
+        image_id: the chosen photograph; empty while there is none.
+        target, against: names of the class to explain, None for the predicted one, and of one to contrast with or None.
+        method: name of the chosen method.
+        settings: the settings object that is used at the next start.
+        state: ``ready``, ``preparing`` (the classifier, the first time), ``running``, ``stopping``, ``done``,
+            ``stopped`` or ``failed``.
+        result: the `Masks` of the last run, of what there was if it was stopped; None before. It can be observed; the
+            observer is called in the computing thread.
+        baseline_results: method -> `Masks` of the last run's baselines.
+        error: the exception of the last run that failed.
+
+    Raises:
+        SettingsError: an unknown method, or settings of another one.
+    """
+
+    _esm = source("picture.js", "painter.js", "overlay.js", "chooser.js", "order.js", "explain.js")
+    _css = source("overlay.css", "explain.css")
+    _tables = traitlets.Dict().tag(sync=True)
+    _photographs = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    _classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _methods = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _photograph = traitlets.Dict().tag(sync=True)
+    _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
+    _shown = traitlets.Unicode().tag(sync=True)
+    _progress = traitlets.Dict().tag(sync=True)
+    _facts = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    _prediction = traitlets.List(traitlets.Unicode(allow_none=True)).tag(sync=True)
+    _message = traitlets.Unicode().tag(sync=True)
+    _preset = traitlets.Unicode("default").tag(sync=True)
+    image_id = traitlets.Unicode().tag(sync=True)
+    target = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    against = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    method = traitlets.Unicode("fido").tag(sync=True)
+    state = traitlets.Unicode("ready").tag(sync=True)
+    settings = traitlets.Any()
+    result = traitlets.Instance(Masks, allow_none=True)
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: LabelledImages | None = None,
+        *,
+        method: str = "fido",
+        settings: Any = None,
+        baselines: Sequence[str] = ("grad-cam", "integrated-gradients"),
+    ) -> None:
+        chosen = get_method(method).resolve(settings)
+        for name in baselines:
+            get_method(name)
+        self.classifier, self.baselines = classifier, tuple(baselines)
+        self.baseline_results: dict[str, Masks] = {}
+        self.error: Exception | None = None
+        self._gallery = Gallery(data)
+        self._given = {} if settings is None else {method: chosen}
+        # The browser's messages may come in another thread than cells run in, and the run has one of its own.
+        self._lock = threading.RLock()
+        self._run: Run | None = None
+        self._parts: dict[str, list[bytes]] = {}
+        self._view: tuple[Image.Image, Geometry] | None = None
+        super().__init__(
+            _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
+            _photographs=self._gallery.listing(),
+            _classes=list(classifier.class_names),
+            _methods=[method_form(name, self._given.get(name)) for name in list_methods()],
+            _preset=GIVEN if self._given else "default",
+            method=method,
+            settings=chosen,
+        )
+        _answer_beside_cells(self.comm)
+        self.on_msg(self._take)
+        if data is not None and len(data):
+            with self._told():
+                self.image_id = str(data.table["image_id"].iloc[0])
+
+    # --- what Python and the browser do --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Explain the chosen photograph; returns at once, see `wait`.
+
+        Raises:
+            SettingsError: no photograph is chosen, a class is unknown or contrasted with itself, or it is running.
+        """
+        with self._lock:
+            if self.state in BUSY:
+                raise SettingsError("an explanation is running; stop it first")
+            if not self.image_id:
+                raise SettingsError("choose a photograph first, or upload one")
+            for name in (self.target, self.against):
+                if name is not None:
+                    class_index(name, self.classifier.class_names)
+            if self.target is not None and self.target == self.against:
+                raise SettingsError(f"{self.target!r} cannot be contrasted with itself; choose another class")
+            baselines = tuple(name for name in self.baselines if name != self.method)
+            order = Order(
+                self._gallery.one(self.image_id), self.method, self.settings, self.target, self.against, baselines
+            )
+            self.baseline_results, self.error, self.result = {}, None, None
+            self._layers, self._facts, self._progress, self._message = [], [], {}, ""
+            self.state = "preparing"
+            self._run = Run(self.classifier, order, _Teller(self))
+            self._run.start()
+
+    def stop(self) -> None:
+        """Stop after the step in work and keep the mask so far; of no effect while nothing runs."""
+        with self._lock:
+            if self._run is not None and self.state in BUSY:
+                self.state = "stopping"
+                self._run.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the run has ended, at most so many seconds; whether it has."""
+        return self._run is None or self._run.wait(timeout)
+
+    def upload(self, name: str, content: bytes) -> None:
+        """Add a photograph, the bytes of an image file, and choose it.
+
+        Raises:
+            ImageError: it is too large, or no photograph; the message says what to do.
+        """
+        image_id = self._gallery.add(name, content)
+        self._photographs = self._gallery.listing()
+        self.image_id = image_id
+
+    def close(self) -> None:
+        """Stop, and close all views."""
+        if hasattr(self, "_lock"):  # it is not where the constructor failed
+            self.stop()
+        super().close()
+
+    # --- the attributes -------------------------------------------------------------------------------------------
+
+    @traitlets.validate("image_id")
+    def _is_photograph(self, proposal: Any) -> Any:
+        if self.state in BUSY:
+            raise SettingsError("an explanation is running; stop it before you choose another photograph")
+        if proposal["value"] and proposal["value"] not in self._gallery:
+            raise SettingsError(f"there is no photograph {proposal['value']!r}")
+        return proposal["value"]
+
+    @traitlets.validate("target", "against")
+    def _is_class(self, proposal: Any) -> Any:
+        if proposal["value"]:
+            class_index(proposal["value"], self.classifier.class_names)
+        return proposal["value"] or None
+
+    @traitlets.validate("method")
+    def _is_method(self, proposal: Any) -> Any:
+        get_method(proposal["value"])
+        return proposal["value"]
+
+    @traitlets.observe("method")
+    def _other_method(self, change: Any) -> None:
+        settings = self._given.get(change["new"])
+        self._preset = "default" if settings is None else GIVEN
+        self.settings = get_method(change["new"]).settings() if settings is None else settings
+
+    @traitlets.observe("image_id")
+    def _other_photograph(self, change: Any) -> None:
+        self._layers, self._facts, self._progress, self._message, self._prediction = [], [], {}, "", []
+        self._view, self.state = None, "ready"
+        if not change["new"]:
+            self._photograph = {}
+            return
+        try:
+            photograph, geometry = self._gallery.open(change["new"], self.classifier.preprocessing)
+        except ImageError:
+            self._photograph = {}
+            raise
+        self._photograph = sent_photograph(photograph, geometry)
+        photograph.thumbnail((2 * STATIC_HEIGHT, 2 * STATIC_HEIGHT))
+        self._view = photograph, geometry
+
+    # --- what the browser says --------------------------------------------------------------------------------------
+
+    def _take(self, _widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """A message of the browser; what goes wrong is shown there."""
+        actions: dict[str, Callable[..., None]] = {
+            "choose": self._choose,
+            "start": self._start_as_typed,
+            "stop": self.stop,
+            "upload": self._take_part,
+            "thumbnails": self._send_thumbnails,
+        }
+        given = dict(content)
+        act = actions.get(given.pop("do", None))
+        if act is None:
+            return
+        if buffers:
+            given["content"] = bytes(buffers[0])
+        with self._told():
+            act(**given)
+
+    def _choose(self, image: str) -> None:
+        self.image_id = image
+
+    def _start_as_typed(
+        self, method: str, preset: str, fields: dict[str, Any], target: str | None, against: str | None
+    ) -> None:
+        base = presets(method, self._given.get(method))
+        if preset not in base:
+            raise SettingsError(f"{method} has no settings {preset!r}; it has {', '.join(base)}")
+        settings = filled_in(method, base[preset], fields)
+        self.method = method
+        self.target, self.against = target, against
+        self._preset, self.settings = preset, settings
+        self.start()
+
+    def _take_part(self, name: str, part: int, parts: int, content: bytes = b"") -> None:
+        """A piece of an uploaded file: servers refuse messages of some ten megabytes."""
+        pieces = [] if part == 0 else self._parts.get(name, [])
+        if len(pieces) != part:
+            raise ImageError(f"{name} did not arrive whole; upload it again")
+        self._parts[name] = [*pieces, content]
+        if part + 1 == parts:
+            self.upload(name, b"".join(self._parts.pop(name)))
+
+    def _send_thumbnails(self, images: list[str]) -> None:
+        for image_id in images:
+            self.send({"kind": "thumbnail", "image": image_id}, [self._gallery.thumbnail(image_id)])
+
+    def _told(self) -> _Told:
+        return _Told(self)
+
+    # --- what is shown --------------------------------------------------------------------------------------------
+
+    def _show_masks(self, masks: Mapping[str, Any]) -> None:
+        """Show masks by name; of those that are there already, only their bytes are sent."""
+        made = [mask_layer(name, mask) for name, mask in masks.items()]
+        names = [layer["name"] for layer in self._layers]
+        if not all(layer["name"] in names for layer in made):
+            every = {layer["name"]: layer for layer in (*self._layers, *made)}.values()
+            self._layers = sorted(every, key=lambda layer: layer["name"] in self.baseline_results)
+            return
+        places = []
+        for layer in made:
+            position = names.index(layer["name"])
+            # In place: right for a view that opens later, without sending the others again.
+            self._layers[position].update(layer)
+            places.append({"layer": position, "height": layer["height"], "width": layer["width"]})
+        self.send({"kind": "masks", "masks": places}, [layer["data"] for layer in made])
+
+    def __repr__(self) -> str:
+        return f"ExplainWidget({self.image_id!r}, {self.method}, {self.state})"
+
+    def _static_picture(self) -> Image.Image | None:
+        if self._view is None:
+            return None
+        panels: list[tuple[str, Any]] = [("photograph", None)]
+        panels += [(layer["name"], layer_values(layer)) for layer in self._layers[:STATIC_PANELS]]
+        return static_panels(*self._view, panels, 0.75, COLOUR_MAP)
+
+    def _static_words(self) -> Sequence[object]:
+        if not self.image_id:
+            return ["No photograph chosen yet"]
+        label = self._gallery.describe(self.image_id)["label"]
+        words: list[object] = [joined([name_tag(self.image_id), f" ({label})" if label else None])]
+        words += [joined([f"{term}: ", name_tag(value)]) for term, value in self._facts]
+        if self._message:
+            words.append(tag("div", self._message))
+        return words
+
+
+def _answer_beside_cells(comm: Any) -> None:
+    """Have messages go where the browser sends them: JupyterLab sends those of widgets beside the cells, to a subshell.
+
+    ipykernel 7.4 sends them to whoever spoke last instead, which for a thread is the cells' own loop: Stop would wait
+    for a cell that runs. Other kernels know no subshells; there it waits.
+    """
+    if hasattr(comm, "_reply_subshell_for"):
+        comm._reply_subshell_for = lambda _data, addressed: addressed
+
+
+class _Told:
+    """A context whose errors are shown in the widget and go no further."""
+
+    def __init__(self, widget: ExplainWidget) -> None:
+        self.widget = widget
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _type: Any, error: BaseException | None, _traceback: Any) -> bool:
+        if isinstance(error, Exception):
+            self.widget._message = message_of(error, self.widget._gallery)
+            return True
+        return False
+
+
+class _Teller(Listener):
+    """Puts what a run tells into the widget; in the run's thread."""
+
+    def __init__(self, widget: ExplainWidget) -> None:
+        self.widget = widget
+
+    def predicted(self, prediction: dict[str, object]) -> None:
+        widget = self.widget
+        with widget._lock:
+            if widget.state == "preparing":
+                widget.state = "running"
+            best, second = (
+                None if prediction[name] is None else str(prediction[name]) for name in ("predicted", "runner_up")
+            )
+            score, margin = (float(str(prediction[name])) for name in ("score", "margin"))
+            widget._prediction = [best, second]
+            rest = f"; then {second}, {number(score - margin)}" if second is not None else ""
+            widget._facts = [["Predicted", f"{best}, {number(score)}{rest}"]]
+
+    def baseline(self, name: str, result: Masks | None, reason: str | None) -> None:
+        widget = self.widget
+        if result is None:
+            widget._facts = [*widget._facts, [name, f"left out: {reason}"]]
+            return
+        widget.baseline_results[name] = result
+        widget._show_masks({name: result.attribution[0] if "attribution" in result.kinds else result.joint[0]})
+
+    def progress(self, progress: Progress) -> None:
+        widget = self.widget
+        first = not widget._progress
+        names = shown_names(widget.method, progress.masks)
+        widget._show_masks({names[kind]: progress.masks[kind] for kind in names})
+        widget._progress = {
+            "loss": progress.loss,
+            "kept": progress.kept,
+            "dropped": progress.dropped,
+            "evaluations": progress.evaluations,
+            "total": progress.total,
+            "rate": progress.rate,
+            "left": progress.left,
+        }
+        if first and names:
+            widget._shown = next(iter(names.values()))
+
+    def ended(self, result: Masks | None, error: Exception | None) -> None:
+        widget = self.widget
+        with widget._lock:
+            stopped = widget.state == "stopping"
+            if error is not None:
+                widget.error = error
+                widget._message = message_of(error, widget._gallery)
+            if result is not None:
+                names = shown_names(widget.method, result.kinds)
+                widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names})
+                widget._shown = next(iter(names.values()))
+                widget._facts = [*widget._facts, *facts_of(result)]
+                stopped = stopped and not bool(result.finished[0])
+            widget.result = result
+            widget.state = "failed" if error is not None else "stopped" if stopped else "done"
+        widget._refresh_static()
+
+
+def shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:
+    """Kind -> name of its layer, in the order they are shown."""
+    several = len(kinds) > 1
+    return {kind: f"{method} {KIND_NAMES[kind]}" if several else method for kind in KIND_ORDER if kind in kinds}
+
+
+def facts_of(result: Masks) -> list[list[str]]:
+    """What there is to say of a result, as terms and texts."""
+    facts = [["Explained", result.target[0] + (f" rather than {result.against[0]}" if result.against[0] else "")]]
+    facts.append(["Whole photograph", f"score {number(float(result.score_full[0]))}"])
+    for kind in KIND_ORDER:
+        if kind in result.score_kept:
+            kept, dropped = (float(scores[kind][0]) for scores in (result.score_kept, result.score_dropped))
+            name = f"Mask {KIND_NAMES[kind]}" if kind != "attribution" else "Mask"
+            facts.append([name, f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"])
+    seconds = float(result.seconds[0])
+    facts.append(["Cost", f"{int(result.evaluations[0])} evaluations, {seconds:.1f} s"])
+    if not bool(result.finished[0]):
+        facts.append(["Stopped", "the mask is what there was when it was stopped"])
+    elif not bool(result.converged[0]):
+        facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
+    facts += [["Note", note] for note in result.notes.values()]
+    return facts
+
+
+def message_of(error: Exception, gallery: Gallery) -> str:
+    """An error in words, with what to do."""
+    if isinstance(error, FidokitError):
+        return gallery.named(str(error))
+    return f"{type(error).__name__}: {error}. The whole error is in the widget's attribute `error`."

@@ -1,0 +1,263 @@
+"""An explanation computed in a thread beside the notebook, told as it goes on, and stopped when asked."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fidokit.classifier import Classifier, with_precision
+from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable
+from fidokit.images import LabelledImages
+from fidokit.methods import explain
+from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
+from fidokit.session import Tally
+
+#: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
+MOST_UPDATES = 10.0
+#: Share of the computing thread's time that telling may take.
+TELLING_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to explain.
+
+    Attributes:
+        data: one photograph.
+        method, settings: how.
+        target, against: class names; None for the predicted class, and for no contrast.
+        baselines: names of methods that are computed before, with their default settings.
+    """
+
+    data: LabelledImages
+    method: str
+    settings: Any
+    target: str | None = None
+    against: str | None = None
+    baselines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an explanation is.
+
+    Attributes:
+        masks: kind -> (h, w) mask so far.
+        kept, dropped: score with the SSR kept, with the SDR dropped; None for methods that do not know it.
+        loss: what is minimised, likewise.
+        evaluations, total: spent, and needed at most.
+        seconds: since the method began.
+    """
+
+    masks: dict[Kind, npt.NDArray[np.float32]]
+    kept: float | None
+    dropped: float | None
+    loss: float | None
+    evaluations: int
+    total: int
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Evaluations a second."""
+        return self.evaluations / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def left(self) -> float | None:
+        """Seconds that it will still take at most; None while that cannot be said."""
+        return max(0, self.total - self.evaluations) / self.rate if self.rate else None
+
+
+class Listener:
+    """What a run tells, in its own thread; override what is of interest."""
+
+    def preparing(self) -> None:
+        """The classifier is made ready, which takes some seconds the first time."""
+
+    def predicted(self, prediction: dict[str, object]) -> None:
+        """What the classifier says of the photograph; see `Classifier.prediction`."""
+
+    def baseline(self, name: str, result: Masks | None, reason: str | None) -> None:
+        """A baseline's mask, or why there is none."""
+
+    def progress(self, progress: Progress) -> None:
+        """The mask so far."""
+
+    def ended(self, result: Masks | None, error: Exception | None) -> None:
+        """The result, also of a stopped run; or the error; or neither, if it was stopped before there was a mask."""
+
+
+class Throttle:
+    """Lets something happen at most so often, and so that it takes at most a share of the time."""
+
+    def __init__(
+        self,
+        most: float = MOST_UPDATES,
+        share: float = TELLING_SHARE,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.pause, self.share, self.clock = 1 / most, share, clock
+        self.next = -np.inf
+
+    def __call__(self, act: Callable[[], None]) -> bool:
+        """Do it if it is time; whether it was done."""
+        start = self.clock()
+        if start < self.next:
+            return False
+        act()
+        end = self.clock()
+        self.next = max(start + self.pause, end + (end - start) * (1 - self.share) / self.share)
+        return True
+
+
+_RUNNING: weakref.WeakSet[Run] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """An interpreter that ends under a computing thread ends with a crash."""
+    for run in list(_RUNNING):
+        run.stop()
+        run.wait(2)
+
+
+class Run:
+    """One explanation in a thread.
+
+    Args:
+        classifier: is left to the notebook; a copy computes, see `own_copy`.
+        order: what to explain.
+        listener: is told.
+    """
+
+    def __init__(self, classifier: Classifier, order: Order, listener: Listener) -> None:
+        self.classifier, self.order, self.listener = classifier, order, listener
+        self._stop = threading.Event()
+        # A daemon: a kernel that is shut down does not wait for a mask.
+        self._thread = threading.Thread(target=self._run, name="fidokit-explain", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        _RUNNING.add(self)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask to stop after the step in work; what there is is kept."""
+        self._stop.set()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended, at most so many seconds; whether it has."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        result, error = None, None
+        try:
+            with own_copy(self.classifier) as classifier:
+                result = self._explain(classifier)
+        except Exception as caught:
+            error = caught
+        self.listener.ended(result, error)
+
+    def _explain(self, classifier: Classifier) -> Masks | None:
+        order = self.order
+        self.listener.preparing()
+        with ExitStack() as sessions:
+            # Open throughout: every method would make copies of the network of its own.
+            fast = sessions.enter_context(classifier.session())
+            image = order.data.load(0, classifier.preprocessing)[0]
+            prediction = classifier.prediction(fast.logits(image[None])[0])
+            if prediction["predicted"] is None:
+                raise ImageError(str(prediction["reason"]))
+            self.listener.predicted(prediction)
+            if order.baselines:
+                sessions.enter_context(classifier.session(exact=True))
+            for name in order.baselines:
+                if not self._stop.is_set():
+                    self._baseline(classifier, name)
+            return None if self._stop.is_set() else self._method(classifier)
+
+    def _baseline(self, classifier: Classifier, name: str) -> None:
+        order = self.order
+        try:
+            made = explain(classifier, order.data, name, order.target, order.against)
+        except MethodNotApplicable as error:
+            self.listener.baseline(name, None, str(error))
+            return
+        reason = next(iter(made.failures.values()), None)
+        self.listener.baseline(name, made if len(made) else None, reason)
+
+    def _method(self, classifier: Classifier) -> Masks | None:
+        order, throttle = self.order, Throttle()
+        settings = watchable(order.settings, classifier)
+        start = time.perf_counter()
+
+        held_back: list[Progress] = []
+
+        def watch(snapshot: Snapshot) -> bool:
+            progress = _progress(snapshot, time.perf_counter() - start)
+            held_back[:] = [] if throttle(lambda: self.listener.progress(progress)) else [progress]
+            return self._stop.is_set()
+
+        made = explain(classifier, order.data, order.method, order.target, order.against, settings, on_progress=watch)
+        for progress in held_back:
+            self.listener.progress(progress)
+        if not len(made):
+            if self._stop.is_set():
+                return None
+            raise FidokitError(next(iter(made.failures.values()), f"{order.method} made no mask"))
+        # How often it was looked at is no part of what made the mask.
+        made.settings_id = settings_id(order.method, order.settings)
+        return made
+
+
+def watchable(settings: Any, classifier: Classifier) -> Any:
+    """The settings with a look at every step, where they have one every few; the masks stay the same.
+
+    On a GPU a look waits for the device, and steps are so short that one every few is often enough.
+    """
+    if classifier.device.type != "cpu" or "check_every" not in {f.name for f in fields(settings)}:
+        return settings
+    return replace(settings, check_every=1)
+
+
+#: What a classifier finds out about itself at its first use.
+_FOUND_OUT = ("precision", "precision_reason", "micro_batch", "memory_format", "forward_batches", "_exact_limit")
+
+
+@contextmanager
+def own_copy(classifier: Classifier) -> Iterator[Classifier]:
+    """The same classifier with sessions and a count of its own, so that a cell may use it while a thread does.
+
+    What the copy finds out about precision and batch sizes, the classifier knows afterwards.
+    """
+    twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
+    twin.precision_reason, twin.tally = classifier.precision_reason, Tally()
+    yield twin
+    for name in _FOUND_OUT:
+        setattr(classifier, name, getattr(twin, name))
+
+
+def _progress(snapshot: Snapshot, seconds: float) -> Progress:
+    def number(values: Any) -> float | None:
+        value = float("nan") if values is None else float(values[0])
+        return value if np.isfinite(value) else None
+
+    return Progress(
+        masks={kind: mask[0].numpy() for kind, mask in snapshot.masks.items()},
+        kept=number(snapshot.score_kept),
+        dropped=number(snapshot.score_dropped),
+        loss=number(snapshot.loss),
+        evaluations=snapshot.evaluations,
+        total=snapshot.total,
+        seconds=seconds,
+    )

@@ -1,0 +1,347 @@
+"""ExplainWidget without a browser: through its attributes and the messages that the browser would send."""
+
+import io
+import threading
+
+import pytest
+import torch
+from PIL import Image
+from study_cases import CLASSES, make_classifier, make_data, paint
+
+import fidokit as fk
+from fidokit.exceptions import ImageError, SettingsError
+from fidokit.methods.base import Masks
+
+pytest.importorskip("anywidget", reason="anywidget is not installed: pip install 'fidokit[widgets]'")
+
+import ipywidgets
+
+from fidokit.widgets import ExplainWidget
+from fidokit.widgets.explain import _answer_beside_cells
+from fidokit.widgets.overlay import layer_values
+from fidokit.widgets.sources import source
+
+SETTINGS = fk.FidoSettings(grid=4, steps=8, tolerance=0.0)
+LONG = fk.FidoSettings(grid=4, steps=100_000, tolerance=0.0)
+HARM = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    """No widget is left for the interpreter's end."""
+    yield
+    ipywidgets.Widget.close_all()
+
+
+@pytest.fixture
+def widget(quick, classifier, data):
+    made = ExplainWidget(classifier, data, settings=SETTINGS)
+    yield made
+    made.stop()
+    assert made.wait(30)
+
+
+def say(widget, buffers=(), **content):
+    """What a message of the browser does."""
+    widget._handle_custom_msg(content, list(buffers))
+
+
+def explained(widget):
+    widget.start()
+    assert widget.wait(30)
+    return widget
+
+
+def started(widget):
+    """Running, with a mask to be seen."""
+    seen = threading.Event()
+    widget.observe(lambda _change: seen.set(), "_progress")
+    widget.settings = LONG
+    widget.start()
+    seen.clear()
+    assert seen.wait(30)
+    return widget
+
+
+def names(widget):
+    return [layer["name"] for layer in widget._layers]
+
+
+def upload(size=(30, 20)):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (60, 160, 60)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+class TestBefore:
+    def test_what_can_be_chosen(self, widget, data):
+        state = widget.get_state()
+        assert state["_photographs"][3] == [data.table["image_id"][3], data.table["label"][3]]
+        assert state["_classes"] == CLASSES
+        assert [method["name"] for method in state["_methods"]] == fk.list_methods()
+        assert list(state["_methods"][0]["presets"]) == ["given", "default", "quality", "published"]
+        assert (widget.image_id, widget.state, widget.result) == (data.table["image_id"][0], "ready", None)
+        assert "settings" not in state
+        assert "result" not in state
+
+    def test_choosing_shows_the_photograph(self, widget, data):
+        before = widget._photograph
+        say(widget, do="choose", image=data.table["image_id"][5])
+        assert widget.image_id == data.table["image_id"][5]
+        assert widget._photograph != before
+        assert (widget._photograph["width"], widget._photograph["height"]) == (16, 16)
+
+    def test_a_method_brings_its_settings(self, widget):
+        widget.method = "rise"
+        assert type(widget.settings).__name__ == "RiseSettings"
+        assert widget._preset == "default"
+        widget.method = "fido"
+        assert (widget.settings, widget._preset) == (SETTINGS, "given")
+
+    def test_what_is_not_there(self, widget, classifier, data):
+        wrong = [
+            ("image_id", "x", "no photograph 'x'"),
+            ("target", "gren", "did you mean 'green'"),
+            ("against", "x", "no class 'x'"),
+            ("method", "magic", "unknown method"),
+        ]
+        for name, value, words in wrong:
+            with pytest.raises(SettingsError, match=words):
+                setattr(widget, name, value)
+        with pytest.raises(SettingsError, match="unknown method"):
+            ExplainWidget(classifier, data, baselines=["magic"])
+        with pytest.raises(SettingsError, match="FidoSettings"):
+            ExplainWidget(classifier, data, settings=3)
+
+    def test_without_photographs(self, quick, classifier):
+        empty = ExplainWidget(classifier)
+        assert empty.image_id == ""
+        with pytest.raises(SettingsError, match="choose a photograph"):
+            empty.start()
+        assert empty._repr_mimebundle_()[0]["text/html"].count("<img") == 0
+
+    def test_a_photograph_that_cannot_be_read(self, widget, data):
+        path = data.table["path"][4]
+        open(path, "w").close()  # noqa: PTH123
+        say(widget, do="choose", image=data.table["image_id"][4])
+        assert path in widget._message
+        assert widget._photograph == {}
+        widget.image_id = ""
+        with pytest.raises(ImageError):
+            widget.image_id = data.table["image_id"][4]
+
+
+class TestRun:
+    def test_the_result_is_that_of_explain(self, widget, classifier, data):
+        explained(widget)
+        assert (widget.state, widget._message) == ("done", "")
+        wanted = fk.explain(classifier, data.subset([0]), settings=SETTINGS)
+        assert isinstance(widget.result, Masks)
+        for kind in ("ssr", "sdr", "joint"):
+            torch.testing.assert_close(widget.result[kind], wanted[kind])
+        assert widget.result.settings_id == wanted.settings_id
+        assert names(widget) == ["fido joint", "fido SSR", "fido SDR", "grad-cam", "integrated-gradients"]
+        assert layer_values(widget._layers[0]) == pytest.approx(wanted.joint[0].numpy(), abs=1 / 255)
+        assert set(widget.baseline_results) == {"grad-cam", "integrated-gradients"}
+        assert widget._shown == "fido joint"
+        assert widget._progress["evaluations"] <= widget._progress["total"]
+        facts = dict(widget._facts)
+        assert facts["Predicted"].startswith(wanted.target[0])
+        assert "kept" in facts["Mask joint"]
+
+    def test_a_contrast_typed_in_the_browser(self, widget, classifier, data):
+        fields = widget._methods[0]["presets"]["default"] | {"steps": "3", "grid": "5"}
+        say(widget, do="start", method="fido", preset="default", fields=fields, target="blue", against="red")
+        assert widget.wait(30)
+        assert widget.settings == fk.FidoSettings(steps=3, grid=5)
+        assert (widget.target, widget.against, widget._preset) == ("blue", "red", "default")
+        wanted = fk.explain(classifier, data.subset([0]), targets="blue", against="red", steps=3, grid=5)
+        torch.testing.assert_close(widget.result.ssr, wanted.ssr)
+        assert dict(widget._facts)["Explained"] == "blue rather than red"
+
+    def test_another_method(self, widget):
+        say(
+            widget, do="start", method="grad-cam", preset="default", fields={"layer": "None"}, target=None, against=None
+        )
+        assert widget.wait(30)
+        assert widget.result.method == "grad-cam"
+        assert names(widget) == ["grad-cam", "integrated-gradients"]
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"target": "blu"}, "did you mean 'blue'"),
+            ({"target": "blue", "against": "blue"}, "cannot be contrasted with itself"),
+            ({"method": "magic"}, "unknown method 'magic'"),
+            ({"preset": "best"}, "no settings 'best'"),
+            ({"fields": {"steps": "x"}}, "steps must be a whole number"),
+            ({"fields": {"lr": "-1"}}, "lr"),
+        ],
+    )
+    def test_what_is_typed_wrong_is_said_in_the_widget(self, widget, changes, words):
+        given = {"method": "fido", "preset": "default", "fields": {}, "target": None, "against": None}
+        say(widget, do="start", **(given | changes))
+        assert words in widget._message
+        assert widget.state == "ready"
+
+    def test_errors_of_the_run_are_said_too(self, widget, data):
+        paint(data, 3, 255)
+        widget.image_id = data.table["image_id"][3]
+        explained(widget)
+        assert widget.state == "failed"
+        assert "NaN" in widget._message
+        assert isinstance(widget.error, ImageError)
+        assert widget.result is None
+        # The next one begins anew.
+        widget.image_id = data.table["image_id"][1]
+        assert (widget.state, widget._message) == ("ready", "")
+        assert explained(widget).state == "done"
+
+    def test_errors_that_nobody_thought_of(self, widget):
+        def broken(*_arguments):
+            raise ZeroDivisionError("nothing there")
+
+        fk.register_method("broken", broken)
+        widget.method = "broken"
+        explained(widget)
+        assert "ZeroDivisionError: nothing there" in widget._message
+        assert isinstance(widget.error, ZeroDivisionError)
+
+    def test_stop_keeps_the_mask_so_far(self, widget):
+        started(widget)
+        assert widget.state == "running"
+        with pytest.raises(SettingsError, match="stop it first"):
+            widget.start()
+        with pytest.raises(SettingsError, match="stop it before"):
+            widget.image_id = ""
+        say(widget, do="stop")
+        assert widget.wait(1)
+        assert widget.state == "stopped"
+        assert not widget.result.finished.any()
+        assert layer_values(widget._layers[1]) == pytest.approx(widget.result.ssr[0].numpy(), abs=1 / 255)
+        assert "Stopped" in dict(widget._facts)
+        widget.stop()
+        assert widget.state == "stopped"
+
+    def test_the_result_can_be_observed(self, widget):
+        seen = []
+        widget.observe(lambda change: seen.append(change["new"]), "result")
+        explained(widget)
+        assert seen == [widget.result]
+
+    def test_live_masks_are_bytes_alone(self, widget):
+        sent = []
+
+        class Wire:
+            comm_id = "wire"
+
+            def send(self, data=None, buffers=None, metadata=None):
+                sent.append((data, buffers))
+
+            def on_msg(self, _callback): ...
+
+            def close(self, *_arguments, **_options): ...
+
+        widget.comm = Wire()
+        widget.settings = fk.FidoSettings(grid=4, steps=200, tolerance=0.0)
+        explained(widget)
+        masks = [(data["content"], buffers) for data, buffers in sent if data["method"] == "custom"]
+        assert masks
+        for content, buffers in masks:
+            assert content["kind"] == "masks"
+            assert [len(buffer) for buffer in buffers] == [16, 16, 16]
+        # All layers are sent only when more are there: each of the two baselines, then the three kinds together.
+        assert sum("_layers" in data.get("state", {}) for data, _ in sent) == 3
+
+
+class TestUploads:
+    def test_an_upload_is_chosen_and_explained(self, widget, data):
+        widget.upload("mine.png", upload())
+        assert widget.image_id == "mine.png"
+        assert widget._photographs[-1] == ["mine.png", "uploaded"]
+        assert explained(widget).result.image_ids == ["mine.png"]
+        # The input is the middle 20 x 20 pixels.
+        assert widget._photograph["window"] == pytest.approx([1 / 6, 0, 5 / 6, 1])
+
+    def test_in_pieces(self, widget):
+        content = upload()
+        for part in range(3):
+            assert widget.image_id != "p.png"
+            piece = content[part * 40 : (part + 1) * 40] if part < 2 else content[80:]
+            say(widget, [memoryview(piece)], do="upload", name="p.png", part=part, parts=3)
+        assert widget.image_id == "p.png"
+        say(widget, [b"x"], do="upload", name="q.png", part=1, parts=2)
+        assert "did not arrive whole" in widget._message
+
+    def test_what_is_no_photograph(self, widget):
+        say(widget, [b"no image"], do="upload", name=f"{HARM}.jpg", part=0, parts=1)
+        assert widget._message.startswith(HARM)
+        assert "convert it" in widget._message
+        with pytest.raises(ImageError):
+            widget.upload("empty.png", b"")
+
+    def test_thumbnails_when_they_are_asked_for(self, widget, monkeypatch):
+        sent = []
+        monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append((content, buffers)))
+        image = widget._photographs[2][0]
+        say(widget, do="thumbnails", images=[image, "gone"])
+        assert [content["image"] for content, _ in sent] == [image, "gone"]
+        assert Image.open(io.BytesIO(sent[0][1][0])).size == (16, 16)
+        assert sent[1][1] == [b""]
+
+
+class TestStaticForm:
+    def test_what_is_left_of_it(self, quick, tmp_path):
+        harm = [HARM, "green", "blue"]
+        data = make_data(tmp_path, 3)
+        data.table["image_id"] = [f"{HARM}{i}" for i in range(3)]
+        widget = ExplainWidget(make_classifier(names=harm), data, settings=SETTINGS)
+        widget.target = HARM
+        before = widget._static_bundle()
+        explained(widget)
+        after = widget._static_bundle()
+        assert len(after["image/png"]) > 2 * len(before["image/png"])
+        assert "Explained" in after["text/html"]
+        for bundle in (before, after):
+            assert HARM not in bundle["text/html"]
+            assert "&lt;img src=x" in bundle["text/html"]
+
+    def test_it_is_refreshed_when_a_run_ends(self, widget, monkeypatch):
+        from IPython import display
+
+        updates = []
+        monkeypatch.setattr(display, "display", lambda *_arguments, **_options: None)
+        monkeypatch.setattr(display, "update_display", lambda bundle, **_options: updates.append(bundle))
+        widget._ipython_display_()
+        explained(widget)
+        assert len(updates) == 1
+        assert "with its region kept" in updates[0]["text/html"]
+
+
+def test_unknown_messages_do_nothing(widget):
+    say(widget, do="format disk")
+    say(widget)
+    assert (widget.state, widget._message) == ("ready", "")
+    say(widget, do="choose")
+    assert "TypeError" in widget._message
+
+
+def test_messages_go_where_the_browser_sends_them():
+    class Comm:
+        def _reply_subshell_for(self, _data, _addressed):
+            return None
+
+    comm = Comm()
+    _answer_beside_cells(comm)
+    assert comm._reply_subshell_for({"method": "custom"}, "subshell-1") == "subshell-1"
+    plain = object()
+    _answer_beside_cells(plain)
+    assert not hasattr(plain, "_reply_subshell_for")
+
+
+def test_scripts_fetch_nothing_and_write_no_html():
+    text = source("chooser.js", "order.js", "explain.js") + source("explain.css")
+    html = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function")
+    network = ("http:", "https:", "import ", "import(", "@import", "url(", "fetch(", "XMLHttpRequest", "WebSocket")
+    for forbidden in (*html, *network):
+        assert forbidden not in text
