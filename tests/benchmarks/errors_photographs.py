@@ -27,10 +27,27 @@ SHARE = (0.55, 0.8)
 BAR = 0.28
 
 
-def planted(folder: Path, n: int, strange: int, seed: int, cause: str) -> fk.LabelledImages:
+def known_photographs(classifier: fk.Classifier, folder: Path, seed: int) -> set[str]:
+    """The animals that the classifier mostly knows, on composites of their own: no audit is of one that knows nothing."""
+    n = 3 * len(samples.stamps())
+    data = samples.composites(folder, n, seed=seed, share=SHARE, size=SIZE, backgrounds="textures")
+    right = classifier.predict(data)["correct"].astype(float).groupby(data.table["photograph"]).mean()
+    return set(right.index[right > 0.5])
+
+
+def composites(folder: Path, n: int, seed: int, known: set[str]) -> fk.LabelledImages:
+    """At least n composites of the known animals on textures."""
+    each = -(-n // len(known))
+    data = samples.composites(
+        folder, each * len(samples.stamps()), seed=seed, share=SHARE, size=SIZE, backgrounds="textures"
+    )
+    return data.subset(np.flatnonzero(data.table["photograph"].isin(known)))
+
+
+def planted(folder: Path, n: int, strange: int, seed: int, cause: str, known: set[str]) -> fk.LabelledImages:
     """n composites on textures, and some more with the cause; `planted_cause` says which."""
-    usual = samples.composites(folder / "usual", n, seed=seed, share=SHARE, size=SIZE, backgrounds="textures")
-    other = samples.composites(folder / "strange", strange, seed=seed + 1, share=SHARE, size=SIZE)
+    usual = composites(folder / "usual", n, seed, known)
+    other = composites(folder / "strange", strange, seed + 1, known)
     generator = np.random.default_rng(seed)
     for i in range(len(other)):
         with Image.open(other.table["object_mask"].iloc[i]) as outline:
@@ -80,12 +97,13 @@ def main() -> None:
     for seed in options.seeds:
         with tempfile.TemporaryDirectory() as name, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            data = planted(Path(name), options.n, options.strange, seed, options.cause)
+            known = known_photographs(classifier, Path(name) / "known", seed + 2)
+            data = planted(Path(name), options.n, options.strange, seed, options.cause, known)
             study = fk.run_study(classifier, data, [options.method], store=Path(name) / "study", progress=False)
             right = study.predictions().set_index("image_id")["correct"].astype(float)
             cause = data.table.set_index("image_id")["planted_cause"] != "none"
             report(
-                benchmark="errors_photographs", seed=seed, cause=options.cause, images=len(data),
+                benchmark="errors_photographs", seed=seed, cause=options.cause, images=len(data), animals=len(known),
                 right_usual=float(right[~cause].mean()), right_planted=float(right[cause].mean()),
             )  # fmt: skip
             errors = fk.find_error_clusters(study)
