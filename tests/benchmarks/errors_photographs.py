@@ -28,7 +28,7 @@ BAR = 0.28
 
 
 def known_photographs(classifier: fk.Classifier, folder: Path, seed: int) -> set[str]:
-    """The animals that the classifier mostly knows, on composites of their own: no audit is of one that knows nothing."""
+    """The animals that the classifier mostly knows: nobody audits a classifier that knows nothing."""
     n = 3 * len(samples.stamps())
     data = samples.composites(folder, n, seed=seed, share=SHARE, size=SIZE, backgrounds="textures")
     right = classifier.predict(data)["correct"].astype(float).groupby(data.table["photograph"]).mean()
