@@ -189,7 +189,7 @@ def _verify(
             rules |= {c: _chosen_rule(errors, changes, errors.found.members[c], seed) for c in kin if c not in rules}
             for cluster, inside in members.items():
                 rule = rules[cluster]
-                alike = [kin[c] for c in kin if c == cluster or _same_rule(rules[c], rule)]
+                alike = [kin[c] for c in kin if c == cluster or (isinstance(rule, Rule) and rules[c] == rule)]
                 outside = ~np.logical_or.reduce([inside, *alike])
                 record, frame = _counted(errors, changes, cluster, rule, inside, outside, seed)
                 records.append(record)
@@ -272,11 +272,6 @@ def _chosen_rule(errors: ErrorClusters, changes: Interventions, inside: Bools, s
     if not gains:
         return "no region to fill in: neither evidence nor the place of the animal is known"
     return max(gains, key=lambda rule: gains[rule])
-
-
-def _same_rule(one: Rule | str, other: Rule | str) -> bool:
-    """Whether two clusters are to be mended alike; a place that masks have in common need not be the same cells."""
-    return isinstance(one, Rule) and isinstance(other, Rule) and one.name == other.name
 
 
 def _counted(
