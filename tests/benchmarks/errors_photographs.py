@@ -87,7 +87,7 @@ def before_cup(image: Image.Image, kept: Image.Image, generator: np.random.Gener
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--n", type=int, default=300, help="composites without the cause")
+    parser.add_argument("--n", type=int, default=600, help="composites without the cause")
     parser.add_argument("--strange", type=int, default=120, help="composites with the cause")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1000])
     parser.add_argument("--cause", choices=("scale bar", "background"), default="scale bar")
