@@ -69,7 +69,7 @@ def test_without_verification_nothing_is_changed(capsys, store, monkeypatch):
     assert "proved" not in out
     assert (store / "errors" / "members.csv").is_file()
     assert not (store / "errors" / "changes.csv").exists()
-    assert "Systematic errors" in (store / "report.html").read_text(encoding="utf-8")
+    assert "Systematic errors" in (store / "errors.html").read_text(encoding="utf-8")
     # What lies in the study's folder now does not keep it from being opened and gone on with.
     assert fk.open_study(store).status()["finished"].tolist() == [180]
 

@@ -39,7 +39,7 @@ def test_verdict_table_and_page(capsys, place):
     rows = [line.split("  ")[0] for line in out.splitlines()]
     assert rows.index("classifier alone") < rows.index("masks") < rows.index("random crop") < rows.index("multi-crop")
     assert "gain" in out.lower()
-    page = (place / "run" / "report.html").read_text(encoding="utf-8")
+    page = (place / "run" / "improvement.html").read_text(encoding="utf-8")
     assert "Classified again with masks" in page
     images = pd.read_csv(place / "run" / "improvement" / "images.csv")
     assert len(images) == 12

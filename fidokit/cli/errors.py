@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit.cli.options import add_model, command, load_classifier
+from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
 if TYPE_CHECKING:
@@ -20,44 +19,27 @@ MOST_SHOWN = 5
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     errors = command(commands, "errors", _errors, "find what the errors of a study have in common, and prove it")
-    errors.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
-    errors.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    add_study(errors, "errors")
     errors.add_argument(
         "--method", metavar="M", help="label of the method whose masks are used; default the best there"
     )
     errors.add_argument("--burst", metavar="COLUMN", help="photographs with the same value of it stay in the same half")
     errors.add_argument("--seed", type=int, default=0, help="of the halves and of all that is random; default 0")
     errors.add_argument("--no-verify", action="store_true", help="leave out the changing of pixels")
-    errors.add_argument(
-        "--csv", type=Path, metavar="FOLDER", help="for the tables; default errors in the study's folder"
-    )
-    errors.add_argument(
-        "--report", type=Path, metavar="FILE", help="the page; default report.html in the study's folder"
-    )
-    errors.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
-    add_model(errors, required=False)
-    errors.set_defaults(kept=lambda arguments: f"the study in {arguments.study} is as it was")
 
 
 def _errors(arguments: argparse.Namespace) -> int:
     from fidokit.errors import find_error_clusters
-    from fidokit.readers.detect import read_dataset
     from fidokit.report import write_report
-    from fidokit.study.run import open_study
 
-    study = open_study(
-        arguments.study,
-        classifier=None if arguments.model is None else load_classifier(arguments),
-        data=None if arguments.data is None else read_dataset(arguments.data),
-    )
+    study = opened_study(arguments)
     errors = find_error_clusters(study, arguments.method, burst=arguments.burst, seed=arguments.seed)
     if not arguments.no_verify:
         errors.verify(progress=sys.stderr.isatty())
     print_errors(errors)
-    paths = errors.to_csv(arguments.csv or arguments.study / "errors")
-    page = write_report(
-        study, arguments.report or arguments.study / "report.html", errors, max_images=arguments.max_images
-    )
+    folder, page = tables_and_page(arguments)
+    paths = errors.to_csv(folder)
+    page = write_report(study, page, errors, max_images=arguments.max_images)
     print(plain(f"Tables: {', '.join(str(path) for path in paths)}\nPage: {page}"))
     return 0
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit.cli.options import add_model, command, load_classifier
+from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
 if TYPE_CHECKING:
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     improve = command(commands, "improve", _improve, "classify a study's photographs again, guided by their masks")
-    improve.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
-    improve.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    add_study(improve, "improvement")
     improve.add_argument("--how", default="crop", help="crop, fade, crop+fade, or several with commas; default crop")
     improve.add_argument("--method", metavar="M", help="label of the method whose masks guide; default the first")
     improve.add_argument(
@@ -32,29 +30,14 @@ def add(commands: Any) -> None:
     improve.add_argument(
         "--controls", default="all", help="all, none, or names with commas; without any, no gain is claimed"
     )
-    improve.add_argument(
-        "--csv", type=Path, metavar="FOLDER", help="for the tables; default improvement in the study's folder"
-    )
-    improve.add_argument(
-        "--report", type=Path, metavar="FILE", help="the page; default report.html in the study's folder"
-    )
-    improve.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
-    add_model(improve, required=False)
-    improve.set_defaults(kept=lambda arguments: f"the study in {arguments.study} is as it was")
 
 
 def _improve(arguments: argparse.Namespace) -> int:
     from fidokit.enhance import classify_with_masks
     from fidokit.enhance.controls import CONTROLS
-    from fidokit.readers.detect import read_dataset
     from fidokit.report import write_report
-    from fidokit.study.run import open_study
 
-    study = open_study(
-        arguments.study,
-        classifier=None if arguments.model is None else load_classifier(arguments),
-        data=None if arguments.data is None else read_dataset(arguments.data),
-    )
+    study = opened_study(arguments)
     controls = {"all": CONTROLS, "none": ()}.get(arguments.controls)
     improvement = classify_with_masks(
         study,
@@ -70,14 +53,9 @@ def _improve(arguments: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     print_improvement(improvement)
-    folder = arguments.csv or arguments.study / "improvement"
+    folder, page = tables_and_page(arguments)
     improvement.to_csv(folder)
-    page = write_report(
-        study,
-        arguments.report or arguments.study / "report.html",
-        improvement=improvement,
-        max_images=arguments.max_images,
-    )
+    page = write_report(study, page, improvement=improvement, max_images=arguments.max_images)
     print(plain(f"Tables: {folder}\nPage: {page}"))
     return 0
 

@@ -14,6 +14,7 @@ from fidokit.exceptions import SettingsError, StoreError
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
     from fidokit.methods.base import Snapshot
+    from fidokit.study.study import Study
 
 Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "quality", "published")
@@ -36,6 +37,40 @@ def add_model(command: argparse.ArgumentParser, required: bool = True) -> None:
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
+
+
+def add_study(command: argparse.ArgumentParser, name: str) -> None:
+    """The options of a command that reads a finished study and writes tables and a page of its own, called `name`."""
+    command.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
+    command.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    command.add_argument(
+        "--csv", type=Path, metavar="FOLDER", help=f"for the tables; default {name} in the study's folder"
+    )
+    command.add_argument(
+        "--report", type=Path, metavar="FILE", help=f"the page; default {name}.html in the study's folder"
+    )
+    command.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+    add_model(command, required=False)
+    command.set_defaults(name=name, kept=lambda arguments: f"the study in {arguments.study} is as it was")
+
+
+def opened_study(arguments: argparse.Namespace) -> Study:
+    """The study that the options of `add_study` name."""
+    from fidokit.readers.detect import read_dataset
+    from fidokit.study.run import open_study
+
+    return open_study(
+        arguments.study,
+        classifier=None if arguments.model is None else load_classifier(arguments),
+        data=None if arguments.data is None else read_dataset(arguments.data),
+    )
+
+
+def tables_and_page(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """The folder for the tables and the file for the page."""
+    folder: Path = arguments.csv or arguments.study / arguments.name
+    page: Path = arguments.report or arguments.study / f"{arguments.name}.html"
+    return folder, page
 
 
 def method_settings(name: str, preset: str) -> tuple[Any, Any]:
