@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from math import comb
 
 import numpy as np
 import pytest
@@ -18,6 +19,10 @@ from fidokit.enhance.scores import calibration_error, combine, margins, opens, p
 def test_mcnemar_is_the_exact_binomial_test(right, wrong):
     expected = binomtest(right, right + wrong, 0.5).pvalue if right + wrong else 1.0
     assert evidence.mcnemar(right, wrong) == pytest.approx(expected, rel=1e-9)
+    # By hand: twice the smaller tail of fair coins.
+    n = right + wrong
+    tail = sum(comb(n, k) for k in range(min(right, wrong) + 1))
+    assert evidence.mcnemar(right, wrong) == pytest.approx(min(1.0, 2 * tail / 2**n), rel=1e-9)
 
 
 def brute_force(sums):

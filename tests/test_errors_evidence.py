@@ -132,6 +132,8 @@ def test_q_values_are_those_of_scipy():
     p = np.random.default_rng(0).random(50) ** 3
     assert benjamini_hochberg(p) == pytest.approx(false_discovery_control(p))
     assert len(benjamini_hochberg([])) == 0
+    # 0.01 * 4 / 1, then the least of 0.03 * 4 / 2 and what follows it: 0.04 * 4 / 3, and 0.5.
+    assert benjamini_hochberg([0.5, 0.01, 0.04, 0.03]) == pytest.approx([0.5, 0.04, 0.16 / 3, 0.16 / 3])
 
 
 def test_holm_by_hand():

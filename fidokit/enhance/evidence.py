@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import comb, isfinite
+from math import isfinite
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import binomtest
 
 from fidokit.study.compare import MOST_EXACT, sign_flip_p
 from fidokit.study.summary import Floats, bootstrap_means, percentile_interval
@@ -54,9 +55,7 @@ def mcnemar(turned_right: int, turned_wrong: int) -> float:
     Source: McNemar, Psychometrika 1947, with the binomial distribution instead of its approximation.
     """
     n = turned_right + turned_wrong
-    tail = sum(comb(n, k) for k in range(min(turned_right, turned_wrong) + 1))
-    # Whole numbers are divided: 2**n is beyond a float from n = 1024 on.
-    return float(min(1.0, 2 * tail / 2**n))
+    return float(binomtest(turned_right, n).pvalue) if n else 1.0
 
 
 def sign_flip(sums: npt.ArrayLike, seed: int = 0) -> float:

@@ -25,7 +25,7 @@ from fidokit.enhance.guiding import guide_masks
 from fidokit.enhance.scores import probabilities
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, render
-from fidokit.exceptions import ImageError, MethodNotApplicable
+from fidokit.exceptions import MethodNotApplicable
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import get_method
@@ -124,15 +124,8 @@ class Read:
 def read_chunk(source: Source, pool: ThreadPoolExecutor, positions: Sequence[int]) -> Read:
     """The photographs at some positions; decoded, they wait in the source for their crops."""
 
-    def read(position: int) -> tuple[Tensor, Geometry] | str:
-        try:
-            return source.load(position)
-        except ImageError as error:
-            return str(error)
-        except Exception as error:
-            return f"{type(error).__name__}: {error}"
-
-    results = dict(zip(positions, pool.map(read, positions), strict=True))
+    read = pool.map(attempt, [lambda position=position: source.load(position) for position in positions])
+    results = dict(zip(positions, read, strict=True))
     good = {position: result for position, result in results.items() if not isinstance(result, str)}
     empty = torch.empty(0, 3, *source.preprocessing.size)
     return Read(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.special import expit, gammaln, logit
+from scipy.stats import false_discovery_control
 
 from fidokit.study.compare import holm as holm
 
@@ -177,24 +178,24 @@ def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: i
 def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
     """(M,) p-values corrected for their number: those at or below 0.05 hold at most 5 % false findings on average
     (Benjamini and Hochberg 1995)."""
-    p = np.asarray(p_values, np.float64)
-    if not len(p):
-        return p
-    order = np.argsort(p, kind="stable")
-    weighted = p[order] * len(p) / np.arange(1, len(p) + 1)
-    q = np.empty(len(p))
-    q[order] = np.minimum(np.minimum.accumulate(weighted[::-1])[::-1], 1.0)
+    q: Floats = false_discovery_control(np.asarray(p_values, np.float64))
     return q
 
 
-def wilson_lower(found: Floats, n: Floats, z: float = 1.645) -> Floats:
-    """Lower bounds of shares found / n, one-sided at 95 % (Wilson 1927); 0 where n is 0."""
-    n = np.asarray(n, np.float64)
+def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Floats]:
+    """Lower and upper bounds of shares found / n (Wilson 1927), z standard errors away; 0 and 1 where n is 0."""
+    found, n = np.asarray(found, np.float64), np.asarray(n, np.float64)
     share = np.divide(found, n, out=np.zeros(n.shape), where=n > 0)
     safe = np.maximum(n, 1.0)
     middle = share + z**2 / (2 * safe)
     spread = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
-    return np.where(n > 0, np.maximum((middle - spread) / (1 + z**2 / safe), 0.0), 0.0)
+    low, high = ((middle + sign * spread) / (1 + z**2 / safe) for sign in (-1, 1))
+    return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
+
+
+def wilson_lower(found: Floats, n: Floats, z: float = 1.645) -> Floats:
+    """Lower bounds of shares found / n, one-sided at 95 %; 0 where n is 0."""
+    return wilson(found, n, z)[0]
 
 
 def distinct(

@@ -18,6 +18,7 @@ import pandas as pd
 from scipy import stats
 from tqdm.auto import tqdm
 
+from fidokit.errors.evidence import wilson
 from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, check_infills
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
 from fidokit.study.compare import holm
@@ -227,7 +228,8 @@ def paired_interval(both: int, first: int, second: int, neither: int, z: float =
     if not n:
         return float("nan"), float("nan")
     one, two = (both + first) / n, (both + second) / n
-    (low_1, high_1), (low_2, high_2) = _wilson(one, n, z), _wilson(two, n, z)
+    lows, highs = wilson([both + first, both + second], [n, n], z)
+    (low_1, low_2), (high_1, high_2) = lows.tolist(), highs.tolist()
     product = (both + first) * (second + neither) * (both + second) * (first + neither)
     covered = both * neither - first * second
     # The correlation is corrected for continuity where it is positive.
@@ -236,12 +238,6 @@ def paired_interval(both: int, first: int, second: int, neither: int, z: float =
     below = (one - low_1) ** 2 - 2 * phi * (one - low_1) * (high_2 - two) + (high_2 - two) ** 2
     above = (high_1 - one) ** 2 - 2 * phi * (high_1 - one) * (two - low_2) + (two - low_2) ** 2
     return one - two - max(below, 0.0) ** 0.5, one - two + max(above, 0.0) ** 0.5
-
-
-def _wilson(share: float, n: int, z: float) -> tuple[float, float]:
-    middle = share + z * z / (2 * n)
-    spread = z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
-    return (middle - spread) / (1 + z * z / n), (middle + spread) / (1 + z * z / n)
 
 
 def _chosen_rule(errors: ErrorClusters, changes: Interventions, inside: Bools, seed: int) -> Rule | str:

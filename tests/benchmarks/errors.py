@@ -1,6 +1,6 @@
 """Error clusters on the testbed: planted causes against rivals, errors at random, proof, words, and scale.
 
-Run: ``python tests/benchmarks/errors.py planted none proof random-groups scale --folder /tmp/pool``. Settings were
+Run: ``python tests/benchmarks/errors.py planted none proof random-groups scale --folder pool``. Settings were
 tuned with ``--seed 500``; report with a seed of at least 1000. The pool takes about ten minutes to draw, and is used
 again from its folder.
 """
