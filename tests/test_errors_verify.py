@@ -6,6 +6,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from errors_cases import drawn_data, drawn_study
@@ -293,3 +294,36 @@ def test_a_place_is_left_out_where_the_animal_is():
     assert region.any()
     assert not region[:2].any()
     assert not region[6:].any()
+
+
+def test_one_cluster_after_the_other_proves_no_more_than_all_at_once(errors):
+    numbers = errors.clusters["cluster"].tolist()[:3]
+    together = verify(errors, numbers, infills=("zeros",))
+    step = None
+    for number in numbers:
+        step = verify(errors, [number], infills=("zeros",), before=step)
+    pd.testing.assert_frame_equal(step.table, together.table)
+    assert len(step.images) == len(together.images)
+    # What was found with other infills cannot be corrected together with it.
+    assert verify(errors, numbers[:1], infills=("mean",), before=step).table["cluster"].tolist() == numbers[:1]
+    again = verify(errors, numbers[:1], infills=("zeros",), before=step).table
+    pd.testing.assert_frame_equal(again.set_index("cluster").loc[numbers], together.table.set_index("cluster"))
+
+
+def test_the_result_keeps_what_it_verified_before(errors):
+    first, second = errors.clusters["cluster"].tolist()[:2]
+    assert errors.verify([first], infills=("zeros",))["cluster"].tolist() == [first]
+    assert errors.verify([second], infills=("zeros",))["cluster"].tolist() == [second]
+    assert errors.verification.table["cluster"].tolist() == [first, second]
+    assert errors.clusters.set_index("cluster").loc[[first, second], "verdict"].notna().all()
+
+
+def test_progress_is_told_and_may_stop(errors):
+    number = int(errors.clusters["cluster"].iloc[0])
+    told = []
+    whole = verify(errors, [number], infills=("zeros",), on_progress=lambda *counts: told.append(counts))
+    assert len(whole.table) == 1
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1]
+    stopped = verify(errors, [number], infills=("zeros",), on_progress=lambda done, _total: done > 0)
+    assert len(stopped.table) == 0

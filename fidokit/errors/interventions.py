@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -72,6 +72,10 @@ def check_infills(infills: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+class Stopped(Exception):
+    """The function that is told of the progress asked to stop."""
+
+
 class Interventions:
     """The classifier's answers to changed images, each computed once; a context, in which the session is open.
 
@@ -80,10 +84,19 @@ class Interventions:
         infills: names.
         seed: of random infills and of where controls lie.
         bar: a progress bar that counts images.
+        on_progress: called with the images done and those known of so far, after every few; a truthy result stops.
     """
 
-    def __init__(self, errors: ErrorClusters, infills: Sequence[str], seed: int, bar: Any) -> None:
+    def __init__(
+        self,
+        errors: ErrorClusters,
+        infills: Sequence[str],
+        seed: int,
+        bar: Any,
+        on_progress: Callable[[int, int], object] | None = None,
+    ) -> None:
         self.errors, self.infills, self.seed, self.bar = errors, tuple(infills), seed, bar
+        self.on_progress, self.done, self.total = on_progress, 0, 0
         self.known: dict[tuple[int, Rule], Answer] = {}
         self._stack = ExitStack()
         self._session: Any = None
@@ -105,7 +118,8 @@ class Interventions:
         positions = [self.errors.study.positions[self.errors.features.image_ids[row]] for row in wanted]
         place = dict(zip(positions, wanted, strict=True))
         chunks = [(i, positions[i : i + _CHUNK]) for i in range(0, len(positions), _CHUNK)]
-        self.bar.total += len(wanted)
+        self.total += len(wanted)
+        self.bar.total = self.total
         self.bar.refresh()
         if chunks:
             study = self.errors.study
@@ -118,8 +132,14 @@ class Interventions:
                     for position in chunk.unread:
                         for rule in rules:
                             self.known.setdefault((place[position], rule), self._as_before(place[position]))
-                    self.bar.update(len(chunk.positions) + len(chunk.unread))
+                    self._tell(len(chunk.positions) + len(chunk.unread))
         return {(int(row), rule): self.known[int(row), rule] for row in rows for rule in rules}
+
+    def _tell(self, images: int) -> None:
+        self.done += images
+        self.bar.update(images)
+        if self.on_progress is not None and self.on_progress(self.done, self.total):
+            raise Stopped
 
     def _chunk(self, chunk: Chunk, place: dict[int, int], rules: Sequence[Rule]) -> None:
         held: list[tuple[int, Rule, int]] = []

@@ -49,7 +49,7 @@ class ErrorClusters:
         outcome: what became of each.
         found: the groups, their members, and what speaks for each.
         seed: of everything random.
-        verification: what `verify` found last, or None.
+        verification: what `verify` has found, or None.
     """
 
     def __init__(
@@ -209,14 +209,15 @@ class ErrorClusters:
     def verify(self, clusters: Sequence[int] | None = None, **options: Any) -> pd.DataFrame:
         """Change the pixels that the errors of a cluster rest on, and count how many turn right.
 
-        Fills effect, effect_low, effect_high, effect_p and verdict of `clusters`, and `verification`.
+        Fills effect, effect_low, effect_high, effect_p and verdict of `clusters`, and `verification`. What earlier
+        calls found with the same infills and seed stays, and p-values are corrected for all clusters verified so far.
 
         Args:
             clusters: their numbers; None for all systematic ones.
             **options: of `fidokit.errors.verify.verify`.
 
         Returns:
-            One row a cluster; see `fidokit.errors.verify.verify`.
+            One row for each of these clusters; see `fidokit.errors.verify.verify`.
 
         Raises:
             SettingsError: an option or a cluster that there is not.
@@ -224,8 +225,10 @@ class ErrorClusters:
         from fidokit.errors.verify import verify
 
         chosen = None if clusters is None else self.check_clusters(clusters)
-        self.verification = verify(self, clusters=chosen, **options)
-        return self.verification.table
+        self.verification = verify(self, clusters=chosen, **{"before": self.verification} | options)
+        table = self.verification.table
+        systematic = self.clusters.loc[self.clusters["systematic"], "cluster"]
+        return table[table["cluster"].isin(systematic if chosen is None else chosen)].reset_index(drop=True)
 
     def assign(self, study: Study) -> pd.DataFrame:
         """The same clusters in new images; a table like `members`, with half ``new``.

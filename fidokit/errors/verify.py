@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from fidokit.errors.evidence import wilson
-from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, check_infills
+from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, Stopped, check_infills
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
 from fidokit.study.compare import holm
 
@@ -61,6 +61,7 @@ _NOT_PIXELS = re.compile(
 
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.int64]
+OnProgress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,14 @@ class Verification:
         images: a row a cluster, image and role (``error``, ``right``, ``other error``): label, predicted, answer (what
             the classifier says after the change), whether the answer is right, 1 or 0, before, after and under the
             control, and the shares of infills under which it is: share, share_control.
+        records: number of a cluster -> what was counted, from which the table is made again when others join it.
+        options: infills and seed.
     """
 
     table: pd.DataFrame
     images: pd.DataFrame
+    records: Mapping[int, dict[str, Any]] = field(default_factory=dict, repr=False)
+    options: tuple[tuple[str, ...], int] | None = None
 
 
 def verify(
@@ -91,6 +96,8 @@ def verify(
     *,
     seed: int = 0,
     progress: bool = True,
+    on_progress: OnProgress | None = None,
+    before: Verification | None = None,
 ) -> Verification:
     """Prove clusters by changing pixels.
 
@@ -119,6 +126,11 @@ def verify(
             errors right, flat colours alone 60 %, blur or noise 30 %.
         seed: of the infills, of where controls lie, and of which images are drawn where there are many.
         progress: whether to show a progress bar.
+        on_progress: called with the number of images changed, and of those known of so far, after every few; a truthy
+            result stops as Ctrl-C does, without a word.
+        before: what was found earlier with these infills and this seed: its clusters stay, and all are corrected for
+            their number together, so that asking for one after the other proves no more than asking for all at once.
+            What was found with other ones is not used.
 
     Returns:
         The tables. After Ctrl-C, those of the clusters that were finished, still corrected for all that were asked for.
@@ -138,7 +150,7 @@ def verify(
         for c in (*chosen, *systematic)
     }
     members = {int(c): found.members[int(c)] for c in chosen}
-    return _verify(errors, members, words, check_infills(infills), seed, progress, kin)
+    return _verify(errors, members, words, check_infills(infills), seed, progress, kin, on_progress, before)
 
 
 def verify_groups(
@@ -172,6 +184,8 @@ def _verify(
     seed: int,
     progress: bool,
     kin: Mapping[int, Bools],
+    on_progress: OnProgress | None = None,
+    before: Verification | None = None,
 ) -> Verification:
     """The tables of some groups.
 
@@ -179,11 +193,14 @@ def _verify(
         kin: number of a cluster -> the images that belong to its cause by all that is known, its own among them; of
             clusters that are not in `members` as well.
     """
-    records: list[dict[str, Any]] = []
-    frames: list[pd.DataFrame] = []
+    if before is None or before.options != (infills, seed):
+        before = Verification(pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=IMAGE_COLUMNS))
+    records = {cluster: record for cluster, record in before.records.items() if cluster not in members}
+    frames = [before.images[before.images["cluster"].isin(list(records))]]
+    asked = len(records) + len(members)
     with (
         tqdm(total=0, unit="image", desc="changing pixels", disable=not progress or not members, leave=False) as bar,
-        Interventions(errors, infills, seed, bar) as changes,
+        Interventions(errors, infills, seed, bar, on_progress) as changes,
     ):
         try:
             rules = {c: _chosen_rule(errors, changes, inside, seed) for c, inside in members.items()}
@@ -193,15 +210,19 @@ def _verify(
                 alike = [kin[c] for c in kin if c == cluster or (isinstance(rule, Rule) and rules[c] == rule)]
                 outside = ~np.logical_or.reduce([inside, *alike])
                 record, frame = _counted(errors, changes, cluster, rule, inside, outside, seed)
-                records.append(record)
+                records[cluster] = record | {"words": words.get(cluster, "")}
                 frames.append(frame)
+        except Stopped:
+            pass
         except KeyboardInterrupt:
+            done = len(members) - (asked - len(records))
             print(
-                f"Stopped. {len(records)} of {len(members)} clusters are verified; verify(clusters=[...]) goes on with "
-                "the others.",
+                f"Stopped. {done} of {len(members)} clusters are verified; verify(clusters=[...]) goes on with the "
+                "others.",
                 file=sys.stderr,
             )
-    return _result(records, frames, words, len(members))
+    table, images = _tables(list(records.values()), frames, asked)
+    return Verification(table, images, records, (infills, seed))
 
 
 def sign_test(more: int, fewer: int) -> float:
@@ -351,10 +372,8 @@ def _drawn(chosen: Bools, seed: int) -> Rows:
     return rows
 
 
-def _result(
-    records: list[dict[str, Any]], frames: list[pd.DataFrame], words: Mapping[int, str], asked: int
-) -> Verification:
-    table = pd.DataFrame(records, columns=[*COLUMNS, "why"])
+def _tables(records: list[dict[str, Any]], frames: list[pd.DataFrame], asked: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    table = pd.DataFrame(records, columns=[*COLUMNS, "why", "words"])
     tests = table[["p_control", "p_other", "p_net"]].astype(float)
     worst = {"all": tests.max(axis=1), "without others": tests[["p_control", "p_net"]].max(axis=1)}
     # Clusters that were not reached were asked for all the same; those with too few errors were not.
@@ -362,8 +381,8 @@ def _result(
     corrected = {name: holm(np.r_[values.to_numpy(float), unreached])[: len(table)] for name, values in worst.items()}
     table["effect_p"] = np.where(tests["p_control"].isna(), np.nan, corrected["all"])
     verdicts = np.where(corrected["all"] <= ALPHA, 0, np.where(corrected["without others"] <= ALPHA, 1, 2))
-    for i, cluster in enumerate(table["cluster"]):
-        if verdicts[i] == 2 and any(_NOT_PIXELS.match(text) for text in _clearest(words.get(cluster, ""))):
+    for i, text in enumerate(table["words"]):
+        if verdicts[i] == 2 and any(_NOT_PIXELS.match(part) for part in _clearest(text)):
             verdicts[i] = 3
     table["verdict"] = pd.Series([VERDICTS[v] for v in verdicts], index=table.index, dtype=object)
     rows = table.to_dict("records")
@@ -374,7 +393,7 @@ def _result(
         table[name] = table[name].astype(float)
     full = [frame for frame in frames if len(frame)]
     images = pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=IMAGE_COLUMNS)
-    return Verification(table[COLUMNS], images)
+    return table[COLUMNS], images
 
 
 def _clearest(words: str) -> list[str]:
