@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from PIL import Image
 
-from fidokit.exceptions import ImageError, StoreError
+from fidokit.exceptions import ImageError
 from fidokit.geometry import Geometry, Preprocessing
 from fidokit.images import LabelledImages
 from fidokit.markup import Html, joined, name_tag, number, tag
+from fidokit.pictures import masks_of, photographs_of
 from fidokit.plots import COLOUR_MAP, KIND_NAMES, colour_map, overlay_png, overlay_size
-from fidokit.study.store import mask_arrays
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -33,10 +32,6 @@ SIGNS = {"right": "✓", "wrong": "✗", "unknown": "–"}
 
 _WORDS = {"right": "Right", "wrong": "Wrong", "unknown": "Not judged"}
 _VERDICTS = {"right": "Right prediction", "wrong": "Wrong prediction", "unknown": "Prediction, not judged"}
-_MASK_COLUMNS = [
-    *("image_id", "kind", "target", "against", "mask", "height", "width"),
-    *("evaluations", "converged", "score_full", "score_kept", "score_dropped"),
-]
 
 
 @dataclass(frozen=True)
@@ -63,13 +58,13 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
     predicted = predictions[predictions["predicted"].notna()]
     order = predicted.assign(late=predicted["state"] != "wrong").sort_values(["late", "margin"], kind="stable")
     shown = order.head(max_images)
-    data, remark = _photographs(study)
+    data, remark = photographs_of(study)
     preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
     slots = [
         _Slot(f"m{position}", method, kind)
         for position, (method, kind) in enumerate((m, kind) for m in study.methods for kind in study.kinds(m))
     ]
-    masks = _masks(study, set(shown["image_id"]))
+    masks = masks_of(study, set(shown["image_id"]))
     reasons = {(row.image_id, row.method): str(row.reason) for row in failures.itertuples()}
     articles = []
     for record in shown.to_dict("records"):
@@ -95,27 +90,6 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         tag("div", *articles, tag("p", "No photograph fits. Change the search or the filter.", id="nothing",
                                   class_="nothing", hidden=bool(articles)), id="images"),
     )  # fmt: skip
-
-
-def _photographs(study: Study) -> tuple[LabelledImages, str | None]:
-    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so."""
-    try:
-        return study.data, None
-    except StoreError as error:
-        return LabelledImages(study.images, Path(study.manifest["dataset"]["root"])), f"Look out: {error}"
-
-
-def _masks(study: Study, image_ids: set[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """The rows of the table of masks for some images, by image, method and kind."""
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for method in study.methods:
-        # Batch by batch: a large study's masks do not fit into memory, those of the page do.
-        for batch in study.store.mask_batches([method], _MASK_COLUMNS):
-            wanted = batch.filter(pa.array([image_id in image_ids for image_id in batch["image_id"].to_pylist()]))
-            rows = wanted.drop_columns(["mask"]).to_pylist()
-            for row, mask in zip(rows, mask_arrays(wanted), strict=True):
-                found[row["image_id"], method, row["kind"]] = row | {"mask": mask}
-    return found
 
 
 def _tools(shown: pd.DataFrame, slots: Sequence[_Slot]) -> Html:

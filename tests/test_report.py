@@ -330,9 +330,9 @@ def test_no_image_at_all(study, tmp_path):
 
 
 def test_only_masks_of_shown_images_are_kept_in_memory(study):
-    from fidokit.report_images import _masks
+    from fidokit.pictures import masks_of
 
-    found = _masks(study, {"b3.png"})
+    found = masks_of(study, {"b3.png"})
     assert {key[0] for key in found} == {"b3.png"}
     expected = study.masks(methods="counting", kinds="sdr").set_index("image_id")["mask"]["b3.png"]
     np.testing.assert_array_equal(found["b3.png", "counting", "sdr"]["mask"], expected)

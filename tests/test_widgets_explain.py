@@ -17,7 +17,7 @@ pytest.importorskip("anywidget", reason="anywidget is not installed: pip install
 import ipywidgets
 
 from fidokit.widgets import ExplainWidget
-from fidokit.widgets.explain import _answer_beside_cells
+from fidokit.widgets.answering import _answer_beside_cells
 from fidokit.widgets.overlay import layer_values
 from fidokit.widgets.sources import source
 

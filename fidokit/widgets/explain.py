@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ import traitlets
 from PIL import Image
 
 from fidokit.classifier import Classifier
-from fidokit.exceptions import FidokitError, ImageError, SettingsError
+from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.markup import joined, name_tag, number, tag
@@ -18,20 +17,20 @@ from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
 from fidokit.methods.objective import class_index
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
+from fidokit.widgets.answering import AnsweringWidget
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
 from fidokit.widgets.pixels import mask_layer, sent_photograph
 from fidokit.widgets.running import Listener, Order, Progress, Run
 from fidokit.widgets.sources import source
-from fidokit.widgets.static_form import ShownWidget
 
 #: The joint mask first: it is the one to look at when there is time for one alone.
 KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
 BUSY = ("preparing", "running", "stopping")
 
 
-class ExplainWidget(ShownWidget):
+class ExplainWidget(AnsweringWidget):
     """Explain one photograph after the other: choose it, a class and a method, and watch the mask while it is made.
 
     The computation runs in a thread beside the notebook's cells. What is chosen in the browser and what is set from
@@ -55,7 +54,7 @@ class ExplainWidget(ShownWidget):
         result: the `Masks` of the last run, of what there was if it was stopped; None before. It can be observed; the
             observer is called in the computing thread.
         baseline_results: method -> `Masks` of the last run's baselines.
-        error: the exception of the last run that failed.
+        error: the exception of what failed last.
 
     Raises:
         SettingsError: an unknown method, or settings of another one.
@@ -73,7 +72,6 @@ class ExplainWidget(ShownWidget):
     _progress = traitlets.Dict().tag(sync=True)
     _facts = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     _prediction = traitlets.List(traitlets.Unicode(allow_none=True)).tag(sync=True)
-    _message = traitlets.Unicode().tag(sync=True)
     _preset = traitlets.Unicode("default").tag(sync=True)
     image_id = traitlets.Unicode().tag(sync=True)
     target = traitlets.Unicode(None, allow_none=True).tag(sync=True)
@@ -100,8 +98,6 @@ class ExplainWidget(ShownWidget):
         self.error: Exception | None = None
         self._gallery = Gallery(data)
         self._given = {} if settings is None else {method: chosen}
-        # The browser's messages may come in another thread than cells run in, and the run has one of its own.
-        self._lock = threading.RLock()
         self._run: Run | None = None
         self._parts: dict[str, list[bytes]] = {}
         self._view: tuple[Image.Image, Geometry] | None = None
@@ -114,8 +110,6 @@ class ExplainWidget(ShownWidget):
             method=method,
             settings=chosen,
         )
-        _answer_beside_cells(self.comm)
-        self.on_msg(self._take)
         if data is not None and len(data):
             with self._told():
                 self.image_id = str(data.table["image_id"].iloc[0])
@@ -220,23 +214,17 @@ class ExplainWidget(ShownWidget):
 
     # --- what the browser says --------------------------------------------------------------------------------------
 
-    def _take(self, _widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
-        """A message of the browser; what goes wrong is shown there."""
-        actions: dict[str, Callable[..., None]] = {
+    def _actions(self) -> dict[str, Callable[..., None]]:
+        return {
             "choose": self._choose,
             "start": self._start_as_typed,
             "stop": self.stop,
             "upload": self._take_part,
             "thumbnails": self._send_thumbnails,
         }
-        given = dict(content)
-        act = actions.get(given.pop("do", None))
-        if act is None:
-            return
-        if buffers:
-            given["content"] = bytes(buffers[0])
-        with self._told():
-            act(**given)
+
+    def _words_of(self, error: Exception) -> str:
+        return self._gallery.named(super()._words_of(error))
 
     def _choose(self, image: str) -> None:
         self.image_id = image
@@ -265,9 +253,6 @@ class ExplainWidget(ShownWidget):
     def _send_thumbnails(self, images: list[str]) -> None:
         for image_id in images:
             self.send({"kind": "thumbnail", "image": image_id}, [self._gallery.thumbnail(image_id)])
-
-    def _told(self) -> _Told:
-        return _Told(self)
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
@@ -306,31 +291,6 @@ class ExplainWidget(ShownWidget):
         if self._message:
             words.append(tag("div", self._message))
         return words
-
-
-def _answer_beside_cells(comm: Any) -> None:
-    """Have messages go where the browser sends them: JupyterLab sends those of widgets beside the cells, to a subshell.
-
-    ipykernel 7.4 sends them to whoever spoke last instead, which for a thread is the cells' own loop: Stop would wait
-    for a cell that runs. Other kernels know no subshells; there it waits.
-    """
-    if hasattr(comm, "_reply_subshell_for"):
-        comm._reply_subshell_for = lambda _data, addressed: addressed
-
-
-class _Told:
-    """A context whose errors are shown in the widget and go no further."""
-
-    def __init__(self, widget: ExplainWidget) -> None:
-        self.widget = widget
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, _type: Any, error: BaseException | None, _traceback: Any) -> bool:
-        if isinstance(error, Exception):
-            self.widget._message = message_of(error, self.widget._gallery)
-            return True
-        return False
 
 
 class _Teller(Listener):
@@ -383,7 +343,7 @@ class _Teller(Listener):
             stopped = widget.state == "stopping"
             if error is not None:
                 widget.error = error
-                widget._message = message_of(error, widget._gallery)
+                widget._message = widget._words_of(error)
             if result is not None:
                 names = shown_names(widget.method, result.kinds)
                 widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names})
@@ -418,10 +378,3 @@ def facts_of(result: Masks) -> list[list[str]]:
         facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
     facts += [["Note", note] for note in result.notes.values()]
     return facts
-
-
-def message_of(error: Exception, gallery: Gallery) -> str:
-    """An error in words, with what to do."""
-    if isinstance(error, FidokitError):
-        return gallery.named(str(error))
-    return f"{type(error).__name__}: {error}. The whole error is in the widget's attribute `error`."

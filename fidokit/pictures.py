@@ -1,0 +1,47 @@
+"""Photographs and masks of a study for whoever shows them, a few images at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from fidokit.exceptions import StoreError
+from fidokit.images import LabelledImages
+from fidokit.study.store import mask_arrays
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+_COLUMNS = [
+    *("image_id", "kind", "target", "against", "mask", "height", "width"),
+    *("evaluations", "converged", "score_full", "score_kept", "score_dropped"),
+]
+
+
+def photographs_of(study: Study) -> tuple[LabelledImages, str | None]:
+    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so."""
+    try:
+        return study.data, None
+    except StoreError as error:
+        return LabelledImages(study.images, Path(study.manifest["dataset"]["root"])), f"Look out: {error}"
+
+
+def masks_of(study: Study, image_ids: Collection[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The rows of the table of masks for some images, by image, method and kind; `mask` is the (h, w) float32 array.
+
+    Only the parts that hold these images are read.
+    """
+    size = study.manifest["options"]["part_size"]
+    wanted = set(image_ids)
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for chunk in sorted({study.positions[image_id] // size for image_id in wanted}):
+        for method in study.methods:
+            part = study.store.mask_part(method, chunk).select(_COLUMNS)
+            part = part.filter(pa.array([image_id in wanted for image_id in part["image_id"].to_pylist()], pa.bool_()))
+            rows = part.drop_columns(["mask"]).to_pylist()
+            for row, mask in zip(rows, mask_arrays(part), strict=True):
+                found[row["image_id"], method, row["kind"]] = row | {"mask": mask}
+    return found
