@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from fidokit.exceptions import MissingExtra
 
 if TYPE_CHECKING:
+    from fidokit.widgets.compare import CompareWidget as CompareWidget
     from fidokit.widgets.explain import ExplainWidget as ExplainWidget
     from fidokit.widgets.overlay import MaskOverlay as MaskOverlay
 
-_HOMES = {"ExplainWidget": "explain", "MaskOverlay": "overlay"}
+_HOMES = {"CompareWidget": "compare", "ExplainWidget": "explain", "MaskOverlay": "overlay"}
 
 __all__ = [*_HOMES]
 

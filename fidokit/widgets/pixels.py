@@ -70,14 +70,16 @@ def photograph_of(image: Any) -> Image.Image:
     return Image.fromarray(array).convert("RGB")
 
 
-def sent_photograph(photograph: Image.Image, geometry: Geometry | None = None) -> dict[str, Any]:
-    """A photograph as the browser gets it: width and height in full, type and data of its rendering, and the window of
-    the classifier's input (x0, y0, x1, y1) in shares of its sides."""
+def sent_photograph(
+    photograph: Image.Image, geometry: Geometry | None = None, longest: int = LONGEST
+) -> dict[str, Any]:
+    """A photograph as the browser gets it: width and height in full, type and data of its rendering, at most `longest`
+    pixels long, and the window of the classifier's input (x0, y0, x1, y1) in shares of its sides."""
     window = [0.0, 0.0, 1.0, 1.0]
     if geometry is not None:
         sides = (geometry.width, geometry.height) * 2
         window = [edge / side for edge, side in zip(geometry.window, sides, strict=True)]
-    kind, data = _encoded(photograph, LONGEST)
+    kind, data = _encoded(photograph, longest)
     return {"width": photograph.width, "height": photograph.height, "type": kind, "data": data, "window": window}
 
 

@@ -221,21 +221,7 @@ class Overlay {
 
   #thumbnail(layer) {
     if (!layer.thumbnail) return;
-    const pixels = THUMBNAIL * Math.min(2, window.devicePixelRatio || 1);
-    const photograph = this.photograph;
-    const [wide, high] = photograph ? [photograph.width, photograph.height] : [layer.width, layer.height];
-    const scale = pixels / Math.max(wide, high);
-    layer.thumbnail.width = Math.max(1, Math.round(wide * scale));
-    layer.thumbnail.height = Math.max(1, Math.round(high * scale));
-    const context = layer.thumbnail.getContext("2d");
-    if (photograph) context.drawImage(photograph.bitmap, 0, 0, layer.thumbnail.width, layer.thumbnail.height);
-    const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
-    context.setTransform(layer.thumbnail.width, 0, 0, layer.thumbnail.height, 0, 0);
-    // Not the picture that the large one is made of: of a live mask, that one is made only where it is seen.
-    const small = upsampled(layer, THUMBNAIL, THUMBNAIL);
-    layer.small ??= document.createElement("canvas");
-    paint(layer.small, small, lookup(this.tables[this.state.colours], this.state.threshold));
-    context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+    drawSmall(layer.thumbnail, this.photograph, layer, lookup(this.tables[this.state.colours], this.state.threshold), THUMBNAIL);
   }
 
   #painted(layer) {

@@ -144,3 +144,29 @@ function drawCross(context, x, y) {
     context.stroke();
   }
 }
+
+/** Pixels of a mask in a small picture: as many as are seen. */
+const SMALL_MASK = 76;
+
+/**
+ * A small picture: a photograph, or nothing, with a mask over it, or without one.
+ * @param words colours, as `lookup` gives them.
+ * @param side its longer side in pixels of the page.
+ */
+function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+  const pixels = side * Math.min(2, window.devicePixelRatio || 1);
+  const [wide, high] = photograph ? [photograph.width, photograph.height] : [layer.width, layer.height];
+  const scale = pixels / Math.max(wide, high);
+  canvas.width = Math.max(1, Math.round(wide * scale));
+  canvas.height = Math.max(1, Math.round(high * scale));
+  const context = canvas.getContext("2d");
+  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (!layer) return;
+  const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  context.globalAlpha = opacity;
+  // Not the picture that a large one is made of: of a live mask, that one is made only where it is seen.
+  layer.small ??= document.createElement("canvas");
+  paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
+  context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+}

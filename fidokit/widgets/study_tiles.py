@@ -1,0 +1,59 @@
+"""Small pictures of a study's photographs and masks, as the browser gets them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from PIL import Image
+
+from fidokit.exceptions import ImageError
+from fidokit.geometry import Geometry, Preprocessing
+from fidokit.pictures import photographs_of
+from fidokit.study.study import Study
+from fidokit.widgets.pixels import sent_photograph
+
+#: Pixels of a small picture's longer side: what a page of them is shown at on a screen of high density.
+SMALL = 360
+#: Small photographs that are kept, about 25 kB each: some pages back and forth.
+_KEPT = 256
+
+
+class StudyTiles:
+    """The photographs of a study, opened when they are asked for.
+
+    Args:
+        study: the study.
+
+    Attributes:
+        remark: that photographs are not as they were; None where they are.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self.study = study
+        self.data, self.remark = photographs_of(study)
+        self.preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+        self.small = lru_cache(_KEPT)(self._small)
+
+    def open(self, image_id: str) -> tuple[Image.Image, Geometry]:
+        """The photograph, and where the classifier's input lies in it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        position = self.study.positions[image_id]
+        photograph = self.data.open(position)
+        return photograph, self.preprocessing.geometry(*photograph.size, self.data.box(position))
+
+    def _small(self, image_id: str) -> dict[str, Any]:
+        """A small photograph as `sent_photograph` gives it; of one that cannot be read, the reason."""
+        try:
+            return sent_photograph(*self.open(image_id), longest=SMALL)
+        except ImageError as error:
+            return {"reason": str(error), "data": b""}
+
+
+def split(parts: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Photographs or layers without their `data`, and the data in order: what a message can carry."""
+    return [{k: v for k, v in part.items() if k != "data"} for part in parts], [part["data"] for part in parts]
