@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fidokit.report import write_report as write_report
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
+    from fidokit.widgets import CompareWidget as CompareWidget
+    from fidokit.widgets import ErrorWidget as ErrorWidget
     from fidokit.widgets import ExplainWidget as ExplainWidget
     from fidokit.widgets import MaskOverlay as MaskOverlay
 
@@ -51,7 +53,7 @@ _HOMES = {
 }
 
 #: They need an extra, so that ``from fidokit import *`` leaves them out.
-_WIDGETS = ("ExplainWidget", "MaskOverlay")
+_WIDGETS = ("CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
 
 __all__ = [*_HOMES, "testbed"]
 

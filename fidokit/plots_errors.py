@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,11 +49,11 @@ def cluster_map(table: pd.DataFrame, names: Mapping[int, str] | None = None) -> 
     own = table["cluster"].where(table["cluster"].isin(list(names)), -1) if names is not None else table["cluster"]
     numbers = sorted({int(number) for number in own}, key=lambda number: (number >= 0, number))
     figure = go.Figure()
-    shown = sorted(number for number in numbers if number >= 0)
+    colours = cluster_colours(numbers)
     for number in numbers:
         title = f"cluster {number}" if number >= 0 else "in no systematic cluster"
         sentence = (names or {}).get(number)
-        colour = COLOURS[shown.index(number) % len(COLOURS)] if number >= 0 else NO_CLUSTER
+        colour = colours[number]
         for state, (word, symbol) in _STATES.items():
             rows = table[(own == number) & _in_state(table["correct"], state)]
             if not len(rows):
@@ -80,6 +80,12 @@ def cluster_map(table: pd.DataFrame, names: Mapping[int, str] | None = None) -> 
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False, scaleanchor="x")
     return dressed(figure, 560, top=30)
+
+
+def cluster_colours(numbers: Iterable[int]) -> dict[int, str]:
+    """Number of a cluster -> its colour on the map; of -1, which is none, a grey."""
+    shown = sorted({number for number in numbers if number >= 0})
+    return {-1: NO_CLUSTER} | {number: COLOURS[i % len(COLOURS)] for i, number in enumerate(shown)}
 
 
 def confusion_figure(table: pd.DataFrame, clusters: pd.DataFrame) -> go.Figure:

@@ -53,13 +53,17 @@ def to_csv(errors: ErrorClusters, folder: str | Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         for name, table in tables.items():
             path = folder / f"{name}.csv"
-            # Names of files that are not UTF-8 hold surrogates; they are written as escapes.
-            text = _plain(table).to_csv(index=False)
-            path.write_bytes(text.encode("utf-8", "backslashreplace"))
+            path.write_bytes(csv_bytes(table))
             paths.append(path)
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
     return paths
+
+
+def csv_bytes(table: pd.DataFrame) -> bytes:
+    """A table as CSV in UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
+    # Names of files that are not UTF-8 hold surrogates; they are written as escapes.
+    return _plain(table).to_csv(index=False).encode("utf-8", "backslashreplace")
 
 
 def wrong_photographs(errors: ErrorClusters) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,7 +119,22 @@ class Throttle:
         return True
 
 
-_RUNNING: weakref.WeakSet[Run] = weakref.WeakSet()
+class Stoppable(Protocol):
+    """What computes in a thread."""
+
+    def stop(self) -> None:
+        """Ask to stop."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until it has ended, at most so many seconds; whether it has."""
+
+
+_RUNNING: weakref.WeakSet[Stoppable] = weakref.WeakSet()
+
+
+def stop_at_exit(running: Stoppable) -> None:
+    """Stop it when the interpreter ends."""
+    _RUNNING.add(running)
 
 
 @atexit.register
@@ -147,7 +162,7 @@ class Run:
 
     def start(self) -> None:
         """Begin."""
-        _RUNNING.add(self)
+        stop_at_exit(self)
         self._thread.start()
 
     def stop(self) -> None:
