@@ -231,6 +231,13 @@ class Notebook:
         assert answer["error"] is None, answer["error"]
         return json.loads(answer["text"].splitlines()[-1])
 
+    def until(self, expression: str, value, seconds: float = PATIENCE):
+        """Wait until an expression in the kernel has a value: what the browser said may be on its way."""
+        end = time.monotonic() + seconds
+        while (found := self.kernel(expression)) != value:
+            assert time.monotonic() < end, f"{expression} is {found!r}, not {value!r}"
+            self.page.wait_for_timeout(50)
+
     def save(self) -> Path:
         """Save the notebook; its file."""
         self.page.evaluate(f"() => {_PANEL}.context.save()")

@@ -272,8 +272,9 @@ class CompareWidget(AnsweringWidget):
         if unknown := set(changes) - {*self._SHOWS, "image_id"}:
             raise SettingsError(f"CompareWidget has no attribute {min(unknown)!r}")
         self._message = ""
-        with self._changing(list(changes)):
-            for name, value in changes.items():
+        new = {name: value for name, value in changes.items() if getattr(self, name) != value}
+        with self._changing(list(new)):
+            for name, value in new.items():
                 try:
                     setattr(self, name, value)
                 except traitlets.TraitError as error:

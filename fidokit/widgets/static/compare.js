@@ -102,7 +102,7 @@ class ComparePage {
     if (!rows.length) {
       this.body.append(make("tr", {}, make("td", { colSpan: panels.length + 1, textContent: "No image fits. Change the search or the choice." })));
     }
-    for (const key of this.tiles.keys()) this.draw(key);
+    this.drawAll();
   }
 
   /** Draw the tiles of an image, once its picture is there. */
@@ -114,9 +114,13 @@ class ComparePage {
     for (const [name, canvas] of tiles.canvases) drawTile(canvas, picture, name, this.words, TILE, this.opacity);
   }
 
+  drawAll() {
+    for (const key of this.tiles.keys()) this.draw(key);
+  }
+
   setOpacity(opacity) {
     this.opacity = opacity;
-    for (const key of this.tiles.keys()) this.draw(key);
+    this.drawAll();
   }
 
   #row(row, panels, metrics) {
@@ -240,7 +244,10 @@ function render({ model, el }) {
     _remark: () => text(remark, model.get("_remark")),
   };
   const events = Object.entries(show).map(([trait, act]) => [`change:${trait}`, act]);
-  events.push(["change:panels", () => pictures.clear()]);
+  events.push(["change:panels", () => {
+    pictures.clear();
+    page.drawAll();
+  }]);
   for (const name of ["_orders", "_figures", "panels", "metrics", "sort", "of", "descending", "state", "search"]) {
     events.push([`change:${name}`, () => tools.show(model)]);
   }

@@ -12,6 +12,7 @@ class Pictures {
     Object.assign(this, { ask, changed });
     this.kept = new Map();
     this.asked = new Set();
+    this.fresh = [];
   }
 
   destroy() {
@@ -28,8 +29,10 @@ class Pictures {
       return picture;
     }
     if (!this.asked.has(key)) {
-      if (!this.asked.size) queueMicrotask(() => this.ask([...this.asked]));
+      // All that one page needs, in one message.
+      if (!this.fresh.length) queueMicrotask(() => this.ask(this.fresh.splice(0)));
       this.asked.add(key);
+      this.fresh.push(key);
     }
     return undefined;
   }
