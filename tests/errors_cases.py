@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +104,29 @@ def drawn_study(folder: Path, data=None, **options):
 
 def drawn_errors(folder: Path, **options) -> ErrorClusters:
     return find_error_clusters(drawn_study(folder, **options))
+
+
+class ManyErrors(ErrorClusters):
+    """Error clusters whose images stand there several times, so that a map is full without a day's work.
+
+    Args:
+        errors: of few images.
+        times: how often each of them stands there.
+    """
+
+    def __init__(self, errors: ErrorClusters, times: int) -> None:
+        vars(self).update(vars(errors))
+        features, found = errors.features, errors.found
+        ids = [f"{image_id}-{k}" for k in range(times) for image_id in features.image_ids]
+        positions = errors.study.positions
+        self.study = copy.copy(errors.study)
+        self.study.positions = {name: positions[name.rpartition("-")[0]] for name in ids}
+        self.features = replace(features, image_ids=ids, masks=np.tile(features.masks, (times, 1, 1)))
+        self.found = replace(found, members=np.tile(found.members, (1, times)))
+        table = pd.concat([errors.map] * times, ignore_index=True).assign(image_id=ids)
+        generator = np.random.default_rng(0)
+        self._many = table.assign(**{axis: table[axis] + generator.normal(0, 0.15, len(table)) for axis in "xy"})
+
+    @property
+    def map(self) -> pd.DataFrame:
+        return self._many

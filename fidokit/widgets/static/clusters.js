@@ -33,7 +33,7 @@ class ClusterTable {
     const table = make("table", { class: "fk-clusters" }, make("caption", { class: "fk-unseen", textContent: "Clusters" }),
       make("thead", {}, make("tr", {}, ...this.heads)), this.body);
     this.element = make("section", { class: "fk-clusters-box", "aria-label": "Clusters" },
-      make("div", { class: "fk-tools" }, labelled(`${this.id}-kind`, "Clusters", this.kind),
+      make("div", { class: "fk-tools" }, labelled(`${this.id}-kind`, "Listed clusters", this.kind),
         labelled(`${this.id}-search`, "Search class or cause", this.search), this.count),
       make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table));
   }
