@@ -115,6 +115,8 @@ class ManyErrors(ErrorClusters):
     """
 
     def __init__(self, errors: ErrorClusters, times: int) -> None:
+        # Described while the images are few.
+        assert len(errors.clusters)
         vars(self).update(vars(errors))
         features, found = errors.features, errors.found
         ids = [f"{image_id}-{k}" for k in range(times) for image_id in features.image_ids]

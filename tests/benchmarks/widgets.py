@@ -2,10 +2,11 @@
 
 Parts: ``frames``: frames a second while the opacity slider of a 1024 x 1024 photograph is dragged, and how long a frame
 takes to draw; ``live``: mask updates a second that reach the browser while a mask is optimised with the quality
-settings, and the share of its rate that the optimiser keeps with a display; ``stop``: seconds until Stop takes effect.
+settings, and the share of its rate that the optimiser keeps with a display; ``stop``: seconds until Stop takes effect;
+``map``: from the end of a drag over a map of 20,000 images until the browser shows the selection.
 
-Run: ``python tests/benchmarks/widgets.py frames live stop``; ``live`` takes some minutes on two cores. Nothing else may
-compute meanwhile: the browser draws on the same cores.
+Run: ``python tests/benchmarks/widgets.py frames live stop map``; ``live`` takes some minutes on two cores. Nothing else
+may compute meanwhile: the browser draws on the same cores.
 """
 
 from __future__ import annotations
@@ -178,7 +179,60 @@ def stop(runs: int = 8) -> None:
             report(benchmark="widgets", part="stop", seconds=seconds, mask_kept=kept, another_cell_ran=busy)
 
 
-PARTS = {"frames": frames, "live": live, "stop": stop}
+MAP = """
+import tempfile
+from pathlib import Path
+from errors_cases import ManyErrors, drawn_errors
+from fidokit.widgets import ErrorWidget
+errors = ManyErrors(drawn_errors(Path(tempfile.mkdtemp())), 112)
+widget = ErrorWidget(errors)
+widget
+"""
+#: Milliseconds from the release of the pointer until the frame after the map was drawn anew has been made.
+SHOWN = """() => {
+    const map = document.querySelector(".fk-map");
+    window.shown = new Promise((done) => map.addEventListener("pointerup", (event) => {
+        const start = event.timeStamp;
+        requestAnimationFrame(() => { const channel = new MessageChannel();
+            channel.port1.onmessage = () => done(performance.now() - start);
+            channel.port2.postMessage(0); });
+    }, {once: true}));
+}"""
+
+
+def map_(runs: int = 20) -> None:
+    with opened() as tab:
+        notebook = tab.open(MAP)
+        page = tab.page
+        page.wait_for_selector(".fk-map")
+        page.wait_for_timeout(2000)
+        page.locator(".fk-map").scroll_into_view_if_needed()
+        box = page.locator(".fk-map").bounding_box()
+        for tool in ("Box", "Lasso"):
+            page.get_by_role("radio", name=tool).check()
+            times = []
+            for k in range(runs):
+                page.evaluate(SHOWN)
+                x, y = box["x"] + box["width"] * (0.5 + 0.02 * k), box["y"] + box["height"] - 3
+                page.mouse.move(box["x"] + 3, box["y"] + 3)
+                page.mouse.down()
+                page.mouse.move(x, box["y"] + 3, steps=10)
+                page.mouse.move(x, y, steps=10)
+                page.mouse.up()
+                times.append(page.evaluate("window.shown"))
+            report(
+                benchmark="widgets",
+                part="map",
+                tool=tool,
+                points=notebook.kernel("len(errors.map)"),
+                selected=notebook.kernel("len(widget.selected)"),
+                shown_ms_median=sorted(times)[runs // 2],
+                shown_ms_worst=max(times),
+                processor=platform.processor() or platform.machine(),
+            )
+
+
+PARTS = {"frames": frames, "live": live, "stop": stop, "map": map_}
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
