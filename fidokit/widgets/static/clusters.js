@@ -1,9 +1,9 @@
 // The table of clusters, to search, sort and choose from, and what is known of the chosen one.
 
 const CLUSTER_COLUMNS = [
-  ["cluster", "Cluster"], ["verdict", "Verdict"], ["what", "What its images and errors are"], ["pair", "Most often"], ["n_errors", "Errors"],
-  ["expected_rate", "Expected"], ["holdout_error_rate", "Held-out rate"], ["q_value", "q"], ["stability", "Stability"],
-  ["effect", "Effect"], ["inside", "In selection"],
+  ["cluster", "Cluster"], ["verdict", "Verdict"], ["what", "What its errors are"], ["pair", "Most often"], ["n_errors", "Errors"],
+  ["expected_rate", "Expected"], ["holdout_error_rate", "Held out"], ["q_value", "q"], ["stability", "Stability"],
+  ["effect", "Effect"], ["inside", "Selected"],
 ];
 const PERCENT = (value) => (value === null ? "–" : `${Math.round(100 * value)} %`);
 const SMALL_NUMBER = (value) => (value === null ? "–" : value < 0.01 ? value.toExponential(0) : value.toFixed(2));
@@ -40,7 +40,8 @@ class ClusterTable {
 
   setClusters(rows) {
     const first = !this.rows.length;
-    this.rows = rows.map((row) => ({ ...row, what: [row.words, row.properties].filter(Boolean).join("; "),
+    const what = (row) => [...new Set([row.words, ...row.properties.split("; ")].filter(Boolean))].join("; ");
+    this.rows = rows.map((row) => ({ ...row, what: what(row),
       pair: row.true_class ? `${row.true_class} called ${row.predicted_class}` : "" }));
     if (first) this.kind.value = rows.some((row) => row.systematic) ? "systematic" : "all";
     this.#list();
