@@ -125,7 +125,8 @@ def decode_groups(
         names = reader.schema_arrow.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
             raise Damaged(f"it has {len(names)} columns, or two of one name")
-        wanted = names if schema is None else [n for n in (columns or schema.names) if n in names]
+        columns = columns if columns is not None or schema is None else schema.names
+        wanted = names if columns is None else [name for name in columns if name in names]
         coded = _check_promise(reader.metadata, set(wanted))
         if coded:
             reader = _reader(file, coded)
@@ -136,10 +137,13 @@ def decode_groups(
                 table = reader.schema_arrow.empty_table().select(wanted)
             table = _decoded(table, coded)
             table.validate(full=True)
-            yield table if schema is None else _conformed(table, schema, columns or schema.names)
+            yield table if schema is None or columns is None else _conformed(table, schema, columns)
 
 
 def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    target = pa.schema([schema.field(name) for name in columns])
+    if table.schema.equals(target):
+        return table
     arrays = []
     for name in columns:
         kind = schema.field(name).type
@@ -148,7 +152,7 @@ def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa
             continue
         array = table[name]
         arrays.append(array if array.type == kind else array.cast(kind))
-    return pa.table(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+    return pa.table(arrays, schema=target)
 
 
 def _reader(file: Any, coded: Sequence[str] = ()) -> pq.ParquetFile:
