@@ -6,8 +6,6 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from fidokit.exceptions import StoreError
 from fidokit.images import LabelledImages
 from fidokit.study.store import mask_arrays
@@ -21,11 +19,16 @@ _COLUMNS = [
 ]
 
 
-def photographs_of(study: Study) -> tuple[LabelledImages, str | None]:
-    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so."""
+def photographs_of(study: Study) -> tuple[LabelledImages | None, str | None]:
+    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so.
+
+    None of those that a stranger's study names: whoever gets the page would see them.
+    """
     try:
         return study.data, None
     except StoreError as error:
+        if not study.is_own:
+            return None, f"Look out: {error}"
         return LabelledImages(study.images, Path(study.manifest["dataset"]["root"])), f"Look out: {error}"
 
 
@@ -34,14 +37,11 @@ def masks_of(study: Study, image_ids: Collection[str]) -> dict[tuple[str, str, s
 
     Only the parts that hold these images are read.
     """
-    size = study.manifest["options"]["part_size"]
-    wanted = set(image_ids)
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for chunk in sorted({study.positions[image_id] // size for image_id in wanted}):
-        for method in study.methods:
-            part = study.store.mask_part(method, chunk).select(_COLUMNS)
-            part = part.filter(pa.array([image_id in wanted for image_id in part["image_id"].to_pylist()], pa.bool_()))
-            rows = part.drop_columns(["mask"]).to_pylist()
-            for row, mask in zip(rows, mask_arrays(part), strict=True):
+    chunks = study.chunks_of(image_ids)
+    for method in study.methods:
+        for batch in study.store.mask_batches([method], _COLUMNS, chunks=chunks, image_ids=image_ids):
+            rows = batch.drop_columns(["mask"]).to_pylist()
+            for row, mask in zip(rows, mask_arrays(batch), strict=True):
                 found[row["image_id"], method, row["kind"]] = row | {"mask": mask}
     return found

@@ -134,14 +134,16 @@ class _View:
     geometry: Geometry
 
     @classmethod
-    def make(cls, data: LabelledImages, position: int, preprocessing: Preprocessing) -> _View:
+    def make(cls, data: LabelledImages | None, position: int, preprocessing: Preprocessing) -> _View:
         """The photograph at a position of the data."""
+        height, width = preprocessing.size
+        whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
+        if data is None:
+            return cls(None, "not read, since the study is somebody else's", whole)
         try:
             photograph = data.open(position)
             geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
         except ImageError as error:
-            height, width = preprocessing.size
-            whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
             return cls(None, str(error), whole)
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

@@ -6,7 +6,7 @@ import gzip
 import json
 
 import pytest
-from report_cases import HARM, SCRIPT_FILE, make_study
+from report_cases import HARM, SCRIPT_FILE, classifier, make_study
 
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install 'fidokit[widgets]'")
 
@@ -15,6 +15,7 @@ import ipywidgets
 import fidokit as fk
 from fidokit.exceptions import SettingsError
 from fidokit.study.by_image import mask_figures
+from fidokit.study.run import run_study
 from fidokit.widgets import CompareWidget
 from fidokit.widgets.plotly_source import plotly_source
 
@@ -179,6 +180,11 @@ def test_what_is_measured_later_is_there_after_refresh(tmp_path):
     widget.refresh()
     widget.sort, widget.metrics = "disagreement", ["insertion"]
     assert widget.order["value"].notna().sum() == 6
+    run_study(classifier(), study.data, {"once more": "counting"}, store=study.path, progress=False)
+    widget.refresh()
+    assert widget.names[-2:] == ["once more SSR", "once more SDR"]
+    widget.panels = ["once more SSR"]
+    assert widget._rows[0]["cells"][0]["there"]
     ipywidgets.Widget.close_all()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress
 from fidokit.methods.objective import class_index
+from fidokit.study.checking import check, move_aside
 from fidokit.study.loop import RUNNER_UP, Loop
 from fidokit.study.manifest import (
     BYTES_COLUMN,
@@ -30,7 +30,7 @@ from fidokit.study.manifest import (
     method_difference,
     shorten,
 )
-from fidokit.study.store import Store, megabytes
+from fidokit.study.store import DAMAGED, IMAGES, Store, megabytes
 from fidokit.study.study import Study
 
 DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
@@ -62,7 +62,7 @@ def run_study(
         data: the photographs.
         methods: names from `list_methods`; or a dict, label -> name or (name, settings), so that one method can stand
             there twice. Settings are the method's settings object, or a dict with single fields of it.
-        store: folder of the study; made if it is not there.
+        store: folder of the study, or its fsspec URL such as ``s3://bucket/study``; made if it is not there.
         targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
         against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
             target; or the name of a class.
@@ -107,22 +107,34 @@ def run_study(
     return Study(files, classifier, data)
 
 
-def open_study(path: str | Path, classifier: Classifier | None = None, data: LabelledImages | None = None) -> Study:
+def open_study(
+    path: str | Path,
+    classifier: Classifier | None = None,
+    data: LabelledImages | None = None,
+    *,
+    trust: bool = False,
+) -> Study:
     """A study from its folder.
 
+    A study that somebody else made, or that was begun on another machine, is opened like any other, but the files that
+    it names, its photographs and a model that is not a published one, are only read if they are given here: else they
+    could be any file of yours, to be seen by whoever gets the report.
+
     Args:
-        path: the folder.
+        path: the folder, or its fsspec URL.
         classifier: the one it was made with; needed, by what evaluates images, if it has no command-line name.
-        data: the photographs; needed, by what shows or evaluates them, if they have moved.
+        data: the photographs; needed, by what shows or evaluates them, if they have moved, or the study is not yours.
+        trust: read the files that the study names as if it were your own.
 
     Raises:
         StoreError: there is no study, a newer fidokit wrote it, or it belongs to another classifier or dataset.
     """
-    study = Study(Store(path))
+    study = Study(Store(path), trust=trust)
     return Study(
         study.store,
         None if classifier is None else study.check_classifier(classifier),
         None if data is None else study.check_data(data),
+        trust,
     )
 
 
@@ -209,7 +221,9 @@ def _check_space(files: Store, classifier: Classifier, data: LabelledImages, ent
         grid = grid_size(classifier.size) if callable(grid_size) else None
         least += masks * (grid[0] * grid[1] if grid else 1)
         most += masks * (grid[0] * grid[1] if grid else height * width)
-    free = shutil.disk_usage(files.path).free
+    free = files.files.free_bytes()
+    if free is None:
+        return
     where = f"and {files.path} has {megabytes(free)} free"
     if free < least:
         raise StoreError(
@@ -245,9 +259,25 @@ def _resume(
                 f"{study.path} was begun with {name}={recorded[name]!r}, not {options[name]!r}; choose another folder "
                 "as `store` for these"
             )
+    _set_aside(study, data)
     if options["part_size"] not in (None, recorded["part_size"]):
         _warn(f"the study was begun with part_size={recorded['part_size']} and goes on so")
     return classifier
+
+
+def _set_aside(study: Study, data: LabelledImages) -> None:
+    """What is not as it was written counts as missing: it is moved away, and what was in it is computed again."""
+    found = move_aside(study, check(study))
+    if not study.store.files.exists(IMAGES):
+        _write_images(study.store, data)
+        study.store.write_manifest(study.manifest | {"origin": study.store.origin(study.manifest)})
+    if len(found):
+        n = len({image_id for ids in found["image_ids"] for image_id in ids})
+        _warn(
+            f"{len(found)} files of {study.path} were damaged or not its own and are in its folder {DAMAGED!r} now: "
+            f"{found['part'].iloc[0]} ({found['reason'].iloc[0]}){', ...' if len(found) > 1 else ''}; what they held "
+            f"of {n} photographs is computed again"
+        )
 
 
 def _begin(
@@ -265,24 +295,27 @@ def _begin(
             if methods.keys() - manifest["methods"].keys():
                 files.write_manifest(manifest | {"methods": manifest["methods"] | methods})
             return
-        table = _with_absolute_paths(data.table)
-        table[BYTES_COLUMN] = pd.array(file_sizes(data), dtype="Int64")
-        files.write_images(table)
-        files.write_manifest(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "fidokit_version": fidokit.__version__,
-                "classifier": describe_classifier(classifier),
-                "dataset": describe_data(data),
-                "methods": methods,
-                "options": {**options, "part_size": options["part_size"] or PART_SIZE},
-            }
-        )
+        _write_images(files, data)
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "fidokit_version": fidokit.__version__,
+            "classifier": describe_classifier(classifier),
+            "dataset": describe_data(data),
+            "methods": methods,
+            "options": {**options, "part_size": options["part_size"] or PART_SIZE},
+        }
+        files.write_manifest(manifest | {"origin": files.origin(manifest)})
     except OSError as error:
         raise StoreError(
             f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "
             "another folder as `store`"
         ) from error
+
+
+def _write_images(files: Store, data: LabelledImages) -> None:
+    table = _with_absolute_paths(data.table)
+    table[BYTES_COLUMN] = pd.array(file_sizes(data), dtype="Int64")
+    files.write_images(table)
 
 
 def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:

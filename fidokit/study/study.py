@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 import torch
 
 from fidokit.classifier import Classifier, with_precision
-from fidokit.exceptions import FidokitError, SettingsError, StoreError
+from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.methods.base import KINDS, upsample
+from fidokit.study.checking import check, move_aside
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
+from fidokit.study.manifest_check import checked
+from fidokit.study.named import named_classifier, named_photographs
 from fidokit.study.parts import PART_SCORES, PartScore, Removal
-from fidokit.study.store import KEYS, SCHEMA, Store, mask_arrays
+from fidokit.study.selection import Selection
+from fidokit.study.store import SCHEMA, Store, mask_arrays
 from fidokit.study.summary import sanity_verdicts, summarise
 
 
@@ -34,10 +37,17 @@ class Study:
         methods: labels of the methods, in the order in which they were added: the column `method` of all tables.
     """
 
-    def __init__(self, store: Store, classifier: Classifier | None = None, data: LabelledImages | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        classifier: Classifier | None = None,
+        data: LabelledImages | None = None,
+        trust: bool = False,
+    ) -> None:
         self.store = store
-        self.path: Path = store.path
-        self.manifest: dict[str, Any] = store.read_manifest()
+        self.path: Path | str = store.path
+        self.manifest: dict[str, Any] = checked(store.read_manifest(), str(store))
+        self._trust = trust
         self.methods: list[str] = list(self.manifest["methods"])
         self._classifier = classifier
         self._data = data
@@ -45,6 +55,10 @@ class Study:
     def __len__(self) -> int:
         """Number of photographs."""
         return int(self.manifest["dataset"]["n"])
+
+    def reread(self) -> Study:
+        """The same study as its store has it by now, with methods that were added since."""
+        return Study(self.store, self._classifier, self._data, self._trust)
 
     def __repr__(self) -> str:
         return f"Study({str(self.path)!r}: {len(self)} photographs, methods {', '.join(self.methods)})"
@@ -64,54 +78,34 @@ class Study:
     def classifier(self) -> Classifier:
         """The classifier, in the precision that the study was made with.
 
-        If none was given it is loaded by its command-line name, unless that name is one of a user's own Python
-        functions: opening a folder that came from somebody else must not run what is named in it.
+        If none was given it is loaded by its command-line name, unless that is one of a user's own Python functions, or
+        a file or repository in a study that somebody else made: opening a folder must not run what is named in it.
 
         Raises:
             StoreError: it cannot be loaded, or is another one by now; the message says how to give it.
         """
         if self._classifier is None:
-            recorded = self.manifest["classifier"]
-            name = recorded["name"]
-            give = f"fidokit.open_study({str(self.path)!r}, classifier=...)"
-            if name is None:
-                raise StoreError(
-                    f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
-                )
-            if name.startswith("python:") and not name.startswith("python:fidokit."):
-                raise StoreError(
-                    f"the classifier of this study comes from the Python function {name!r}, which is only run if you "
-                    f"say so: classifier=fidokit.Classifier.load({name!r}) in {give}"
-                )
-            self._classifier = self._load(name, give)
+            self._classifier = named_classifier(self)
         return self._classifier
 
-    def _load(self, name: str, give: str) -> Classifier:
-        try:
-            classifier = Classifier.load(name)
-            if classifier_difference(self.manifest["classifier"], describe_classifier(classifier)) is not None:
-                classifier = Classifier.load(name, **_options(self.manifest["classifier"]))
-            return self.check_classifier(classifier)
-        except FidokitError as error:
-            raise StoreError(f"{error}; give the classifier yourself: {give}") from error
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether this user began the study on this machine, or said `trust`; only then are files that it names read.
+
+        See `fidokit.study.origin`.
+        """
+        return self._trust or self.store.fits_origin(self.manifest)
 
     @property
     def data(self) -> LabelledImages:
-        """The photographs, found by the paths in the store if they were not given.
+        """The photographs, found by the paths in the store if they were not given and the study is the user's own.
 
         Raises:
-            StoreError: they have moved or changed; the message says how to give them.
+            StoreError: they have moved or changed, or somebody else wrote their paths; the message says how to give
+                them.
         """
         if self._data is None:
-            table = self.store.read_images().drop(columns=BYTES_COLUMN)
-            data = LabelledImages(table, Path(self.manifest["dataset"]["root"]))
-            try:
-                self._data = self.check_data(data)
-            except StoreError as error:
-                raise StoreError(
-                    f"the photographs of this study are not as they were under {data.root}: {error}. If they have "
-                    f"moved, give them: fidokit.open_study({str(self.path)!r}, data=...)"
-                ) from error
+            self._data = named_photographs(self)
         return self._data
 
     def check_classifier(self, classifier: Classifier) -> Classifier:
@@ -145,13 +139,42 @@ class Study:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The table of the dataset: image_id, path, label and every other column of the user's own table."""
-        return self.store.read_images().drop(columns=BYTES_COLUMN)
+        """The table of the dataset: image_id, path, label and every other column of the user's own table.
+
+        Raises:
+            StoreError: it is damaged, or not the one that the manifest counts.
+        """
+        table = self.store.read_images().drop(columns=BYTES_COLUMN, errors="ignore")
+        if len(table) != len(self):
+            raise StoreError(
+                f"{self.path} names {len(table)} photographs in its table and {len(self)} in its manifest; put back a "
+                "copy of the one that is damaged, or begin anew elsewhere"
+            )
+        return table
 
     @cached_property
     def positions(self) -> dict[str, int]:
         """Position of each image_id in the dataset."""
         return {image_id: i for i, image_id in enumerate(self.images["image_id"])}
+
+    def chunks_of(self, image_ids: Collection[str]) -> set[int]:
+        """Numbers of the chunks, and so of the parts, that hold these photographs."""
+        size: int = self.manifest["options"]["part_size"]
+        return {self.positions[image_id] // size for image_id in image_ids}
+
+    def places(self, image_ids: pd.Series[Any]) -> npt.NDArray[np.int64]:
+        """Positions of image_ids that stand in parts.
+
+        Raises:
+            StoreError: the dataset has no such photograph, so a part is foreign.
+        """
+        places = image_ids.map(self.positions)
+        if places.isna().any():
+            raise StoreError(
+                f"{self.path} holds a row of {image_ids[places.isna()].iloc[0]!r}, which is no photograph of its "
+                f"dataset; `fidokit check {self.path}` names the part, and running the study again sets it aside"
+            )
+        return np.asarray(places, dtype=np.int64)
 
     def kinds(self, method: str) -> list[str]:
         """The kinds of masks that a method makes."""
@@ -163,6 +186,7 @@ class Study:
         methods: str | Sequence[str] | None = None,
         kinds: str | Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
+        image_ids: Collection[str] | None = None,
     ) -> pd.DataFrame:
         """One row per image, method and kind, in the order of the dataset, of `methods`, of the kinds.
 
@@ -173,30 +197,61 @@ class Study:
             kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
             columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
                 width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id.
+            image_ids: None for all; only the parts that hold some of them are read.
 
         Raises:
-            SettingsError: a method, kind or column that there is not.
+            SettingsError: a method, kind, column or image_id that there is not.
             StoreError: a file cannot be read.
         """
-        labels, chosen = self._labels(methods), _known(kinds, KINDS, "kind")
-        wanted = _known(columns, SCHEMA.names, "column")
-        needed = {*wanted, *KEYS, *(("height", "width") if "mask" in wanted else ())}
-        names = [name for name in SCHEMA.names if name in needed]
-        batches = list(self.store.mask_batches(labels, names, chosen))
-        schema = pa.schema([SCHEMA.field(name) for name in names])
-        table = pa.Table.from_batches(batches, schema) if batches else schema.empty_table()
-        frame: pd.DataFrame = table.drop_columns([name for name in names if name == "mask"]).to_pandas()
-        if "mask" in wanted:
-            arrays = np.empty(len(frame), dtype=object)
-            arrays[:] = mask_arrays(table) if len(frame) else []
-            frame["mask"] = arrays
-        places = [
-            frame["kind"].map({kind: i for i, kind in enumerate(KINDS)}),
-            frame["method"].map({label: i for i, label in enumerate(self.methods)}),
-            frame["image_id"].map(self.positions),
-        ]
-        order = np.lexsort([place.to_numpy(np.int64) for place in places])
-        return frame.iloc[order].reset_index(drop=True)[wanted]
+        return self._selection(methods, kinds, columns, image_ids).frame()
+
+    def iter_masks(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        image_ids: Collection[str] | None = None,
+        *,
+        batch_size: int = 1024,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of `masks`, in the same order, piece by piece: what a study's masks do not fit into memory for.
+
+        Args:
+            methods, kinds, columns, image_ids: as in `masks`.
+            batch_size: rows of each piece; the last one may have fewer.
+
+        Raises:
+            SettingsError: as in `masks`, or batch_size is less than 1.
+            StoreError: a file cannot be read.
+        """
+        if batch_size < 1:
+            raise SettingsError(f"batch_size is {batch_size}; at least 1 is needed")
+        return self._selection(methods, kinds, columns, image_ids).pieces(batch_size)
+
+    def check(self, *, set_aside: bool = False) -> pd.DataFrame:
+        """Whether every file of the store is as it was written, and what has to be computed again.
+
+        All of it is read: checksums, and whether each part belongs where it is. The next `run_study` with the same
+        classifier and photographs sets damaged and foreign parts aside by itself and computes just what they held.
+
+        Args:
+            set_aside: whether to move damaged and foreign files into the store's folder ``damaged`` at once.
+
+        Returns:
+            One row a file: part (its name in the store); state: ``intact``; ``unsealed``, readable, but written without
+            a checksum by the first versions; ``damaged``; ``foreign``, not written by this study, or into another
+            place; ``incomplete`` and ``missing``, lost or not computed yet; reason, None if all is well; image_ids, a
+            tuple of the photographs whose results are to be computed again.
+
+        Raises:
+            StoreError: the store cannot be reached or, with `set_aside`, is being written to.
+        """
+        if not set_aside:
+            return check(self)
+        with self.store.locked():
+            found = check(self)
+            move_aside(self, found)
+        return found
 
     def mask_array(self, method: str, kind: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
         """(N, H, W) float32 masks of one method and kind, in the order of `predictions`; NaN where there is none.
@@ -217,8 +272,8 @@ class Study:
             size = (int(height), int(width))
         result = np.full((len(self), *size), np.nan, dtype=np.float32)
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
-            for image_id, mask in zip(batch["image_id"].to_pylist(), mask_arrays(batch), strict=True):
-                result[self.positions[image_id]] = upsample(torch.from_numpy(mask), size).numpy()
+            for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
+                result[place] = upsample(torch.from_numpy(mask), size).numpy()
         return result
 
     def predictions(self) -> pd.DataFrame:
@@ -226,7 +281,12 @@ class Study:
         reason; see `Classifier.predict`. The reason of a photograph that no run has reached is "not predicted yet".
         """
         made = self.store.read_predictions().assign(done=True)
-        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left", validate="one_to_one")
+        if made["image_id"].duplicated().any() or made["image_id"].isna().any():
+            raise StoreError(
+                f"{self.path} holds two predictions of a photograph; `fidokit check {self.path}` names the parts, and "
+                "running the study again sets them aside"
+            )
+        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left")
         table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
         table["correct"] = table["correct"].astype("boolean")
@@ -239,7 +299,7 @@ class Study:
         frame["method"] = frame["method"].astype(object).where(frame["method"].notna(), None)
         rank = {None: -1} | {label: i for i, label in enumerate(self.methods)}
         methods = np.array([rank.get(label, len(rank)) for label in frame["method"]], dtype=np.int64)
-        order = np.lexsort([methods, frame["image_id"].map(self.positions).to_numpy(np.int64)])
+        order = np.lexsort([methods, frame["image_id"].map(self.positions).fillna(len(self)).to_numpy(np.int64)])
         return frame.iloc[order].reset_index(drop=True)
 
     def status(self) -> pd.DataFrame:
@@ -345,6 +405,16 @@ class Study:
         """
         return summarise(self, n_resamples, seed)
 
+    def _selection(
+        self,
+        methods: str | Sequence[str] | None,
+        kinds: str | Sequence[str] | None,
+        columns: Sequence[str] | None,
+        image_ids: Collection[str] | None,
+    ) -> Selection:
+        chosen, wanted = _known(kinds, KINDS, "kind"), _known(columns, SCHEMA.names, "column")
+        return Selection(self, self._labels(methods), chosen, wanted, image_ids)
+
     def _labels(self, methods: str | Sequence[str] | None) -> list[str]:
         return _known(methods, self.methods, "method")
 
@@ -355,15 +425,3 @@ def _known(names: str | Sequence[str] | None, known: Sequence[str], what: str) -
         if name not in known:
             raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
     return chosen
-
-
-def _options(recorded: dict[str, Any]) -> dict[str, Any]:
-    """Options of the constructor with which a classifier becomes the one that was recorded."""
-    preprocessing = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
-    }
-    return preprocessing | {
-        "class_names": recorded["class_names"],
-        "head": recorded["head"],
-        "layer": recorded["layer"],
-    }

@@ -154,7 +154,10 @@ class CompareWidget(AnsweringWidget):
     def refresh(self) -> None:
         """Read the study's tables again, after `Study.metrics` measured more or a run made more masks."""
         with self._lock:
-            self.study = Study(self.study.store, self.study._classifier, self.study._data)
+            self.study = self.study.reread()
+            self._tiles.study = self.study
+            self._keys = mask_names(self.study)
+            self._names = list(self._keys)
             self._read()
             self._arrange()
         self._refresh_static()

@@ -42,6 +42,8 @@ class StudyTiles:
         Raises:
             ImageError: it cannot be read.
         """
+        if self.data is None:
+            raise ImageError(str(self.remark))
         position = self.study.positions[image_id]
         photograph = self.data.open(position)
         return photograph, self.preprocessing.geometry(*photograph.size, self.data.box(position))
