@@ -167,8 +167,7 @@ class _View:
             geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
         except ImageError as error:
             height, width = preprocessing.size
-            whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
-            return cls(None, str(error), whole)
+            return cls(None, str(error), Geometry.whole(width, height))
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
         photograph.save(buffer, "JPEG", quality=82, optimize=True)
