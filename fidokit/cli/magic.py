@@ -209,7 +209,7 @@ def _bundle(told: str, *before: object) -> dict[str, str]:
 
 
 def split(line: str) -> list[str]:
-    """The words of a line, quoted as in a shell; a semicolon at its end, which mutes a cell, is no part of them.
+    """The words of a line, quoted as in a shell; a semicolon at its end is no part of them.
 
     Raises:
         UsageError: a quotation that does not end.
