@@ -130,7 +130,7 @@ time.sleep(60)
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_ctrl_c_waits_for_the_server_to_end(place):
     program = (
-        "import sys, pathlib\nfrom fidokit.cli import lab\n"
+        "import sys, pathlib\nfrom fidokit.cli import lab\nlab.PATIENCE = (0.2, 20.0)\n"
         f"sys.exit(lab._serve([sys.executable, '-c', {SERVER!r}], pathlib.Path('.')))"
     )
     running = subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True)

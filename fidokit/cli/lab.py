@@ -15,8 +15,8 @@ from fidokit.cli.options import command, writing
 from fidokit.cli.text import plain, tell
 from fidokit.exceptions import MissingExtra, StoreError
 
-#: Seconds that JupyterLab gets to end its kernels.
-PATIENCE = 20
+#: Seconds that JupyterLab gets to end its kernels and itself: by itself, and when it is told to.
+PATIENCE = (2.0, 20.0)
 _NEEDED = ("jupyterlab", "anywidget", "ipywidgets", "ipykernel")
 
 
@@ -98,11 +98,16 @@ def _serve(line: list[str], folder: Path) -> int:
         try:
             return server.wait()
         except KeyboardInterrupt:
-            # Ctrl-C in a terminal has reached the server as well; a signal to this process alone has not.
-            server.terminate()
-            try:
-                server.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            _end(server)
             tell(f"fidokit: JupyterLab has ended; the notebooks are in {folder}")
             return 0
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """Wait for a server to end after Ctrl-C: in a terminal that reaches it too, a signal to this process does not."""
+    for patience, next_step in zip(PATIENCE, (server.terminate, server.kill), strict=True):
+        try:
+            server.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            next_step()
