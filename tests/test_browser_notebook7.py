@@ -72,3 +72,22 @@ def test_its_static_form_is_in_the_saved_notebook(notebook):
     assert saved.count("data:image/jpeg;base64,") == 2
     assert notebook.page.locator("figure[class^=fidokit-static]").count() == 2
     assert notebook.page.locator("figure[class^=fidokit-static]:visible").count() == 0
+
+
+def test_nbconverts_page_shows_the_static_forms_without_network(notebook):
+    from nbconvert import HTMLExporter
+
+    file = notebook.save()
+    file.with_suffix(".html").write_text(HTMLExporter().from_filename(str(file))[0], encoding="utf-8")
+    page = notebook.page.context.browser.new_page()
+    # nbconvert's own page asks for programs of formulas and of widgets; there is no network to get them from.
+    page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
+    page.goto(file.with_suffix(".html").as_uri())
+    images = page.locator("figure[class^=fidokit-static] img:visible")
+    assert images.count() == 2
+    assert all(width > 500 for width in images.evaluate_all("images => images.map(image => image.naturalWidth)"))
+    words = page.locator("figure[class^=fidokit-static]").all_inner_texts()
+    assert "Photograph and masks: first, second" in words[0]
+    assert "blue/002.png" in words[1]
+    assert words[1].count("with its region kept") == 3
+    page.close()
