@@ -31,8 +31,10 @@ MOST_THUMBNAILS = 6
 MOST_ROWS = 10
 #: Bytes of one picture, so that a notebook of many results stays small.
 PICTURE_BYTES = 45_000
+#: Pixels, so that four panels, six thumbnails or six typical photographs stand in a notebook's column.
 _PANEL_HEIGHT = 150
-_THUMBNAIL = 110
+_THUMBNAIL = 90
+_TYPICAL = 110
 _LEFT = "text-align:left"
 
 
@@ -117,7 +119,7 @@ def _thumbnails(data: LabelledImages) -> Html | None:
         except ImageError as error:
             shown.append(tag("span", name_tag(image_id), ": ", str(error), style=f"max-width:{2 * _THUMBNAIL}px"))
             continue
-        photograph.thumbnail((2 * _THUMBNAIL, _THUMBNAIL), Image.Resampling.LANCZOS)
+        photograph.thumbnail((3 * _THUMBNAIL // 2, _THUMBNAIL), Image.Resampling.LANCZOS)
         label = data.table["label"].iloc[i]
         caption = tag("div", name_tag(label if isinstance(label, str) else image_id), style=_CUT)
         shown.append(tag("div", picture_tag(photograph, image_id), caption, style=f"width:{photograph.width}px"))
@@ -181,7 +183,7 @@ def _typical(errors: ErrorClusters, cluster: int) -> Html:
 
     title = f"The most typical photographs of cluster {cluster}, errors in a red frame"
     try:
-        sheet = _opened(contact_sheet(errors, cluster, n=6, columns=6, side=_THUMBNAIL))
+        sheet = _opened(contact_sheet(errors, cluster, n=6, columns=6, side=_TYPICAL))
     except FidokitError as error:
         return tag("p", f"Its photographs cannot be shown: {error}")
     return tag("figure", picture_tag(sheet, title), tag("figcaption", title), style="margin:0")
