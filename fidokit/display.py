@@ -41,7 +41,7 @@ _LEFT = "text-align:left"
 def masks_html(masks: Masks) -> Html:
     """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
     n = len(masks)
-    parts: list[object] = [tag("p", tag("b", masks.method), f": masks of {_counted(n, 'photograph')}")]
+    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {_counted(n, 'photograph')}")]
     for i in range(min(n, MOST_MASKS)):
         parts.append(_masks_of_one(masks, i))
     if n > MOST_MASKS:
@@ -102,7 +102,7 @@ def images_html(data: LabelledImages) -> Html:
     left_out = len(counts) - len(rows)
     return tag(
         "div",
-        tag("p", tag("b", "LabelledImages"), f": {', '.join(told)}, in ", name_tag(data.root)),
+        tag("p", tag("strong", "LabelledImages"), f": {', '.join(told)}, in ", name_tag(data.root)),
         _table(["class", "photographs"], rows) if rows else None,
         tag("p", f"and {_counted(left_out, 'more class', 'more classes')}") if left_out else None,
         _thumbnails(data),
@@ -143,7 +143,7 @@ def classifier_html(classifier: Classifier) -> Html:
         ["precision", f"{classifier.precision}: {classifier.precision_reason}"],
         ["evaluations at once", "found at the first use" if batch is None else f"{batch:,}"],
     ]
-    return tag("div", tag("p", tag("b", "Classifier")), _table([], facts))
+    return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
 
 
 def clusters_html(errors: ErrorClusters) -> Html:
@@ -169,7 +169,7 @@ def clusters_html(errors: ErrorClusters) -> Html:
     left_out = (len(systematic) or len(table)) - len(shown)
     return tag(
         "div",
-        tag("p", tag("b", "ErrorClusters")),
+        tag("p", tag("strong", "ErrorClusters")),
         *(tag("div", line) for line in found),
         tag("p", "None is systematic; the clearest:") if len(shown) and not len(systematic) else None,
         _table(heads, rows) if rows else None,
@@ -206,7 +206,7 @@ def improvement_html(improvement: Improvement) -> Html:
     heads = ["answered by", "right", "difference", "p", "turned right / wrong", "masks minus this", "evaluations"]
     return tag(
         "div",
-        tag("p", tag("b", improvement.verdict)),
+        tag("p", tag("strong", improvement.verdict)),
         _table(heads, rows),
         tag("p", "Shares with 95 % intervals, differences in points; settings chosen on other photographs."),
         *(tag("div", f"Note: {note}") for note in improvement.notes),
@@ -221,7 +221,7 @@ def study_html(study: Study) -> Html:
     rows = [[name_tag(row["method"]), *(f"{row[name]:,}" for name in columns)] for row in status]
     return tag(
         "div",
-        tag("p", tag("b", "Study"), f" of {_counted(len(study), 'photograph')} in ", name_tag(study.path)),
+        tag("p", tag("strong", "Study"), f" of {_counted(len(study), 'photograph')} in ", name_tag(study.path)),
         _table(["method", *columns], rows),
     )
 
@@ -259,7 +259,7 @@ def _failures(failures: Iterable[tuple[str, str]], what: str) -> list[Html]:
     lines = [tag("div", name_tag(image_id), ": ", reason) for image_id, reason in found[:MOST_MASKS]]
     left_out = len(found) - len(lines)
     more = tag("div", f"and {left_out:,} more") if left_out else None
-    return [tag("div", tag("b", f"{_counted(len(found), 'photograph')} {what}"), *lines, more)]
+    return [tag("div", tag("strong", f"{_counted(len(found), 'photograph')} {what}"), *lines, more)]
 
 
 def _listed(names: Sequence[str], most: int) -> list[object]:
