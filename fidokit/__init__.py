@@ -9,6 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
     from fidokit import testbed as testbed
     from fidokit.classifier import Classifier as Classifier
     from fidokit.enhance import GuidedSettings as GuidedSettings
@@ -71,3 +73,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__, *_WIDGETS})
+
+
+def load_ipython_extension(ipython: InteractiveShell) -> None:
+    """``%load_ext fidokit``: adds the magic ``%fido``."""
+    from fidokit.cli.magic import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: InteractiveShell) -> None:
+    """``%unload_ext fidokit``: takes it away again."""
+    from fidokit.cli.magic import unload
+
+    unload(ipython)

@@ -133,6 +133,11 @@ class Classifier:
 
         return load(name, **options)
 
+    def _repr_html_(self) -> str:
+        from fidokit.display import classifier_html
+
+        return classifier_html(self)
+
     def __repr__(self) -> str:
         return (
             f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.size}, "

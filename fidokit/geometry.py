@@ -39,6 +39,11 @@ class Geometry:
     window: Box
     size: tuple[int, int]
 
+    @classmethod
+    def whole(cls, width: int, height: int, size: tuple[int, int] | None = None) -> Geometry:
+        """That of a photograph which is the input from edge to edge; by default at its own resolution."""
+        return cls(width, height, (0.0, 0.0, float(width), float(height)), size or (height, width))
+
     def box_to_input(self, box: Box) -> Box:
         """The box in input pixels, clipped to the input; a box outside the window comes out with no area."""
         scale_x, scale_y = self._scale()
@@ -237,6 +242,12 @@ def to_input(image: Image.Image, geometry: Geometry, interpolation: Interpolatio
     """Render the window of an upright photograph: (3, H, W) float32 in [0, 1], mean and std not applied."""
     array = _render(image, geometry, _RESAMPLING[interpolation], fill=image.resize((1, 1), Image.Resampling.BOX))
     return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
+
+
+def from_input(image: torch.Tensor) -> Image.Image:
+    """A (3, H, W) image in [0, 1] as a picture of H x W pixels; what lies outside is clipped."""
+    pixels = image.detach().cpu().float().clamp(0, 1).mul(255).round().to(torch.uint8)
+    return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
 
 
 def render_mask(mask: Image.Image, geometry: Geometry) -> npt.NDArray[np.bool_]:

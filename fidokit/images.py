@@ -215,6 +215,11 @@ class LabelledImages:
     def __len__(self) -> int:
         return len(self.table)
 
+    def _repr_html_(self) -> str:
+        from fidokit.display import images_html
+
+        return images_html(self)
+
     def __repr__(self) -> str:
         n_boxes = 0 if BOX_COLUMNS[0] not in self.table.columns else int(self.table[BOX_COLUMNS[0]].notna().sum())
         counts = f"{len(self)} photographs, {len(self.classes)} classes, {n_boxes} boxes"

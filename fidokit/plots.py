@@ -13,12 +13,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fidokit.exceptions import SettingsError
+from fidokit.geometry import Geometry
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from fidokit.geometry import Geometry
+    from fidokit.methods.base import Masks
 
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis")
 """Perceptually uniform, told apart with every kind of colour vision, and of rising lightness when printed in grey."""
@@ -131,6 +132,38 @@ def panels_png(
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -> bytes:
+    """The photograph of the i-th masks of a result, next to itself with the mask of each kind drawn over it.
+
+    Args:
+        masks: a result of `explain`.
+        i: position of the photograph in it.
+        height: of each picture in pixels.
+        scores: whether the captions say, beside the kinds, the scores with each mask's region kept and dropped.
+
+    Returns:
+        A PNG. The photograph's caption is the target with the score of the whole photograph. Masks whose photograph is
+        not known lie on white, without a photograph beside them.
+
+    Raises:
+        ImageError: the photograph cannot be read any more.
+    """
+    panels: list[tuple[str, Any]] = []
+    if masks.images is None:
+        photograph = Image.new("RGB", (masks.size[1], masks.size[0]), (255, 255, 255))
+        geometry = Geometry.whole(*photograph.size)
+    else:
+        photograph, geometry = masks.photograph(i)
+        panels.append((f"{masks.target[i]} {float(masks.score_full[i]):.2f}", None))
+    for kind, mask in masks.kinds.items():
+        caption = KIND_NAMES[kind]
+        if scores and kind in masks.score_kept:
+            kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
+            caption += f": kept {kept:.2f}, dropped {dropped:.2f}"
+        panels.append((caption, mask[i].numpy()))
+    return panels_png(photograph, geometry, panels, height=height, opacity=0.75 if masks.images is not None else 1.0)
 
 
 def interval_columns(summary: pd.DataFrame) -> list[str]:

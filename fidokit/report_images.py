@@ -137,7 +137,7 @@ class _View:
     def make(cls, data: LabelledImages | None, position: int, preprocessing: Preprocessing) -> _View:
         """The photograph at a position of the data."""
         height, width = preprocessing.size
-        whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
+        whole = Geometry.whole(width, height)
         if data is None:
             return cls(None, "not read, since the study is somebody else's", whole)
         try:

@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real browser: notebooks made of given cells, run, and watched.
+"""A real JupyterLab or Notebook 7 in a real browser: notebooks made of given cells, run, and watched.
 
 One server a session of tests, on a free port of the loopback device, with a home folder of its own; it is never asked
 for anything outside this machine, and whatever the page asks for elsewhere is noted.
@@ -34,9 +34,14 @@ class Lab:
     """A running JupyterLab server.
 
     Attributes:
+        program: the module that is run.
+        options: what it is told beside what every Jupyter server is.
         folder: where notebooks lie and kernels start.
         address: with the port, without a path.
     """
+
+    program = "jupyterlab"
+    options = ("--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None", "--LabApp.extension_manager=readonly")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "notebooks"
@@ -48,10 +53,9 @@ class Lab:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
+                    *(sys.executable, "-m", self.program, "--no-browser", "--allow-root", "--ip=127.0.0.1"),
                     *(f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"),
-                    *(f"--ServerApp.root_dir={self.folder}", "--LabApp.expose_app_in_browser=True"),
-                    *("--LabApp.news_url=None", "--LabApp.extension_manager=readonly", "--ServerApp.quit_button=False"),
+                    *(f"--ServerApp.root_dir={self.folder}", "--ServerApp.quit_button=False", *self.options),
                 ],
                 env=_environment(folder),
                 stdout=log,
@@ -68,7 +72,7 @@ class Lab:
                 return
             time.sleep(0.1)
         self.stop()
-        raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-4000:]}")
+        raise RuntimeError(f"{self.program} did not start:\n{self.log.read_text()[-4000:]}")
 
     def ask(self, how: str, path: str) -> bytes:
         """An answer of the server's REST API."""
@@ -91,6 +95,13 @@ class Lab:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+
+class Notebook7(Lab):
+    """A running server of Notebook 7: the same notebooks, one a page, without JupyterLab's windows around them."""
+
+    program = "notebook"
+    options = ("--JupyterNotebookApp.expose_app_in_browser=True",)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -120,8 +131,11 @@ class Tab:
     Attributes:
         page: playwright's page.
         errors: what went wrong in the browser: errors on the console and uncaught exceptions.
+        own: errors of the application itself, which it has with any notebook.
         strangers: requests that left this machine.
     """
+
+    own: tuple[str, ...] = ()
 
     def __init__(self, browser, lab: Lab, **options) -> None:
         self.lab = lab
@@ -130,16 +144,27 @@ class Tab:
         self.page = browser.new_page(**({"viewport": {"width": 1280, "height": 1000}} | options))
         self.page.set_default_timeout(PATIENCE * 1000)
         self.page.on("console", self._note)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", lambda error: self._fail(str(error)))
         self.page.on("request", lambda request: self._check(request.url))
         self.page.on("websocket", lambda connection: self._check(connection.url))
-        self.page.goto(f"{lab.address}/lab?token={TOKEN}&reset")
+        self._enter()
+
+    def _enter(self) -> None:
+        self._go("/lab?reset")
+
+    def _go(self, path: str) -> None:
+        """Load a page of the server and wait for its application."""
+        self.page.goto(f"{self.lab.address}{path}{'&' if '?' in path else '?'}token={TOKEN}")
         self.page.wait_for_function("window.jupyterapp")
         self.page.evaluate("() => window.jupyterapp.started")
 
     def _note(self, message) -> None:
         if message.type == "error":
-            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
+            self._fail(f"{message.text} ({message.location.get('url', '')})")
+
+    def _fail(self, text: str) -> None:
+        if text not in self.own:
+            self.errors.append(text)
 
     def _check(self, url: str) -> None:
         address = urlparse(url)
@@ -189,6 +214,30 @@ class Tab:
         """Close the tab and end the kernels it started."""
         self.page.close()
         self.lab.end_kernels()
+
+
+class NotebookTab(Tab):
+    """A tab with Notebook 7 in it."""
+
+    # Version 7.6 while it loads its settings.
+    own = ("Cannot read properties of undefined (reading 'schema')",)
+
+    def _enter(self) -> None:
+        """There is nothing to be loaded before a notebook is opened."""
+
+    def reopen(self, name: str = "test.ipynb", *, kernel: bool = True) -> Notebook:
+        """A notebook that lies there already; Notebook 7 always starts its kernel."""
+        assert kernel
+        self._go(f"/notebooks/{name}")
+        self.page.wait_for_function(f"{_PANEL}?.context?.isReady")
+        self.page.evaluate(
+            f"""async () => {{
+                const session = {_PANEL}.sessionContext;
+                await session.ready;
+                await session.session.kernel.info;
+            }}"""
+        )
+        return Notebook(self, name)
 
 
 def _cell(source: str, name: str) -> dict[str, object]:
@@ -323,34 +372,48 @@ def contrasts(page) -> list[tuple[float, str]]:
     return [(ratio, text) for ratio, text in page.evaluate(_CONTRASTS)]
 
 
-def _missing() -> str | None:
-    for package in ("jupyterlab", "anywidget", "playwright"):
+def _missing(program: str) -> str | None:
+    for package in (program, "anywidget", "playwright"):
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed: pip install 'fidokit[test]'"
     return None if CHROMIUM else "there is no chromium: apt-get install chromium"
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory):
-    """One JupyterLab for all tests."""
-    if reason := _missing():
+@contextmanager
+def serving(kind: type[Lab], folder: Path):
+    """A running server; tests that need one are skipped where it is not installed."""
+    if reason := _missing(kind.program):
         pytest.skip(reason)
-    running = Lab(tmp_path_factory.mktemp("lab"))
+    running = kind(folder)
     yield running
     running.stop()
 
 
-@pytest.fixture(scope="module")
-def tab(lab):
-    """A tab for the tests of a file. Nothing may go wrong in it, and nothing may leave the machine."""
+@contextmanager
+def watched(kind: type[Tab], lab: Lab):
+    """A tab. Nothing may go wrong in it, and nothing may leave the machine."""
     from playwright.sync_api import sync_playwright
 
     # One a file: playwright's loop must be closed before another file opens its own.
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        opened = Tab(browser, lab)
+        opened = kind(browser, lab)
         yield opened
         opened.close()
         browser.close()
     assert not opened.errors, opened.errors
     assert not opened.strangers, opened.strangers
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory):
+    """One JupyterLab for all tests."""
+    with serving(Lab, tmp_path_factory.mktemp("lab")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def tab(lab):
+    """A tab for the tests of a file."""
+    with watched(Tab, lab) as opened:
+        yield opened

@@ -31,6 +31,12 @@ def troubles(notebook):
     return [output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"]
 
 
+def static_forms(found):
+    """How many pictures each static form of a widget has, in the order in which they are shown."""
+    pages = [str(output.get("data", {}).get("text/html", "")) for output in found]
+    return [page.count("<img ") for page in pages if "fidokit-static" in page]
+
+
 def test_there_are_notebooks():
     assert "compare_methods.ipynb" in [path.name for path in NOTEBOOKS]
 
@@ -66,3 +72,5 @@ def test_notebooks_run_from_top_to_bottom(path, tmp_path, monkeypatch):
     saved = outputs(read(path))
     assert len(figures) == len([o for o in saved if "application/vnd.plotly.v1+json" in o.get("data", {})]) > 0
     assert tables
+    # Widgets leave their static form, with the picture of what there is to see.
+    assert static_forms(run) == static_forms(saved)

@@ -202,6 +202,11 @@ class TestFromMasks:
             MaskOverlay.from_masks(masks_of(["a/1.png"]), 0, data)
         with pytest.raises(SettingsError, match="not among these photographs"):
             MaskOverlay.from_masks(masks_of(["b"]), 0, data, preprocessing=preprocessing)
+        known = masks_of(["a/1.png"])
+        known.images, known.preprocessing = data, preprocessing
+        assert MaskOverlay.from_masks(known)._photograph == overlay._photograph
+        with pytest.raises(SettingsError, match="do not know their photographs"):
+            MaskOverlay.from_masks(masks_of(["a/1.png"]))
 
     def test_what_is_not_there(self):
         with pytest.raises(SettingsError, match="there is no image 'z'"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
     from fidokit.classifier import Classifier
     from fidokit.images import LabelledImages
-    from fidokit.methods.base import Masks
+    from fidokit.methods.base import Masks, OnProgress
 
 TABLES = (".parquet", ".csv")
 
@@ -32,43 +34,36 @@ TABLES = (".parquet", ".csv")
 def add(commands: Any) -> None:
     """Add the command to the parser."""
     explain = command(commands, "explain", _explain, "explain single photographs; one PNG with the masks for each")
-    explain.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
-    add_model(explain)
-    explain.add_argument("--method", default="fido", help="a name of `fidokit methods`; default fido")
-    explain.add_argument("--target", metavar="NAME", help="class to explain; default the predicted one")
-    explain.add_argument("--against", metavar="NAME", help="class to contrast it with: why the target rather than this")
-    explain.add_argument("--settings", choices=PRESETS, default="default", help="a named set of settings")
-    explain.add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields", help="one setting; may be repeated"
-    )
+    add_explanation(explain)
     explain.add_argument("--out", type=Path, default=Path(), help="folder, or one .png file; default this folder")
     explain.add_argument("--table", type=Path, help="write the table as .parquet (with the masks) or .csv (without)")
 
 
+def add_explanation(command: argparse.ArgumentParser, *, model: str | None = None) -> None:
+    """The options that say what is explained, and how.
+
+    Args:
+        command: the parser they are added to.
+        model: what happens without ``--model``; None where it must be given.
+    """
+    command.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
+    add_model(command, otherwise=model)
+    command.add_argument("--method", default="fido", help="a name of `fidokit methods`; default fido")
+    command.add_argument("--target", metavar="NAME", help="class to explain; default the predicted one")
+    command.add_argument("--against", metavar="NAME", help="class to contrast it with: why the target rather than this")
+    command.add_argument("--settings", choices=PRESETS, default="default", help="a named set of settings")
+    command.add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields", help="one setting; may be repeated"
+    )
+
+
 def _explain(arguments: argparse.Namespace) -> int:
-    import pandas as pd
+    from fidokit.plots import masks_png
 
-    from fidokit.images import LabelledImages
-    from fidokit.methods import explain
-
-    method, settings = method_settings(arguments.method, arguments.settings)
-    overrides = parse_fields(method.settings, arguments.fields)
     if arguments.table is not None and arguments.table.suffix.lower() not in TABLES:
         raise SettingsError(f"--table {arguments.table}: the file must end in {' or '.join(TABLES)}")
     pictures = _picture_paths(arguments)
-    data = LabelledImages.from_table(pd.DataFrame({"path": [str(path) for path in arguments.photographs]}))
-    classifier = load_classifier(arguments)
-    with progress_bar() as on_progress:
-        masks = explain(
-            classifier,
-            data,
-            arguments.method,
-            _class(arguments.target, classifier),
-            _class(arguments.against, classifier),
-            settings,
-            on_progress,
-            **overrides,
-        )
+    data, masks = explained(arguments, lambda: load_classifier(arguments), progress_bar)
     frame = masks.to_frame()
     print(table(_explained(frame)))
     positions = {str(image_id): i for i, image_id in enumerate(data.table["image_id"])}
@@ -76,7 +71,7 @@ def _explain(arguments: argparse.Namespace) -> int:
         path = pictures[positions[image_id]]
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(_picture(data, positions[image_id], classifier, masks, i))
+            path.write_bytes(masks_png(masks, i))
         print(plain(f"Picture: {path}"))
     if arguments.table is not None:
         _write_table(frame, arguments.table)
@@ -90,6 +85,44 @@ def _explain(arguments: argparse.Namespace) -> int:
         tell(f"fidokit: stopped; the masks of {len(masks)} of {len(data)} photographs are kept as far as they had come")
         return INTERRUPTED
     return 1 if masks.failures else 0
+
+
+def explained(
+    arguments: argparse.Namespace,
+    load: Callable[[], Classifier],
+    progress: Callable[[], AbstractContextManager[OnProgress | None]],
+) -> tuple[LabelledImages, Masks]:
+    """The photographs that the options of `add_explanation` name, and their masks.
+
+    Args:
+        arguments: the options.
+        load: gives the classifier; called once it is known that the other options can be used.
+        progress: a context that gives `explain` its ``on_progress``.
+
+    Raises:
+        FidokitError: see `explain`.
+    """
+    import pandas as pd
+
+    from fidokit.images import LabelledImages
+    from fidokit.methods import explain
+
+    method, settings = method_settings(arguments.method, arguments.settings)
+    overrides = parse_fields(method.settings, arguments.fields)
+    data = LabelledImages.from_table(pd.DataFrame({"path": [str(path) for path in arguments.photographs]}))
+    classifier = load()
+    with progress() as on_progress:
+        masks = explain(
+            classifier,
+            data,
+            arguments.method,
+            _class(arguments.target, classifier),
+            _class(arguments.against, classifier),
+            settings,
+            on_progress,
+            **overrides,
+        )
+    return data, masks
 
 
 def _picture_paths(arguments: argparse.Namespace) -> list[Path]:
@@ -115,18 +148,6 @@ def _picture_paths(arguments: argparse.Namespace) -> list[Path]:
         if path.resolve() in given:
             raise SettingsError(f"--out would write over the photograph {path}; choose another folder or file")
     return paths
-
-
-def _picture(data: LabelledImages, position: int, classifier: Classifier, masks: Masks, i: int) -> bytes:
-    from fidokit.plots import KIND_NAMES, panels_png
-
-    photograph = data.open(position)
-    geometry = classifier.preprocessing.geometry(photograph.width, photograph.height, data.box(position))
-    panels: list[tuple[str, Any]] = [(f"{masks.target[i]} {float(masks.score_full[i]):.2f}", None)]
-    for kind, mask in masks.kinds.items():
-        kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
-        panels.append((f"{KIND_NAMES[kind]}: kept {kept:.2f}, dropped {dropped:.2f}", mask[i].numpy()))
-    return panels_png(photograph, geometry, panels)
 
 
 def _explained(frame: pd.DataFrame) -> list[dict[str, str]]:

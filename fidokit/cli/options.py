@@ -28,12 +28,13 @@ def command(commands: Any, name: str, run: Command, summary: str) -> argparse.Ar
     return command
 
 
-def add_model(command: argparse.ArgumentParser, required: bool = True) -> None:
+def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None) -> None:
+    """The options of a classifier; `otherwise` says what happens without ``--model``, None that it must be given."""
     names = f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}"
     command.add_argument(
         "--model",
-        required=required,
-        help=names if required else f"the study's classifier if it cannot be found: {names}",
+        required=otherwise is None,
+        help=names if otherwise is None else f"{names}; {otherwise}",
     )
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
@@ -65,7 +66,7 @@ def add_study(command: argparse.ArgumentParser, name: str) -> None:
         "--report", type=Path, metavar="FILE", help=f"the page; default {name}.html in the study's folder"
     )
     command.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
-    add_model(command, required=False)
+    add_model(command, otherwise="only needed where the study cannot find its classifier by itself")
     command.set_defaults(name=name, kept=lambda arguments: f"the study in {arguments.study} is as it was")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,10 +89,9 @@ class Improvement:
         return f"Improvement({len(self.images)} images, {self.images['unit'].nunique()} units: {self.verdict})"
 
     def _repr_html_(self) -> str:
-        columns = ["method", "accuracy", "difference", "low", "high", "p_value", "evaluations"]
-        table = self.summary[columns].to_html(index=False, escape=True, float_format="{:.3f}".format)
-        notes = "".join(f"<li>{html.escape(note)}</li>" for note in self.notes)
-        return f"<p><b>{html.escape(self.verdict)}</b></p>{table}<ul>{notes}</ul>"
+        from fidokit.display import improvement_html
+
+        return improvement_html(self)
 
     def to_csv(self, folder: str | Path) -> list[Path]:
         """Write the tables as CSV files, and verdict, notes and settings as a text; the paths.

@@ -79,6 +79,11 @@ class ErrorClusters:
         """Number of clusters."""
         return len(self.found.groups)
 
+    def _repr_html_(self) -> str:
+        from fidokit.display import clusters_html
+
+        return clusters_html(self)
+
     def __repr__(self) -> str:
         k = int(self.found.table["systematic"].sum())
         return f"ErrorClusters({len(self.features)} images, {len(self)} clusters, {k} systematic)"

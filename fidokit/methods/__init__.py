@@ -120,6 +120,7 @@ def explain(
     resolved = chosen.resolve(settings, overrides)
     unread: dict[str, str] = {}
     names: dict[str, str] = {}
+    explained = images
     if isinstance(images, LabelledImages):
         images, image_ids, unread, read = _read(images, classifier)
     else:
@@ -141,6 +142,7 @@ def explain(
         masks.seconds += (time.perf_counter() - start - float(masks.seconds.sum())) / max(1, len(masks))
     masks.image_ids = [names.get(image_id, image_id) for image_id in masks.image_ids]
     masks.notes = {names.get(image_id, image_id): note for image_id, note in masks.notes.items()}
+    masks.images, masks.preprocessing = explained, classifier.preprocessing
     masks.failures = unread | {names.get(image_id, image_id): why for image_id, why in masks.failures.items()}
     return masks
 

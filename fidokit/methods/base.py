@@ -17,8 +17,11 @@ from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
     import pandas as pd
+    from PIL import Image
 
     from fidokit.classifier import Classifier
+    from fidokit.geometry import Geometry, Preprocessing
+    from fidokit.images import LabelledImages
 
 Kind = Literal["ssr", "sdr", "joint", "attribution"]
 KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
@@ -95,6 +98,8 @@ class Masks:
         raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; else None.
         notes: image_id -> what else there is to know, such as a start without Grad-CAM.
         failures: image_id -> why there is no mask; these images are in no other field.
+        images: what was explained, as it was given and not copied; None for masks that come from elsewhere.
+        preprocessing: how the photographs of `images` became the classifier's input.
     """
 
     method: str
@@ -114,9 +119,16 @@ class Masks:
     raw: Tensor | None = None
     notes: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    images: LabelledImages | Tensor | None = None
+    preprocessing: Preprocessing | None = None
 
     def __len__(self) -> int:
         return len(self.image_ids)
+
+    def _repr_html_(self) -> str:
+        from fidokit.display import masks_html
+
+        return masks_html(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{kind} {tuple(mask.shape)}" for kind, mask in self.kinds.items())
@@ -155,6 +167,25 @@ class Masks:
     def at(self, kind: Kind, size: tuple[int, int] | None = None) -> Tensor:
         """(B, H, W) masks of a kind, upsampled bilinearly to `size`, by default the input's."""
         return upsample(self[kind], size or self.size)
+
+    def photograph(self, i: int) -> tuple[Image.Image, Geometry]:
+        """The photograph of the i-th mask, upright and in full resolution, and where the masks lie in it.
+
+        Raises:
+            SettingsError: these masks do not know what was explained.
+            ImageError: the file cannot be read any more.
+        """
+        from fidokit.geometry import Geometry, from_input
+
+        image_id = self.image_ids[i]
+        if self.images is None or self.preprocessing is None:
+            raise SettingsError(f"these masks of {self.method} do not know their photographs; pass the image yourself")
+        if isinstance(self.images, Tensor):
+            picture = from_input(self.images[int(image_id)])
+            return picture, Geometry.whole(*picture.size)
+        position = self.images.table["image_id"].tolist().index(image_id)
+        photograph = self.images.open(position)
+        return photograph, self.preprocessing.geometry(*photograph.size, self.images.box(position))
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -64,15 +63,9 @@ class Study:
         return f"Study({str(self.path)!r}: {len(self)} photographs, methods {', '.join(self.methods)})"
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{html.escape(str(row.method)[:80])}</td><td>{row.finished}</td><td>{row.failed}</td>"
-            f"<td>{row.missing}</td></tr>"
-            for row in self.status().itertuples()
-        )
-        return (
-            f"<p>Study <code>{html.escape(str(self.path))}</code>, {len(self)} photographs</p><table>"
-            f"<tr><th>method</th><th>finished</th><th>failed</th><th>missing</th></tr>{rows}</table>"
-        )
+        from fidokit.display import study_html
+
+        return study_html(self)
 
     @property
     def classifier(self) -> Classifier:

@@ -9,6 +9,7 @@ import traitlets
 from PIL import Image
 
 from fidokit.classifier import Classifier
+from fidokit.display import KIND_ORDER, facts_of
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
@@ -25,8 +26,6 @@ from fidokit.widgets.pixels import mask_layer, sent_photograph
 from fidokit.widgets.running import Listener, Order, Progress, Run
 from fidokit.widgets.sources import source
 
-#: The joint mask first: it is the one to look at when there is time for one alone.
-KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
 BUSY = ("preparing", "running", "stopping")
 
 
@@ -359,22 +358,3 @@ def shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:
     """Kind -> name of its layer, in the order they are shown."""
     several = len(kinds) > 1
     return {kind: f"{method} {KIND_NAMES[kind]}" if several else method for kind in KIND_ORDER if kind in kinds}
-
-
-def facts_of(result: Masks) -> list[list[str]]:
-    """What there is to say of a result, as terms and texts."""
-    facts = [["Explained", result.target[0] + (f" rather than {result.against[0]}" if result.against[0] else "")]]
-    facts.append(["Whole photograph", f"score {number(float(result.score_full[0]))}"])
-    for kind in KIND_ORDER:
-        if kind in result.score_kept:
-            kept, dropped = (float(scores[kind][0]) for scores in (result.score_kept, result.score_dropped))
-            name = f"Mask {KIND_NAMES[kind]}" if kind != "attribution" else "Mask"
-            facts.append([name, f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"])
-    seconds = float(result.seconds[0])
-    facts.append(["Cost", f"{int(result.evaluations[0])} evaluations, {seconds:.1f} s"])
-    if not bool(result.finished[0]):
-        facts.append(["Stopped", "the mask is what there was when it was stopped"])
-    elif not bool(result.converged[0]):
-        facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
-    facts += [["Note", note] for note in result.notes.values()]
-    return facts

@@ -119,21 +119,24 @@ class MaskOverlay(ShownWidget):
         Args:
             masks: results of `explain`.
             i: position, or image_id, of the image in them.
-            image: the image, as for `MaskOverlay`; or the `LabelledImages` that were explained, for the whole
-                photograph with the classifier's input marked.
+            image: the image, as for `MaskOverlay`; or `LabelledImages` that hold it, for the whole photograph with the
+                classifier's input marked. None for what was explained, which the masks know.
             preprocessing: of the classifier (``clf.preprocessing``); needed with `LabelledImages`.
             kinds: the kinds to show; default all.
             **options: of `MaskOverlay`.
 
         Raises:
-            SettingsError: there is no such image or kind in the masks.
+            SettingsError: there is no such image or kind in the masks, or they do not know their photographs.
+            ImageError: the photograph cannot be read.
         """
         several = [masks] if isinstance(masks, Masks) else list(masks)
         rows = [_row(one, i) for one in several]
         if not several or len({one.image_ids[row] for one, row in zip(several, rows, strict=True)}) > 1:
             raise SettingsError("the masks must be of one image; pass its image_id as `i`")
         geometry = None
-        if isinstance(image, LabelledImages):
+        if image is None:
+            image, geometry = several[0].photograph(rows[0])
+        elif isinstance(image, LabelledImages):
             image, geometry = _opened(image, several[0].image_ids[rows[0]], preprocessing)
         return cls(image, named_masks(several, rows, kinds), geometry=geometry, **options)
 
@@ -210,8 +213,7 @@ def static_panels(
 ) -> Image.Image:
     """A photograph of any scale next to itself with masks over it."""
     if geometry is None:
-        width, height = photograph.size
-        geometry = Geometry(width, height, (0.0, 0.0, float(width), float(height)), (height, width))
+        geometry = Geometry.whole(*photograph.size)
     data = panels_png(photograph, geometry, panels, height=STATIC_HEIGHT, opacity=opacity, colours=colours)
     return Image.open(io.BytesIO(data)).convert("RGB")
 

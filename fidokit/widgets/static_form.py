@@ -18,10 +18,13 @@ import anywidget
 import traitlets
 from PIL import Image
 
+from fidokit.display import picture_tag
 from fidokit.markup import Html, tag
 
 #: Steps in the saved pictures' palette: a third of the size of full colour, and hardly to be told from it.
 COLOURS = 256
+#: Of the static form's JPEG: four panels of detailed photographs fit at full quality.
+PICTURE_BYTES = 200_000
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -75,21 +78,13 @@ def static_html(picture: Image.Image | None, words: Sequence[object], name: str)
     lost = f".jp-OutputArea-child:has(.{name}) + .jp-OutputArea-child:not(:has(.fidokit)) {{ display: none; }}"
     image = None
     if picture is not None:
-        source = Html(f"data:image/jpeg;base64,{base64.b64encode(_jpeg(picture)).decode()}")
-        image = tag("img", src=source, alt=" ".join(str(part) for part in words if not isinstance(part, Html)),
-                    style="max-width:100%")  # fmt: skip
+        image = picture_tag(picture, " ".join(str(part) for part in words if not isinstance(part, Html)), PICTURE_BYTES)
     caption = tag("figcaption", *(tag("div", part) for part in words))
     return tag("figure", tag("style", Html(lost)), image, caption, class_=name, style="margin:0")
 
 
 def _output(name: str) -> Any:
     return getattr(import_module("IPython.display"), name)
-
-
-def _jpeg(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82, optimize=True)
-    return buffer.getvalue()
 
 
 def _png(picture: Image.Image) -> bytes:

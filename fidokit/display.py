@@ -1,0 +1,284 @@
+"""What a result shows at the end of a notebook's cell: a small piece of HTML that needs neither network nor kernel."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from fidokit.exceptions import FidokitError, ImageError
+from fidokit.markup import Html, joined, name_tag, number, tag
+from fidokit.methods.base import Kind, Masks
+from fidokit.plots import KIND_NAMES, masks_png
+
+if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
+    from fidokit.enhance.judging import Improvement
+    from fidokit.errors.result import ErrorClusters
+    from fidokit.images import LabelledImages
+    from fidokit.study.study import Study
+
+#: The joint mask first: it is the one to look at when there is time for one alone.
+KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
+#: Photographs whose masks are shown; the others are counted.
+MOST_MASKS = 3
+MOST_THUMBNAILS = 6
+MOST_ROWS = 10
+#: Bytes of one picture, so that a notebook of many results stays small.
+PICTURE_BYTES = 45_000
+#: Pixels, so that four panels, six thumbnails or six typical photographs stand in a notebook's column.
+_PANEL_HEIGHT = 150
+_THUMBNAIL = 90
+_TYPICAL = 110
+_LEFT = "text-align:left"
+
+
+def masks_html(masks: Masks) -> Html:
+    """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
+    n = len(masks)
+    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {_counted(n, 'photograph')}")]
+    for i in range(min(n, MOST_MASKS)):
+        parts.append(_masks_of_one(masks, i))
+    if n > MOST_MASKS:
+        parts.append(tag("p", f"and {n - MOST_MASKS:,} more; masks.to_frame() has a row for each mask"))
+    parts += _failures(masks.failures.items(), "without a mask")
+    return tag("div", *parts)
+
+
+def _masks_of_one(masks: Masks, i: int) -> Html:
+    reason = None
+    try:
+        picture = _opened(masks_png(masks, i, height=_PANEL_HEIGHT, scores=False))
+    except ImageError as error:
+        reason = f"Shown without the photograph: {error}"
+        bare = masks.select(slice(i, i + 1))
+        bare.images = None
+        picture = _opened(masks_png(bare, 0, height=_PANEL_HEIGHT, scores=False))
+    facts = [["Photograph", masks.image_ids[i]], *facts_of(masks, i)]
+    return tag(
+        "figure",
+        picture_tag(picture, f"Masks of {masks.image_ids[i]}"),
+        tag("figcaption", *(tag("div", f"{term}: ", name_tag(value)) for term, value in facts),
+            tag("div", reason) if reason else None),
+        style="margin:0 0 1em",
+    )  # fmt: skip
+
+
+def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
+    """What there is to say of one photograph's masks, as terms and texts."""
+    against = masks.against[i]
+    facts = [["Explained", masks.target[i] + (f" rather than {against}" if against else "")]]
+    facts.append(["Whole photograph", f"score {number(float(masks.score_full[i]))}"])
+    for kind in KIND_ORDER:
+        if kind in masks.score_kept:
+            kept, dropped = (float(scores[kind][i]) for scores in (masks.score_kept, masks.score_dropped))
+            name = f"Mask {KIND_NAMES[kind]}" if kind != "attribution" else "Mask"
+            facts.append([name, f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"])
+    facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
+    if not bool(masks.finished[i]):
+        facts.append(["Stopped", "the mask is what there was when it was stopped"])
+    elif not bool(masks.converged[i]):
+        facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
+    note = masks.notes.get(masks.image_ids[i])
+    return facts if note is None else [*facts, ["Note", note]]
+
+
+def images_html(data: LabelledImages) -> Html:
+    """How many photographs there are of each class, and a few of them."""
+    labels = data.table["label"]
+    counts = labels.dropna().value_counts()
+    unlabelled = int(labels.isna().sum())
+    boxes = sum(data.box(i) is not None for i in range(len(data))) if "box_x0" in data.table.columns else 0
+    told = [_counted(len(data), "photograph"), _counted(len(counts), "class", "classes")]
+    told += [f"{unlabelled:,} without a label"] if unlabelled else []
+    told += [f"{boxes:,} with a box"] if boxes else []
+    told += [f"{data.skipped:,} passed over by the reader"] if data.skipped else []
+    rows = [[name_tag(name), f"{count:,}"] for name, count in counts.head(MOST_ROWS).items()]
+    left_out = len(counts) - len(rows)
+    return tag(
+        "div",
+        tag("p", tag("strong", "LabelledImages"), f": {', '.join(told)}, in ", name_tag(data.root)),
+        _table(["class", "photographs"], rows) if rows else None,
+        tag("p", f"and {_counted(left_out, 'more class', 'more classes')}") if left_out else None,
+        _thumbnails(data),
+    )
+
+
+def _thumbnails(data: LabelledImages) -> Html | None:
+    places = np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_THUMBNAILS)).round().astype(int))
+    shown: list[Html] = []
+    for i in places.tolist() if len(data) else []:
+        image_id = str(data.table["image_id"].iloc[i])
+        try:
+            photograph = data.open(i)
+        except ImageError as error:
+            shown.append(tag("span", name_tag(image_id), ": ", str(error), style=f"max-width:{2 * _THUMBNAIL}px"))
+            continue
+        photograph.thumbnail((3 * _THUMBNAIL // 2, _THUMBNAIL), Image.Resampling.LANCZOS)
+        label = data.table["label"].iloc[i]
+        caption = tag("div", name_tag(label if isinstance(label, str) else image_id), style=_CUT)
+        shown.append(tag("div", picture_tag(photograph, image_id), caption, style=f"width:{photograph.width}px"))
+    return tag("div", *shown, style="display:flex;flex-wrap:wrap;gap:8px") if shown else None
+
+
+def classifier_html(classifier: Classifier) -> Html:
+    """What a classifier is, how it looks at photographs, and where and how it computes."""
+    names, shape = classifier.class_names, classifier.preprocessing
+    head = {"softmax": "one class an image (softmax)", "sigmoid": "independent classes (sigmoid)"}[classifier.head]
+    windows = {"crop": "the largest centred window", "squash": "the whole photograph, squashed"}
+    seen = windows[shape.fit] + (f", {shape.crop_share:.1%} of its sides" if shape.crop_share < 1 else "")
+    seen = f"the annotated box where there is one, else {seen}" if shape.use_boxes else seen
+    batch = classifier.micro_batch
+    facts: list[list[object]] = [
+        ["model", name_tag(classifier.name or type(classifier.module).__name__)],
+        ["classes", joined([f"{len(names):,}: ", *_listed(names, 5)])],
+        ["head", head],
+        ["input", f"{shape.size[0]} x {shape.size[1]} pixels (height x width) of {seen}, {shape.interpolation}"],
+        ["device", str(classifier.device)],
+        ["precision", f"{classifier.precision}: {classifier.precision_reason}"],
+        ["evaluations at once", "found at the first use" if batch is None else f"{batch:,}"],
+    ]
+    return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
+
+
+def clusters_html(errors: ErrorClusters) -> Html:
+    """What was found, the clusters in a table, and the most typical photographs of the clearest one."""
+    table = errors.clusters
+    systematic = table[table["systematic"].astype(bool)]
+    shown = (systematic if len(systematic) else table).head(MOST_ROWS)
+    heads = ["cluster", "errors", "expected", "held out", "q", "verdict", "what"]
+    rows = [
+        [
+            str(row["cluster"]),
+            f"{row['n_errors']:.0f} of {row['size']:.0f}",
+            f"{100 * row['expected_rate']:.0f} %",
+            f"{row['holdout_n_errors']:.0f} of {row['holdout_size']:.0f}",
+            f"{row['q_value']:.1g}",
+            row["verdict"] if isinstance(row["verdict"], str) else "not verified",
+            name_tag(row["sentence"], class_="sentence"),
+        ]
+        for row in shown.to_dict("records")
+    ]
+    found = [line for line in errors.summary().splitlines() if not line.startswith("- ")]
+    kind = "systematic cluster" if len(systematic) else "cluster"
+    left_out = (len(systematic) or len(table)) - len(shown)
+    return tag(
+        "div",
+        tag("p", tag("strong", "ErrorClusters")),
+        *(tag("div", line) for line in found),
+        tag("p", "None is systematic; the clearest:") if len(shown) and not len(systematic) else None,
+        _table(heads, rows) if rows else None,
+        tag("p", f"and {_counted(left_out, f'more {kind}')}") if left_out > 0 else None,
+        _typical(errors, int(shown["cluster"].iloc[0])) if len(shown) else None,
+    )
+
+
+def _typical(errors: ErrorClusters, cluster: int) -> Html:
+    from fidokit.plots_errors import contact_sheet
+
+    title = f"The most typical photographs of cluster {cluster}, errors in a red frame"
+    try:
+        sheet = _opened(contact_sheet(errors, cluster, n=6, columns=6, side=_TYPICAL))
+    except FidokitError as error:
+        return tag("p", f"Its photographs cannot be shown: {error}")
+    return tag("figure", picture_tag(sheet, title), tag("figcaption", title), style="margin:0")
+
+
+def improvement_html(improvement: Improvement) -> Html:
+    """The verdict on a second look, and the table behind it."""
+    rows = [
+        [
+            name_tag(row["method"]),
+            f"{100 * row['accuracy']:.1f} % [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
+            _interval(row["difference"], row["low"], row["high"]),
+            _p(row["p_value"]),
+            f"{row['turned_right']:.0f} / {row['turned_wrong']:.0f}",
+            _interval(row["masks_minus"], row["masks_minus_low"], row["masks_minus_high"]),
+            f"{row['evaluations']:.1f}",
+        ]
+        for row in improvement.summary.to_dict("records")
+    ]
+    heads = ["answered by", "right", "difference", "p", "turned right / wrong", "masks minus this", "evaluations"]
+    return tag(
+        "div",
+        tag("p", tag("strong", improvement.verdict)),
+        _table(heads, rows),
+        tag("p", "Shares with 95 % intervals, differences in points; settings chosen on other photographs."),
+        *(tag("div", f"Note: {note}") for note in improvement.notes),
+        *_failures(improvement.failures[["image_id", "reason"]].itertuples(index=False, name=None), "not measured"),
+    )
+
+
+def study_html(study: Study) -> Html:
+    """The folder of a study, and how far each method has come."""
+    columns = ["finished", "failed", "missing"]
+    status = study.status().to_dict("records")
+    rows = [[name_tag(row["method"]), *(f"{row[name]:,}" for name in columns)] for row in status]
+    return tag(
+        "div",
+        tag("p", tag("strong", "Study"), f" of {_counted(len(study), 'photograph')} in ", name_tag(study.path)),
+        _table(["method", *columns], rows),
+    )
+
+
+def picture_tag(picture: Image.Image, alt: str, most_bytes: int = PICTURE_BYTES) -> Html:
+    """A picture as an element that holds it: a JPEG, of lower quality where it would be larger than so many bytes."""
+    buffer = io.BytesIO()
+    for quality in (82, 65, 45, 25):
+        buffer = io.BytesIO()
+        picture.convert("RGB").save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= most_bytes:
+            break
+    source = Html(f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}")
+    return tag("img", src=source, alt=alt, style="max-width:100%")
+
+
+_CUT = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
+
+
+def _opened(png: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(png))
+
+
+def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> Html:
+    # The notebook's own style sheet sets tables to the right, which suits figures alone.
+    head = tag("thead", tag("tr", *(tag("th", name, style=_LEFT) for name in heads))) if heads else None
+    body = (tag("tr", *(tag("td", cell, style=_LEFT) for cell in row)) for row in rows)
+    return tag("table", head, tag("tbody", *body))
+
+
+def _failures(failures: Iterable[tuple[str, str]], what: str) -> list[Html]:
+    found = list(failures)
+    if not found:
+        return []
+    lines = [tag("div", name_tag(image_id), ": ", reason) for image_id, reason in found[:MOST_MASKS]]
+    left_out = len(found) - len(lines)
+    more = tag("div", f"and {left_out:,} more") if left_out else None
+    return [tag("div", tag("strong", f"{_counted(len(found), 'photograph')} {what}"), *lines, more)]
+
+
+def _listed(names: Sequence[str], most: int) -> list[object]:
+    parts: list[object] = []
+    for name in names[:most]:
+        parts += [", "] * bool(parts) + [name_tag(name)]
+    return [*parts, f" and {len(names) - most:,} more"] if len(names) > most else parts
+
+
+def _counted(n: int, noun: str, plural: str | None = None) -> str:
+    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+
+
+def _interval(middle: Any, low: Any, high: Any) -> str:
+    """A difference of shares in points, with its interval; nothing where there is none."""
+    if pd.isna(middle) or pd.isna(low):
+        return ""
+    return f"{100 * middle:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
+
+
+def _p(value: Any) -> str:
+    return "" if pd.isna(value) else f"{value:.2g}"
