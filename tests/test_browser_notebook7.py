@@ -22,12 +22,26 @@ data = make_data(Path(tempfile.mkdtemp()), 4)
 widget = ExplainWidget(make_classifier(), data, baselines=())
 widget
 """
+ERRORS = """
+import torch
+torch.set_num_threads(1)
+from errors_cases import drawn_errors
+from fidokit.widgets import CompareWidget, ErrorWidget
+
+errors = drawn_errors(Path(tempfile.mkdtemp()), n=60)
+clusters = ErrorWidget(errors)
+clusters
+"""
+COMPARE = """
+compared = CompareWidget(errors.study, page_size=2)
+compared
+"""
 
 
 @pytest.fixture(scope="module")
 def notebook(tmp_path_factory):
     with serving(Notebook7, tmp_path_factory.mktemp("notebook7")) as running, watched(NotebookTab, running) as tab:
-        yield tab.open(OVERLAY, EXPLAIN)
+        yield tab.open(OVERLAY, EXPLAIN, ERRORS, COMPARE)
 
 
 def test_it_is_notebook_7(notebook):
@@ -49,14 +63,14 @@ def test_a_mask_is_chosen_and_its_opacity_set(notebook):
     page.get_by_role("radio", name="second").check()
     assert page.evaluate(colour) == [128, 128, 128, 255]
     page.get_by_role("radio", name="first").check()
-    page.get_by_label("Opacity").fill("0")
+    page.get_by_label("Opacity").first.fill("0")
     assert page.evaluate(colour) == [128, 128, 128, 255]
 
 
 def test_a_photograph_is_chosen_and_explained(notebook):
     page = notebook.page
     page.get_by_role("radio", name="blue/002.png").check(force=True)
-    page.get_by_label("Method").select_option("fido")
+    page.get_by_label("Method", exact=True).select_option("fido")
     page.get_by_role("button", name="Start", exact=True).click()
     page.wait_for_function("() => document.querySelector('.fk-state').textContent.startsWith('Done')")
     assert notebook.kernel("[widget.image_id, widget.state, list(widget.result.kinds)]") == [
@@ -64,13 +78,24 @@ def test_a_photograph_is_chosen_and_explained(notebook):
         "done",
         ["ssr", "sdr", "joint"],
     ]
-    assert "with its region kept" in page.locator(".fidokit").last.inner_text()
+    assert "with its region kept" in page.locator(".fk-explain").inner_text()
+
+
+def test_images_are_selected_on_the_map_and_compared(notebook):
+    page = notebook.page
+    page.locator(".fk-map").press("a")
+    notebook.until("len(clusters.selection)", 60)
+    page.locator(".fk-gallery canvas").first.wait_for()
+    page.locator(".fk-plot .main-svg").first.wait_for()
+    page.get_by_role("button", name="Next page").click()
+    notebook.until("compared.page", 1)
+    page.wait_for_function("() => [...document.querySelectorAll('.fk-page canvas')].every((c) => c.width > 100)")
 
 
 def test_its_static_form_is_in_the_saved_notebook(notebook):
     saved = notebook.save().read_text(encoding="utf-8")
-    assert saved.count("data:image/jpeg;base64,") == 2
-    assert notebook.page.locator("figure[class^=fidokit-static]").count() == 2
+    assert saved.count("data:image/jpeg;base64,") == 4
+    assert notebook.page.locator("figure[class^=fidokit-static]").count() == 4
     assert notebook.page.locator("figure[class^=fidokit-static]:visible").count() == 0
 
 
@@ -84,10 +109,12 @@ def test_nbconverts_page_shows_the_static_forms_without_network(notebook):
     page.route("**/*", lambda route: route.continue_() if route.request.url.startswith("file:") else route.abort())
     page.goto(file.with_suffix(".html").as_uri())
     images = page.locator("figure[class^=fidokit-static] img:visible")
-    assert images.count() == 2
-    assert all(width > 500 for width in images.evaluate_all("images => images.map(image => image.naturalWidth)"))
+    assert images.count() == 4
+    assert all(width > 300 for width in images.evaluate_all("images => images.map(image => image.naturalWidth)"))
     words = page.locator("figure[class^=fidokit-static]").all_inner_texts()
     assert "Photograph and masks: first, second" in words[0]
     assert "blue/002.png" in words[1]
     assert words[1].count("with its region kept") == 3
+    assert "of 60 images are classified wrongly" in words[2]
+    assert "images 3 to 4 of 60" in words[3]
     page.close()

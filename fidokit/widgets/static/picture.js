@@ -113,6 +113,8 @@ function make(element, properties = {}, ...children) {
     else if (key.startsWith("aria-") || key === "role" || key === "for" || key === "list") made.setAttribute(key, value);
     else made[key] = value;
   }
+  // Notebook 7 looks at keys before any element does, and its shortcuts are meant for whatever has the focus.
+  if (made.tabIndex >= 0) made.dataset.lmSuppressShortcuts = "true";
   made.append(...children.filter((child) => child !== null && child !== undefined));
   return made;
 }
