@@ -142,7 +142,7 @@ class Store:
             raise StoreError(f"there is no study in {self}; fidokit.run_study(..., store=...) makes one") from error
         except OSError as error:
             raise StoreError(f"{where} cannot be read: {error.strerror or error}; check its permissions") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise StoreError(f"{where} is damaged ({error}); put back a copy of it, or begin anew elsewhere") from error
         if version > SCHEMA_VERSION:
             raise StoreError(
