@@ -102,6 +102,11 @@ def test_masks_come_piece_by_piece_in_the_same_order(study, size, methods):
         np.testing.assert_array_equal(got, want)
 
 
+def test_masks_that_fit_into_no_memory(study):
+    with pytest.raises(SettingsError, match="do not fit into memory; give a smaller `size`"):
+        study.mask_array("finer", "ssr", (2**24, 2**24))
+
+
 def test_no_masks_are_no_pieces(study):
     assert list(study.iter_masks("plain", "ssr")) == []
     with pytest.raises(SettingsError, match="batch_size is 0"):
