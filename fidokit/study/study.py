@@ -270,8 +270,8 @@ class Study:
             result = np.full((len(self), *size), np.nan, dtype=np.float32)
         except (MemoryError, ValueError) as error:
             raise SettingsError(
-                f"{len(self)} masks of {size[0]} x {size[1]} do not fit into memory; give a smaller `size`, or take them "
-                "piece by piece with iter_masks"
+                f"{len(self)} masks of {size[0]} x {size[1]} do not fit into memory; give a smaller `size`, or take "
+                "them piece by piece with iter_masks"
             ) from error
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
