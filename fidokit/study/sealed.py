@@ -127,19 +127,20 @@ def decode_groups(
     """
     with _suspicious():
         reader = _reader(file)
-        names = reader.schema_arrow.names
+        found = reader.schema_arrow
+        names = found.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
             raise Damaged(f"it has {len(names)} columns, or two of one name")
         columns = columns if columns is not None or schema is None else schema.names
         wanted = names if columns is None else [name for name in columns if name in names]
-        coded = _check_promise(reader, file, wanted)
+        coded = _check_promise(reader, found, file, wanted)
         if coded:
             reader = _reader(file, coded)
         for group in range(max(1, reader.num_row_groups)):
             if reader.num_row_groups:
                 table = reader.read_row_group(group, columns=wanted, use_threads=False)
             else:
-                table = reader.schema_arrow.empty_table().select(wanted)
+                table = found.empty_table().select(wanted)
             table = _decoded(table, coded)
             table.validate(full=True)
             yield table if schema is None or columns is None else _conformed(table, schema, columns)
@@ -178,7 +179,7 @@ def _decoded(table: pa.Table, coded: Sequence[str]) -> pa.Table:
     return table
 
 
-def _check_promise(reader: pq.ParquetFile, file: Any, wanted: Sequence[str]) -> list[str]:
+def _check_promise(reader: pq.ParquetFile, found: pa.Schema, file: Any, wanted: Sequence[str]) -> list[str]:
     """Refuse a footer that promises more than fits into memory, before anything is decoded.
 
     Returns:
@@ -193,7 +194,7 @@ def _check_promise(reader: pq.ParquetFile, file: Any, wanted: Sequence[str]) -> 
         if not 0 <= n_bytes <= _MOST_BYTES:
             raise Damaged(f"its footer promises {n_bytes:,} bytes in a row group, of at most {_MOST_BYTES:,}")
         coded |= rows * n_bytes > _MOST_BYTES
-    types = {name: reader.schema_arrow.field(name).type for name in wanted}
+    types = {name: found.field(name).type for name in wanted}
     if any(pa.types.is_nested(kind) for kind in types.values()):
         most = max(map(_number, _LISTED.findall(_footer(file))), default=0)
         if most * _VALUE_BYTES > _MOST_BYTES:
