@@ -342,6 +342,17 @@ def test_a_manifest_of_a_terabyte_is_not_read(store):
         fk.open_study(store)
 
 
+@pytest.mark.parametrize("name", ["image_id", "path", "label"])
+@pytest.mark.parametrize("value", [[1.0, 2.0], 7, {"a": 1}])
+def test_a_table_of_photographs_whose_names_are_no_texts(store, name, value):
+    path = store / "images.parquet"
+    table = pq.read_table(path)
+    odd = table.set_column(table.column_names.index(name), name, pa.array([value] * len(table)))
+    path.write_bytes(sealed.encode(odd))
+    with pytest.raises(StoreError, match="is not the table of a dataset"):
+        fk.open_study(store).predictions()
+
+
 @pytest.mark.parametrize("height", [2**31 - 1, -4, 0, None])
 def test_absurd_sizes_of_masks(store, tmp_path, height):
     path = store / part_name("masks", slug("counting"), 0)
