@@ -164,13 +164,14 @@ class Study:
         Raises:
             StoreError: the dataset has no such photograph, so a part is foreign.
         """
-        places = image_ids.map(self.positions)
-        if places.isna().any():
+        # Not `Series.map`, which makes an index of the whole dataset at every call.
+        places = np.array([self.positions.get(image_id, -1) for image_id in image_ids.tolist()], dtype=np.int64)
+        if (places < 0).any():
             raise StoreError(
-                f"{self.path} holds a row of {image_ids[places.isna()].iloc[0]!r}, which is no photograph of its "
+                f"{self.path} holds a row of {image_ids.iloc[int(places.argmin())]!r}, which is no photograph of its "
                 f"dataset; `fidokit check {self.path}` names the part, and running the study again sets it aside"
             )
-        return np.asarray(places, dtype=np.int64)
+        return places
 
     def kinds(self, method: str) -> list[str]:
         """The kinds of masks that a method makes."""
