@@ -184,7 +184,7 @@ class Preprocessing:
             raise SettingsError(f"std must be above 0 in every channel, not {self.std!r}")
         if self.fit not in get_args(Fit):
             raise SettingsError(f"fit must be one of {', '.join(get_args(Fit))}, not {self.fit!r}")
-        if self.interpolation not in _RESAMPLING:
+        if self.interpolation not in tuple(_RESAMPLING):
             raise SettingsError(f"interpolation must be one of {', '.join(_RESAMPLING)}, not {self.interpolation!r}")
         if not _is_number(self.crop_share) or not 0 < self.crop_share <= 1:
             raise SettingsError(f"crop_share must be above 0 and at most 1, not {self.crop_share!r}")

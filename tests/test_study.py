@@ -88,6 +88,52 @@ def test_only_what_is_asked_for_is_read(study, monkeypatch):
     assert asked == [["image_id", "method", "kind", "score_kept"]]
 
 
+@pytest.mark.parametrize("size", [1, 2, 5, 7, 1000])
+@pytest.mark.parametrize("methods", [None, "plain", ["finer", "plain"]])
+def test_masks_come_piece_by_piece_in_the_same_order(study, size, methods):
+    whole = study.masks(methods)
+    pieces = list(study.iter_masks(methods, batch_size=size))
+    assert [len(piece) for piece in pieces[:-1]] == [size] * (len(pieces) - 1)
+    assert 0 < len(pieces[-1]) <= size
+    assert all(piece.index[0] == 0 for piece in pieces)
+    together = pd.concat(pieces, ignore_index=True)
+    pd.testing.assert_frame_equal(together.drop(columns="mask"), whole.drop(columns="mask"))
+    for got, want in zip(together["mask"], whole["mask"], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_masks_that_fit_into_no_memory(study):
+    with pytest.raises(SettingsError, match="do not fit into memory; give a smaller `size`"):
+        study.mask_array("finer", "ssr", (2**24, 2**24))
+
+
+def test_no_masks_are_no_pieces(study):
+    assert list(study.iter_masks("plain", "ssr")) == []
+    with pytest.raises(SettingsError, match="batch_size is 0"):
+        study.iter_masks(batch_size=0)
+
+
+def test_masks_of_some_photographs_are_read_from_their_parts_alone(study, made, monkeypatch):
+    whole, ids = study.masks(), list(made[2].table["image_id"])
+    read = []
+    tables = Store._tables
+    monkeypatch.setattr(
+        Store, "_tables", lambda self, names, *arguments: read.extend(names) or tables(self, names, *arguments)
+    )
+    chosen = [ids[6], ids[4], ids[8]]  # the last one has none
+    some = study.masks(image_ids=chosen, columns=["image_id", "kind", "mask"])
+    assert {name[-13:] for name in read} == {"00001.parquet"}
+    assert len(read) == len(METHODS)
+    expected = whole[whole["image_id"].isin(chosen)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(some[["image_id", "kind"]], expected[["image_id", "kind"]])
+    pieces = pd.concat(study.iter_masks(image_ids=chosen, batch_size=3), ignore_index=True)
+    assert pieces["image_id"].tolist() == expected["image_id"].tolist()
+    assert study.masks(image_ids=[]).empty
+    assert set(study.masks(image_ids=ids[0])["image_id"]) == {ids[0]}
+    with pytest.raises(SettingsError, match="no photograph 'nobody'"):
+        study.masks(image_ids=[ids[0], "nobody"])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -32,12 +32,12 @@ def _errors(arguments: argparse.Namespace) -> int:
     from fidokit.errors import find_error_clusters
     from fidokit.report import write_report
 
+    folder, page = tables_and_page(arguments)
     study = opened_study(arguments)
     errors = find_error_clusters(study, arguments.method, burst=arguments.burst, seed=arguments.seed)
     if not arguments.no_verify:
         errors.verify(progress=sys.stderr.isatty())
     print_errors(errors)
-    folder, page = tables_and_page(arguments)
     paths = errors.to_csv(folder)
     page = write_report(study, page, errors, max_images=arguments.max_images)
     print(plain(f"Tables: {', '.join(str(path) for path in paths)}\nPage: {page}"))

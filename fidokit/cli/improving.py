@@ -37,6 +37,7 @@ def _improve(arguments: argparse.Namespace) -> int:
     from fidokit.enhance.controls import CONTROLS
     from fidokit.report import write_report
 
+    folder, page = tables_and_page(arguments)
     study = opened_study(arguments)
     controls = {"all": CONTROLS, "none": ()}.get(arguments.controls)
     improvement = classify_with_masks(
@@ -53,7 +54,6 @@ def _improve(arguments: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     print_improvement(improvement)
-    folder, page = tables_and_page(arguments)
     improvement.to_csv(folder)
     page = write_report(study, page, improvement=improvement, max_images=arguments.max_images)
     print(plain(f"Tables: {folder}\nPage: {page}"))

@@ -267,8 +267,11 @@ class RemoteFiles(Files):
 
     def write(self, name: str, content: bytes) -> None:
         with _as_os_errors():
-            self.system.makedirs(self._path(name.rpartition("/")[0]), exist_ok=True)
-            self.system.pipe_file(self._path(name), content)
+            try:
+                self.system.pipe_file(self._path(name), content)
+            except FileNotFoundError:
+                self.system.makedirs(self._path(name.rpartition("/")[0]), exist_ok=True)
+                self.system.pipe_file(self._path(name), content)
 
     def create(self, name: str, content: bytes) -> bool:
         with _as_os_errors():

@@ -8,12 +8,14 @@ from typing import Any
 
 from fidokit.exceptions import StoreError
 from fidokit.frozen import PRECISIONS
+from fidokit.geometry import Preprocessing
 from fidokit.methods.base import KINDS
-from fidokit.photographs import MAX_PIXELS
 
 Check = Callable[[Any], bool]
 _MOST_IMAGES = 10**9
 _MOST_AT_ONCE = 2**20
+# Pixels of a classifier's input: forty times as many as any has.
+_MOST_INPUT = 2**26
 
 
 def checked(manifest: dict[str, Any], where: str) -> dict[str, Any]:
@@ -67,17 +69,12 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _are_numbers(value: Any) -> bool:
-    return isinstance(value, list) and len(value) == 3 and all(map(_is_number, value))
-
-
-def _is_size(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(map(_up_to(MAX_PIXELS), value))
-        and (value[0] * value[1] <= MAX_PIXELS)
-    )
+def _is_preprocessing(value: Any) -> bool:
+    try:
+        height, width = Preprocessing(**value).size
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return {"size", "mean", "std"} <= value.keys() and height * width <= _MOST_INPUT
 
 
 def _are_texts(value: Any) -> bool:
@@ -109,9 +106,7 @@ _CHECKS: dict[str, Check] = {
     "classifier.precision": lambda value: _is_text(value) and value in ("auto", *PRECISIONS),
     "classifier.micro_batch": lambda value: value is None or _up_to(_MOST_AT_ONCE)(value),
     "classifier.class_names": _are_texts,
-    "classifier.preprocessing.size": _is_size,
-    "classifier.preprocessing.mean": _are_numbers,
-    "classifier.preprocessing.std": _are_numbers,
+    "classifier.preprocessing": _is_preprocessing,
     "dataset.fingerprint": _is_text,
     "dataset.n": _up_to(_MOST_IMAGES),
     "dataset.root": _is_text,

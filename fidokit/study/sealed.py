@@ -35,6 +35,11 @@ _MOST_ROWS = 2**20
 _MOST_BYTES = 2**30
 #: Nothing that a study writes has more columns; a table of the user's own may have hundreds.
 _MOST_COLUMNS = 4096
+# How many values a column of lists has, in a footer: after its path and codec. Asking pyarrow for it instead would end
+# the whole process where the footer is damaged, by an exception that its C++ does not let through.
+_LISTED = re.compile(rb"\x04list(?:\x07element|\x04item)\x15.\x16([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
+# A value in half precision, and where in its list it stands.
+_VALUE_BYTES = 6
 #: Bytes that a file may decode to for each of its own: zstd leaves a twentieth of paths and labels.
 _MOST_GROWTH = 64
 
@@ -122,19 +127,20 @@ def decode_groups(
     """
     with _suspicious():
         reader = _reader(file)
-        names = reader.schema_arrow.names
+        found = reader.schema_arrow
+        names = found.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
             raise Damaged(f"it has {len(names)} columns, or two of one name")
         columns = columns if columns is not None or schema is None else schema.names
         wanted = names if columns is None else [name for name in columns if name in names]
-        coded = _check_promise(reader.metadata, set(wanted))
+        coded = _check_promise(reader, found, file, wanted)
         if coded:
             reader = _reader(file, coded)
         for group in range(max(1, reader.num_row_groups)):
             if reader.num_row_groups:
                 table = reader.read_row_group(group, columns=wanted, use_threads=False)
             else:
-                table = reader.schema_arrow.empty_table().select(wanted)
+                table = found.empty_table().select(wanted)
             table = _decoded(table, coded)
             table.validate(full=True)
             yield table if schema is None or columns is None else _conformed(table, schema, columns)
@@ -163,45 +169,53 @@ def _decoded(table: pa.Table, coded: Sequence[str]) -> pa.Table:
     """The table with its coded columns as texts, unless they become too long."""
     for name in coded:
         if name in table.column_names:
-            lengths = (pc.binary_length(piece.dictionary).take(piece.indices) for piece in table[name].chunks)
-            length = sum(pc.sum(own).as_py() or 0 for own in lengths)
-            if length > _MOST_BYTES:
-                raise Damaged(f"its column {name!r} would decode to {length:,} bytes, of at most {_MOST_BYTES:,}")
             place, kind = table.column_names.index(name), table.schema.field(name).type.value_type
+            if pa.types.is_string(kind) or pa.types.is_binary(kind):
+                lengths = (pc.binary_length(piece.dictionary).take(piece.indices) for piece in table[name].chunks)
+                length = sum(pc.sum(own).as_py() or 0 for own in lengths)
+                if length > _MOST_BYTES:
+                    raise Damaged(f"its column {name!r} would decode to {length:,} bytes, of at most {_MOST_BYTES:,}")
             table = table.set_column(place, name, table[name].cast(kind))
     return table
 
 
-def _check_promise(metadata: pq.FileMetaData, wanted: set[str]) -> list[str]:
+def _check_promise(reader: pq.ParquetFile, found: pa.Schema, file: Any, wanted: Sequence[str]) -> list[str]:
     """Refuse a footer that promises more than fits into memory, before anything is decoded.
 
     Returns:
         Columns of texts that could become many times as long as they are in the file: they are to be read as codes.
     """
-    coded: dict[str, None] = {}
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        promised = 0
-        if row_group.num_rows > _MOST_ROWS:
-            raise Damaged(f"its footer promises {row_group.num_rows:,} rows in a row group, of at most {_MOST_ROWS:,}")
-        for position in range(row_group.num_columns):
-            column = row_group.column(position)
-            top, nested, _ = column.path_in_schema.partition(".")
-            if top in wanted:
-                # Half precision in lists; numbers, and the places of texts, have 8 bytes.
-                least = 8 * row_group.num_rows + (2 if nested else 8) * column.num_values
-                promised += max(least, column.total_uncompressed_size)
-                if least < 0 or column.total_uncompressed_size < 0:
-                    raise Damaged("its footer has negative sizes")
-                if column.physical_type == "BYTE_ARRAY" and column.num_values * column.total_uncompressed_size > (
-                    _MOST_BYTES
-                ):
-                    if nested:
-                        raise Damaged(f"its column {top!r} could decode to more than {_MOST_BYTES:,} bytes")
-                    coded[top] = None
-        if promised > _MOST_BYTES:
-            raise Damaged(f"its footer promises {promised:,} bytes in a row group, of at most {_MOST_BYTES:,}")
-    return list(coded)
+    coded = False
+    for group in range(reader.num_row_groups):
+        row_group = reader.metadata.row_group(group)
+        rows, n_bytes = row_group.num_rows, row_group.total_byte_size
+        if not 0 <= rows <= _MOST_ROWS:
+            raise Damaged(f"its footer promises {rows:,} rows in a row group, of at most {_MOST_ROWS:,}")
+        if not 0 <= n_bytes <= _MOST_BYTES:
+            raise Damaged(f"its footer promises {n_bytes:,} bytes in a row group, of at most {_MOST_BYTES:,}")
+        coded |= rows * n_bytes > _MOST_BYTES
+    types = {name: found.field(name).type for name in wanted}
+    if any(pa.types.is_nested(kind) for kind in types.values()):
+        most = max(map(_number, _LISTED.findall(_footer(file))), default=0)
+        if most * _VALUE_BYTES > _MOST_BYTES:
+            raise Damaged(f"its footer promises lists of {most:,} values, of at most {_MOST_BYTES // _VALUE_BYTES:,}")
+    texts = [name for name, kind in types.items() if pa.types.is_string(kind) or pa.types.is_binary(kind)]
+    return [name for name, kind in types.items() if pa.types.is_dictionary(kind)] + (texts if coded else [])
+
+
+def _footer(file: Any) -> bytes:
+    size = file.size()
+    file.seek(max(0, size - 8))
+    length = int.from_bytes(file.read(4), "little")
+    file.seek(max(0, size - 8 - length))
+    content: bytes = file.read(min(length, size))
+    return content
+
+
+def _number(varint: bytes) -> int:
+    """A zigzag variable-length integer, as Thrift writes them."""
+    value = sum((byte & 0x7F) << (7 * i) for i, byte in enumerate(varint))
+    return (value >> 1) ^ -(value & 1)
 
 
 @contextmanager

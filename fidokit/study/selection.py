@@ -64,7 +64,7 @@ class Selection:
         waiting: list[pa.RecordBatch] = []
         rows, chunk = 0, -1
         for batch in self._batches():
-            of_batch = int(self.study.places(batch["image_id"][:1].to_pandas())[0]) // self.part_size
+            of_batch = self.study.positions.get(batch["image_id"][0].as_py(), 0) // self.part_size
             # Parts come chunk by chunk, so what came before a new chunk can be put in order.
             if of_batch != chunk and len(left) + rows >= size:
                 left = pd.concat([left, self._ordered(waiting)], ignore_index=True)

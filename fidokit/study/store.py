@@ -55,6 +55,8 @@ _OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, DAMAGED, *FOLDERS})
 # A hundred thousand class names have a tenth of it.
 _MOST_MANIFEST = 64 * 2**20
 _MOST_IMAGES = 2**33
+# Columns of the table of a dataset that name files and classes.
+_TEXTS = ("path", "label", "object_mask", "part_map", "parts", "part_points")
 
 
 def slug(label: str) -> str:
@@ -142,7 +144,7 @@ class Store:
             raise StoreError(f"there is no study in {self}; fidokit.run_study(..., store=...) makes one") from error
         except OSError as error:
             raise StoreError(f"{where} cannot be read: {error.strerror or error}; check its permissions") from error
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise StoreError(f"{where} is damaged ({error}); put back a copy of it, or begin anew elsewhere") from error
         if version > SCHEMA_VERSION:
             raise StoreError(
@@ -175,7 +177,8 @@ class Store:
             StoreError: it cannot be read, or has not one image_id for each photograph.
         """
         table = images_to_pandas(self._read_part(IMAGES))
-        if not {"image_id", "path", "label"} <= set(table.columns) or not _are_names(table["image_id"]):
+        named = {"image_id", "path", "label"} <= set(table.columns) and _are_names(table["image_id"])
+        if not named or not all(_are_texts(table[name]) for name in _TEXTS if name in table.columns):
             raise StoreError(
                 f"{self}/{IMAGES} is not the table of a dataset, whose photographs each have an image_id of their own; "
                 "run the study again, which writes it anew"
@@ -379,6 +382,10 @@ class Store:
 def part_name(folder: str, name: str, chunk: int) -> str:
     """The file name of a part."""
     return f"{folder}/part-{name}{'-' if name else ''}{chunk:05d}.parquet"
+
+
+def _are_texts(column: pd.Series[Any]) -> bool:
+    return all(cell is None or isinstance(cell, str) for cell in column)
 
 
 def _are_names(ids: pd.Series[Any]) -> bool:

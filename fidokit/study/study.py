@@ -161,13 +161,14 @@ class Study:
         Raises:
             StoreError: the dataset has no such photograph, so a part is foreign.
         """
-        places = image_ids.map(self.positions)
-        if places.isna().any():
+        # Not `Series.map`, which makes an index of the whole dataset at every call.
+        places = np.array([self.positions.get(image_id, -1) for image_id in image_ids.tolist()], dtype=np.int64)
+        if (places < 0).any():
             raise StoreError(
-                f"{self.path} holds a row of {image_ids[places.isna()].iloc[0]!r}, which is no photograph of its "
+                f"{self.path} holds a row of {image_ids.iloc[int(places.argmin())]!r}, which is no photograph of its "
                 f"dataset; `fidokit check {self.path}` names the part, and running the study again sets it aside"
             )
-        return np.asarray(places, dtype=np.int64)
+        return places
 
     def kinds(self, method: str) -> list[str]:
         """The kinds of masks that a method makes."""
@@ -263,7 +264,13 @@ class Study:
         if size is None:
             height, width = self.manifest["classifier"]["preprocessing"]["size"]
             size = (int(height), int(width))
-        result = np.full((len(self), *size), np.nan, dtype=np.float32)
+        try:
+            result = np.full((len(self), *size), np.nan, dtype=np.float32)
+        except (MemoryError, ValueError) as error:
+            raise SettingsError(
+                f"{len(self)} masks of {size[0]} x {size[1]} do not fit into memory; give a smaller `size`, or take "
+                "them piece by piece with iter_masks"
+            ) from error
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
                 result[place] = upsample(torch.from_numpy(mask), size).numpy()
