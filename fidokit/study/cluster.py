@@ -35,6 +35,8 @@ except ImportError as error:
 
 #: The resource that stands for a GPU, as in ``dask worker --resources "GPU=1"``.
 GPU = "GPU"
+#: Where a worker computes that declares one.
+DEVICE = "cuda"
 # One job is computed and one waits, so that no worker is idle while the driver hears of it.
 _JOBS_PER_WORKER = 2
 # Jobs of this length cost little to schedule and lose little at the end of a run; photographs are read ahead in them.
@@ -94,7 +96,7 @@ class Cluster:
     def __enter__(self) -> Cluster:
         self._await_worker()
         self.on_gpus = self._count(GPU) > 0
-        kit = Kit(self.name, _packed(self.recipe, "cuda" if self.on_gpus else None, self.witness))
+        kit = Kit(self.name, _packed(self.recipe, DEVICE if self.on_gpus else None, self.witness))
         try:
             self.client.register_plugin(kit, name=self.name)
         except ImportError as error:
