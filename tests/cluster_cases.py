@@ -119,7 +119,7 @@ def driver(folder, store, log, n_workers):
     paths = [str(Path(fk.__file__).parent.parent), str(Path(__file__).parent)]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     command = [sys.executable, __file__, str(folder), str(store), str(log), str(n_workers)]
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+    return subprocess.Popen(command, env=environment, start_new_session=True, stderr=subprocess.PIPE, text=True)
 
 
 def alive_in(session: int) -> bool:
@@ -141,6 +141,7 @@ def slow_methods(log):
 
 def _drive(folder, store, log, n_workers):
     torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     with cluster_of(int(n_workers)) as client:
         run(make_classifier(), LabelledImages.from_folder(folder), store, slow_methods(log), client=client)
 

@@ -294,6 +294,7 @@ def test_a_driver_that_is_killed_is_followed_by_one_with_more_workers(tmp_path, 
     finally:
         process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
     computed = logged(log)
     assert 10 <= len(computed) < 32
     wait_for(lambda: not alive_in(process.pid))
@@ -330,6 +331,22 @@ def test_ctrl_c_keeps_what_is_finished(tmp_path, two, capsys, request):
     study = run(make_classifier(), data, tmp_path / "s", slow_methods(log), client=two)
     assert sorted(logged(log)) == sorted(data.table["image_id"])
     tables_equal(study, run(make_classifier(), data, tmp_path / "whole", slow_methods(log)))
+
+
+def test_ctrl_c_in_a_terminal_reaches_the_workers_too_and_costs_nothing(tmp_path):
+    make_data(tmp_path / "data", 60)
+    log, store = tmp_path / "log", tmp_path / "s"
+    process = driver(tmp_path / "data", store, log, 2)
+    try:
+        wait_for(lambda: len(logged(log)) >= 8 or process.poll() is not None)
+        os.killpg(process.pid, signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    finished = Store(store).finished("slow", ["ssr", "sdr"])
+    assert sorted(logged(log)) == sorted(finished)
+    assert f"Stopped. {len(finished)} of 60 masks" in told
+    assert process.returncode == 0
 
 
 def test_errors_that_concern_every_photograph_end_the_run(data, tmp_path, two):

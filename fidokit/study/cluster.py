@@ -217,6 +217,8 @@ class Cluster:
                         future = landed.get(timeout=_LOOK)
                     except Empty:
                         self._look()
+                        if self._stopping and not self._workers:
+                            return
                         continue
                     _, flight = flights.pop(future.key)
                     back = self._landed(future, flight)

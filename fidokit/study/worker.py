@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import threading
 import time
 import warnings
@@ -103,11 +104,16 @@ class Kit(WorkerPlugin):
         self._contents: Contents | None = None
         self._recipe: Recipe | None = None
         self._sessions = ExitStack()
+        # In a terminal, Ctrl-C goes to the workers on the same machine too; it is the driver that asks them to stop.
+        own_process = self._may_exit and threading.current_thread() is threading.main_thread()
+        self._interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN) if own_process else None
 
     def teardown(self, worker: Worker) -> None:
         """Called by Dask on the worker at the end of the run; a job in work ends soon."""
         self._stopped.set()
         self._contents = self._recipe = None
+        if self._interrupted is not None:
+            signal.signal(signal.SIGINT, self._interrupted)
 
     def stop(self) -> None:
         """Ask the job in work to stop as Ctrl-C does; later ones do not begin."""
