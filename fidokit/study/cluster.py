@@ -220,12 +220,19 @@ class Cluster:
                         if self._stopping and not self._workers:
                             return
                         continue
-                    _, flight = flights.pop(future.key)
+                    if future.key not in flights:
+                        continue
+                    _, flight = flights[future.key]
                     back = self._landed(future, flight)
+                    del flights[future.key]
                 except KeyboardInterrupt:
                     if self._stopping:
                         raise
                     self._stop()
+                    # One may have been taken from the queue and not been looked at yet.
+                    for future, _ in flights.values():
+                        if future.done():
+                            landed.put(future)
                     continue
                 if isinstance(back, _Flight):
                     again.append(back)

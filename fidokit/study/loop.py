@@ -90,8 +90,10 @@ class Loop:
             except OSError as error:
                 raise self._not_written(error) from error
         if stopped:
+            kinds = {label: entry.method.kinds for label, entry in self.recipe.entries.items()}
+            finished = sum(len(self.store.finished(label, own)) for label, own in kinds.items())
             print(
-                f"Stopped. {self.finished} of {self.total} masks are finished and safe in {self.store.path}; run the "
+                f"Stopped. {finished} of {self.total} masks are finished and safe in {self.store.path}; run the "
                 "same command again to go on from there.",
                 file=sys.stderr,
             )
