@@ -197,7 +197,7 @@ def test_a_damaged_part_is_named(store):
     store.add_masks("m", 0, mask_rows("m", ["a"]))
     (part,) = (store.path / "masks").iterdir()
     part.write_bytes(part.read_bytes()[:-20])
-    with pytest.raises(StoreError, match=f"{part.name}.*delete the file"):
+    with pytest.raises(StoreError, match=f"{part.name}.*run the study again"):
         store.finished("m", ["ssr"])
 
 

@@ -80,7 +80,9 @@ def test_only_what_is_asked_for_is_read(study, monkeypatch):
     monkeypatch.setattr(
         Store,
         "mask_batches",
-        lambda self, labels, columns, kinds: asked.append(columns) or batches(self, labels, columns, kinds),
+        lambda self, labels, columns, *args, **options: (
+            asked.append(columns) or batches(self, labels, columns, *args, **options)
+        ),
     )
     study.masks(columns=["score_kept"])
     assert asked == [["image_id", "method", "kind", "score_kept"]]

@@ -25,7 +25,6 @@ from fidokit.methods import is_built_in
 from fidokit.readers.cells import file_of
 from fidokit.readers.table import BOX_COLUMNS
 from fidokit.study.making import Recipe, Step, Task, write_predictions
-from fidokit.study.store import Store
 from fidokit.study.worker import Contents, Job, Kit, Outcome, do, probe, stop
 
 try:
@@ -301,7 +300,7 @@ class Cluster:
         if self.client.status != "running":
             raise ClusterError(
                 f"the Dask scheduler is gone ({self.client.status}); what is finished is safe in "
-                f"{self.recipe.store.path}: run the same command again, with a new client, to go on"
+                f"{self.recipe.store}: run the same command again, with a new client, to go on"
             )
         self._looked = time.monotonic()
         self._workers = self._count(GPU if self.on_gpus else None)
@@ -343,7 +342,7 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
     twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
     twin.module = _on_cpu(classifier.module)
     contents = Contents(
-        Store(_absolute(recipe.store.path)),
+        str(_absolute(recipe.store.path) if isinstance(recipe.store.path, Path) else recipe.store.path),
         twin,
         {label: (entry.name, entry.settings) for label, entry in entries.items()},
         {entry.name: entry.method for entry in entries.values() if not is_built_in(entry.name)},

@@ -93,7 +93,7 @@ class Loop:
             kinds = {label: entry.method.kinds for label, entry in self.recipe.entries.items()}
             finished = sum(len(self.store.finished(label, own)) for label, own in kinds.items())
             print(
-                f"Stopped. {finished} of {self.total} masks are finished and safe in {self.store.path}; run the "
+                f"Stopped. {finished} of {self.total} masks are finished and safe in {self.store}; run the "
                 "same command again to go on from there.",
                 file=sys.stderr,
             )
@@ -161,6 +161,6 @@ class Loop:
         remedy = f"make room, about {megabytes(need)} more are needed" if full and need else "put that right"
         return StoreError(
             f"{'the disk is full' if full else 'writing failed'} ({error.strerror or error}): {self.finished} "
-            f"masks are finished and safe in {self.store.path}, {missing} are missing. To go on, {remedy}, and run "
+            f"masks are finished and safe in {self.store}, {missing} are missing. To go on, {remedy}, and run "
             "the same command again"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,6 +18,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress
 from fidokit.methods.objective import class_index
+from fidokit.study.checking import check, move_aside
 from fidokit.study.loop import Loop
 from fidokit.study.making import RUNNER_UP, Recipe
 from fidokit.study.manifest import (
@@ -31,7 +31,7 @@ from fidokit.study.manifest import (
     method_difference,
     shorten,
 )
-from fidokit.study.store import Store, megabytes
+from fidokit.study.store import DAMAGED, IMAGES, Store, megabytes
 from fidokit.study.study import Study
 
 if TYPE_CHECKING:
@@ -245,7 +245,9 @@ def _check_space(files: Store, classifier: Classifier, data: LabelledImages, ent
         grid = grid_size(classifier.size) if callable(grid_size) else None
         least += masks * (grid[0] * grid[1] if grid else 1)
         most += masks * (grid[0] * grid[1] if grid else height * width)
-    free = shutil.disk_usage(files.path).free
+    free = files.files.free_bytes()
+    if free is None:
+        return
     where = f"and {files.path} has {megabytes(free)} free"
     if free < least:
         raise StoreError(
@@ -281,9 +283,24 @@ def _resume(
                 f"{study.path} was begun with {name}={recorded[name]!r}, not {options[name]!r}; choose another folder "
                 "as `store` for these"
             )
+    _set_aside(study, data)
     if options["part_size"] not in (None, recorded["part_size"]):
         _warn(f"the study was begun with part_size={recorded['part_size']} and goes on so")
     return classifier
+
+
+def _set_aside(study: Study, data: LabelledImages) -> None:
+    """What is not as it was written counts as missing: it is moved away, and what was in it is computed again."""
+    found = move_aside(study, check(study))
+    if not study.store.files.exists(IMAGES):
+        _write_images(study.store, data)
+    if len(found):
+        n = len({image_id for ids in found["image_ids"] for image_id in ids})
+        _warn(
+            f"{len(found)} files of {study.path} were damaged or not its own and are in its folder {DAMAGED!r} now: "
+            f"{found['part'].iloc[0]} ({found['reason'].iloc[0]}){', ...' if len(found) > 1 else ''}; what they held "
+            f"of {n} photographs is computed again"
+        )
 
 
 def _begin(
@@ -301,9 +318,7 @@ def _begin(
             if methods.keys() - manifest["methods"].keys():
                 files.write_manifest(manifest | {"methods": manifest["methods"] | methods})
             return
-        table = _with_absolute_paths(data.table)
-        table[BYTES_COLUMN] = pd.array(file_sizes(data), dtype="Int64")
-        files.write_images(table)
+        _write_images(files, data)
         files.write_manifest(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -319,6 +334,12 @@ def _begin(
             f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "
             "another folder as `store`"
         ) from error
+
+
+def _write_images(files: Store, data: LabelledImages) -> None:
+    table = _with_absolute_paths(data.table)
+    table[BYTES_COLUMN] = pd.array(file_sizes(data), dtype="Int64")
+    files.write_images(table)
 
 
 def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A study's folder: the schemas of its tables, their parts, written whole, and what a run that was killed left behind.
+"""A study's store: its parts, written whole, and what a run that was killed left behind.
 
     study.json                          the manifest
     images.parquet                      the table of the dataset
@@ -6,75 +6,54 @@
     masks/part-METHOD-CHUNK.parquet     the masks of one method for one chunk
     failures/part-METHOD-CHUNK.parquet  what went wrong; METHOD is "images" for what concerns all methods
     metrics/part-GROUP-METHOD-CHUNK.parquet  what `Study.metrics` measured, group by group
+    damaged/                            parts that were not as they had been written, set aside
 
-Method labels may hold anything, so file names carry a slug of them with a short hash, never the label itself.
+Method labels may hold anything, so file names carry a slug of them with a short hash, never the label itself. Each part
+carries a checksum of itself, see `fidokit.study.sealed`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
-import tempfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
-import pyarrow.parquet as pq
-from pyarrow import fs
+import pyarrow.compute as pc
 
 from fidokit.exceptions import StoreError
+from fidokit.study import lock, sealed
+from fidokit.study.files import TEMPORARY, files_at
 from fidokit.study.manifest import SCHEMA_VERSION
+from fidokit.study.schemas import (
+    FAILURES_SCHEMA,
+    KEYS,
+    PREDICTIONS_SCHEMA,
+    SCHEMA,
+    images_to_arrow,
+    images_to_pandas,
+    mask_arrays,
+    masks_to_arrow,
+    to_arrow,
+)
+
+__all__ = ["FOLDERS", "KEYS", "SCHEMA", "Store", "mask_arrays", "megabytes", "slug"]
 
 MANIFEST = "study.json"
 IMAGES = "images.parquet"
 FOLDERS = ("predictions", "masks", "failures", "metrics")
-KEYS = ("image_id", "method", "kind")
-#: The one definition of the table of masks; `mask` is the (height, width) mask row by row.
-SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("method", pa.string()),
-        ("kind", pa.string()),
-        ("target", pa.string()),
-        ("against", pa.string()),
-        ("mask", pa.list_(pa.float16())),
-        ("height", pa.int32()),
-        ("width", pa.int32()),
-        ("evaluations", pa.int64()),
-        ("seconds", pa.float64()),
-        ("converged", pa.bool_()),
-        ("score_full", pa.float64()),
-        ("score_kept", pa.float64()),
-        ("score_dropped", pa.float64()),
-        ("settings_id", pa.string()),
-    ]
-)
-PREDICTIONS_SCHEMA = pa.schema(
-    [
-        ("image_id", pa.string()),
-        ("predicted", pa.string()),
-        ("correct", pa.bool_()),
-        ("score", pa.float64()),
-        ("margin", pa.float64()),
-        ("runner_up", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
-FAILURES_SCHEMA = pa.schema(
-    [("image_id", pa.string()), ("method", pa.string()), ("stage", pa.string()), ("reason", pa.string())]
-)
-_TEMPORARY = ".tmp"
-_LOCK = ".lock"
-_OWN = frozenset({MANIFEST, IMAGES, _LOCK, *FOLDERS})
+DAMAGED = "damaged"
+#: `name` and `chunk` of the file name of a part.
+PART = re.compile(r"part-(?:(?P<name>.+)-)?(?P<chunk>\d{5,9})\.parquet")
+_OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, DAMAGED, *FOLDERS})
+# A hundred thousand class names have a tenth of it.
+_MOST_MANIFEST = 64 * 2**20
 
 
 def slug(label: str) -> str:
@@ -89,18 +68,28 @@ def megabytes(n_bytes: float) -> str:
 
 
 class Store:
-    """Reads and writes a study's folder; knows nothing of classifiers and photographs.
+    """Reads and writes a study's files; knows nothing of classifiers and photographs.
 
     Args:
-        path: the folder. It is made by `prepare`.
+        path: a folder, or an fsspec URL such as ``s3://bucket/study``. It is made by `prepare`.
+
+    Attributes:
+        files: the files.
+        path: the folder as a `Path`, or the URL as a text.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.files = files_at(path)
+        self.path: Path | str = self.files.location
+        self._study_id: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.files)
 
     def exists(self) -> bool:
         """Whether a study has been begun here."""
-        return (self.path / MANIFEST).is_file()
+        with self._reached():
+            return self.files.exists(MANIFEST)
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to.
@@ -109,37 +98,33 @@ class Store:
             StoreError: it cannot be written to, or holds other things.
         """
         try:
-            if self.path.is_dir() and not self.exists():
-                foreign = [p.name for p in self.path.iterdir() if p.name not in _OWN and p.suffix != _TEMPORARY]
+            if not self.files.exists(MANIFEST):
+                foreign = [n for n in self.files.names() if n not in _OWN and not n.endswith(TEMPORARY)]
                 if foreign:
                     raise StoreError(
-                        f"{self.path} holds other things ({min(foreign)}, ...) and no study; choose an empty folder"
+                        f"{self} holds other things ({min(foreign)}, ...) and no study; choose an empty folder"
                     )
-            for folder in FOLDERS:
-                (self.path / folder).mkdir(parents=True, exist_ok=True)
-                with tempfile.TemporaryFile(dir=self.path / folder, suffix=_TEMPORARY) as file:
-                    file.write(b"fidokit")
+            self.files.prepare(FOLDERS)
         except OSError as error:
             raise StoreError(
-                f"no study can be written to {self.path}: {error.strerror or error}; choose another folder as `store`, "
+                f"no study can be written to {self}: {error.strerror or error}; choose another folder as `store`, "
                 "or change its permissions"
             ) from error
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps a second run out of the folder, and clears away what a killed one left half-written.
+        """Keeps a second run out of the store, and clears away what a killed one left half-written.
 
-        The lock goes with the process, however that ends.
+        The lock goes with the process, however that ends; see `fidokit.study.lock`.
 
         Raises:
-            StoreError: another run is writing to it.
+            StoreError: another run is writing to it; the message says which.
+
+        Warns:
+            RuntimeWarning: the lock was taken over from a run that is dead.
         """
-        with (self.path / _LOCK).open("wb") as file:
-            if not _lock(file):
-                raise StoreError(f"another run is writing to {self.path}; wait for it to end, or choose another folder")
-            for folder in (self.path, *(self.path / name for name in FOLDERS)):
-                for leftover in folder.glob(f".*{_TEMPORARY}"):
-                    leftover.unlink(missing_ok=True)
+        with lock.held(self.files):
+            self.files.clear_temporary(["", *FOLDERS])
             yield
 
     def read_manifest(self) -> dict[str, Any]:
@@ -148,53 +133,53 @@ class Store:
         Raises:
             StoreError: there is none, it is damaged, or a newer fidokit wrote it.
         """
-        path = self.path / MANIFEST
+        where = f"{self}/{MANIFEST}"
         try:
-            manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            manifest: dict[str, Any] = json.loads(self.files.read(MANIFEST, _MOST_MANIFEST))
             version = int(manifest["schema_version"])
-        except FileNotFoundError as error:
-            raise StoreError(
-                f"there is no study in {self.path}; fidokit.run_study(..., store=...) makes one"
-            ) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise StoreError(f"there is no study in {self}; fidokit.run_study(..., store=...) makes one") from error
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror or error}; check its permissions") from error
-        except (ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged ({error}); put back a copy of it, or begin anew elsewhere") from error
+            raise StoreError(f"{where} cannot be read: {error.strerror or error}; check its permissions") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise StoreError(f"{where} is damaged ({error}); put back a copy of it, or begin anew elsewhere") from error
         if version > SCHEMA_VERSION:
             raise StoreError(
-                f"{self.path} was written by fidokit {manifest.get('fidokit_version', 'of a later date')} in schema "
+                f"{self} was written by fidokit {manifest.get('fidokit_version', 'of a later date')} in schema "
                 f"{version}, this one reads up to {SCHEMA_VERSION}: pip install --upgrade fidokit"
             )
         return manifest
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Replace the manifest as a whole."""
-        text = json.dumps(manifest, indent=1)
-        with _whole(self.path / MANIFEST) as file:
-            file.write(text.encode())
+        """Replace the manifest as a whole. It gets an id if it has none, which the parts will name."""
+        identified = {"study_id": secrets.token_hex(8), **manifest}
+        self.files.write(MANIFEST, json.dumps(identified, indent=1).encode())
+
+    @property
+    def study_id(self) -> str | None:
+        """Id of the study, which its parts name; None for one of the first versions, or one not yet begun."""
+        if self._study_id is None and self.exists():
+            study_id = self.read_manifest().get("study_id")
+            self._study_id = study_id if isinstance(study_id, str) else None
+        return self._study_id
 
     def write_images(self, table: pd.DataFrame) -> None:
         """Write the table of the dataset; columns of mixed types become text."""
-        columns = {str(name): _arrow_column(table[name]) for name in table.columns}
-        _write(pa.table(columns), self.path / IMAGES)
+        self.files.write(IMAGES, sealed.encode(images_to_arrow(table)))
 
     def read_images(self) -> pd.DataFrame:
-        """The table of the dataset, missing texts as None."""
-        table = _read_part(self.path / IMAGES)
-        columns = {}
-        for name in table.column_names:
-            column = table[name]
-            if pa.types.is_string(column.type) or pa.types.is_binary(column.type):
-                cells = [
-                    cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
-                    for cell in column.to_pylist()
-                ]
-                columns[name] = pd.Series(cells, dtype=object)
-            elif pa.types.is_integer(column.type) and column.null_count:
-                columns[name] = pd.Series(column.to_pylist(), dtype="Int64")
-            else:
-                columns[name] = column.to_pandas()
-        return pd.DataFrame(columns)
+        """The table of the dataset, missing texts as None.
+
+        Raises:
+            StoreError: it cannot be read, or has not one image_id for each photograph.
+        """
+        table = images_to_pandas(self._read_part(IMAGES))
+        if not {"image_id", "path", "label"} <= set(table.columns) or not _are_names(table["image_id"]):
+            raise StoreError(
+                f"{self}/{IMAGES} is not the table of a dataset, whose photographs each have an image_id of their own; "
+                "run the study again, which writes it anew"
+            )
+        return table
 
     def add_masks(self, label: str, chunk: int, frame: pd.DataFrame) -> None:
         """Write the masks of one method for a chunk; those of other images that its part has already stay.
@@ -204,15 +189,15 @@ class Store:
             chunk: number of the chunk.
             frame: the columns of `SCHEMA`, `mask` as (h, w) arrays; not empty.
         """
-        path = self._part("masks", slug(label), chunk)
-        table = _masks_to_arrow(frame)
-        if path.exists():
-            table = pa.concat_tables([_without(_read_part(path), set(frame["image_id"])), table])
-        _write(table, path)
+        name = part_name("masks", slug(label), chunk)
+        table = masks_to_arrow(frame)
+        if self.files.exists(name):
+            table = pa.concat_tables([_without(self._read_part(name, SCHEMA), frame["image_id"]), table])
+        self._write(name, table)
 
     def add_predictions(self, chunk: int, frame: pd.DataFrame) -> None:
         """Write the predictions of a whole chunk."""
-        _write(_to_arrow(frame, PREDICTIONS_SCHEMA), self._part("predictions", "", chunk))
+        self._write(part_name("predictions", "", chunk), to_arrow(frame, PREDICTIONS_SCHEMA))
 
     def add_failures(self, label: str | None, chunk: int, tried: Collection[str], rows: list[dict[str, Any]]) -> None:
         """Replace what the failures of a chunk say of the images just tried.
@@ -223,64 +208,83 @@ class Store:
             tried: image_ids whose earlier failures no longer count.
             rows: the columns of `FAILURES_SCHEMA`.
         """
-        path = self._part("failures", "images" if label is None else slug(label), chunk)
+        name = part_name("failures", "images" if label is None else slug(label), chunk)
         table = pa.Table.from_pylist(rows, schema=FAILURES_SCHEMA)
-        if path.exists():
-            before = _read_part(path)
+        there = self.files.exists(name)
+        if there:
+            before = self._read_part(name, FAILURES_SCHEMA)
             table = pa.concat_tables([_without(before, tried), table])
             if table.equals(before):
                 return
         if len(table):
-            _write(table, path)
-        else:
-            path.unlink(missing_ok=True)
+            self._write(name, table)
+        elif there:
+            self.files.remove(name)
 
     def predicted_chunks(self) -> set[int]:
         """Numbers of the chunks that have their predictions."""
-        return set(self._parts("predictions", ""))
+        return set(self.parts("predictions", ""))
 
     def read_predictions(self) -> pd.DataFrame:
         """All predictions, in no particular order."""
-        return self._read(list(self._parts("predictions", "").values()), PREDICTIONS_SCHEMA)
+        return self._read(self.parts("predictions", "").values(), PREDICTIONS_SCHEMA)
 
     def read_failures(self) -> pd.DataFrame:
         """All failures, in no particular order."""
-        paths = sorted((self.path / "failures").glob("part-*.parquet"))
-        return self._read(paths, FAILURES_SCHEMA)
+        names = [f"failures/{name}" for name in self._names("failures") if PART.fullmatch(name)]
+        return self._read(names, FAILURES_SCHEMA)
 
     def mask_batches(
-        self, labels: Sequence[str], columns: Sequence[str], kinds: Sequence[str] | None = None
+        self,
+        labels: Sequence[str],
+        columns: Sequence[str],
+        kinds: Sequence[str] | None = None,
+        *,
+        chunks: Collection[int] | None = None,
+        image_ids: Collection[str] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Record batches of the masks of some methods: only these columns of only these parts are read."""
-        paths = [path for label in labels for path in self._parts("masks", slug(label)).values()]
-        if not paths:
-            return
-        chosen = ds.field("method").isin(list(labels))
-        if kinds is not None:
-            chosen &= ds.field("kind").isin(list(kinds))
-        # One part holds few images, but of masks at full resolution many bytes: little is read ahead.
-        with _readable(self.path):
-            yield from _dataset(paths, SCHEMA).to_batches(
-                columns=list(columns), filter=chosen, batch_size=1024, batch_readahead=2, fragment_readahead=2
-            )
+        """Record batches of masks, chunk by chunk: only these columns of only these parts are read, one at a time.
+
+        Args:
+            labels: of the methods.
+            columns: of `SCHEMA`.
+            kinds: None for all.
+            chunks: numbers of the chunks to read; None for all.
+            image_ids: of the rows; None for all. Give the chunks as well, or all parts are read for them.
+        """
+        parts = {slug(label): label for label in labels}
+        found = [
+            (int(match["chunk"]), parts[match["name"]], f"masks/{match[0]}")
+            for match in map(PART.fullmatch, self._names("masks"))
+            if match and match["name"] in parts and (chunks is None or int(match["chunk"]) in chunks)
+        ]
+        owners = {name: label for _, label, name in sorted(found)}
+        accepted = {"kind": kinds, "image_id": image_ids}
+        filters = {name: pa.array(list(v), pa.string()) for name, v in accepted.items() if v is not None}
+        needed = list(dict.fromkeys([*columns, "method", *filters]))
+        for name, table in self._tables(list(owners), SCHEMA, needed):
+            for column, values in {"method": pa.array([owners[name]]), **filters}.items():
+                kept = pc.is_in(table[column], values)
+                if not pc.all(kept, min_count=0).as_py():
+                    table = table.filter(kept)
+            if len(table):
+                yield from table.select(list(columns)).to_batches()
 
     def finished(self, label: str, kinds: Sequence[str]) -> set[str]:
         """image_ids that have all kinds of masks by a method; only the key columns are read."""
-        seen: dict[str, set[str]] = {kind: set() for kind in kinds}
-        for batch in self.mask_batches([label], KEYS, kinds):
-            frame = batch.to_pandas()
-            for kind, group in frame.groupby("kind"):
-                seen[str(kind)].update(group["image_id"])
-        return set.intersection(*seen.values()) if seen else set()
+        schema = pa.schema([SCHEMA.field(name) for name in KEYS])
+        keys = pa.Table.from_batches(list(self.mask_batches([label], KEYS, kinds)), schema)
+        seen = [set(keys["image_id"].filter(pc.equal(keys["kind"], kind)).to_pylist()) for kind in kinds]
+        return set.intersection(*seen) if seen else set()
 
     def mask_bytes(self) -> int:
         """Bytes of all masks on disk."""
-        return sum(path.stat().st_size for path in (self.path / "masks").glob("part-*.parquet"))
+        return sum(self.files.size(f"masks/{name}") for name in self._names("masks") if PART.fullmatch(name))
 
     def mask_part(self, label: str, chunk: int) -> pa.Table:
         """The masks of one method for one chunk, without rows where there is no such part."""
-        path = self._part("masks", slug(label), chunk)
-        return _read_part(path) if path.exists() else SCHEMA.empty_table()
+        name = part_name("masks", slug(label), chunk)
+        return self._read_part(name, SCHEMA) if self.files.exists(name) else SCHEMA.empty_table()
 
     def add_metrics(self, name: str, chunk: int, frame: pd.DataFrame, schema: pa.Schema, keys: Sequence[str]) -> None:
         """Write metrics of a chunk; rows of its part stay unless a new one has the same keys.
@@ -292,146 +296,84 @@ class Store:
             schema: of the group.
             keys: the columns that name a row.
         """
-        path = self._part("metrics", name, chunk)
-        if path.exists():
-            before = _read_part(path).to_pandas().reindex(columns=schema.names)
+        part = part_name("metrics", name, chunk)
+        if self.files.exists(part):
+            before = self._read_part(part, schema).to_pandas()
             frame = pd.concat([before, frame], ignore_index=True).drop_duplicates(list(keys), keep="last")
-        path.parent.mkdir(exist_ok=True)
-        _write(_to_arrow(frame, schema), path)
+        self._write(part, to_arrow(frame, schema))
 
     def read_metrics(self, name: str, schema: pa.Schema) -> pd.DataFrame:
         """All metrics of a group, in no particular order."""
-        return self._read(list(self._parts("metrics", name).values()), schema)
+        return self._read(self.parts("metrics", name).values(), schema)
 
-    def _part(self, folder: str, name: str, chunk: int) -> Path:
-        return self.path / folder / f"part-{name}{'-' if name else ''}{chunk:05d}.parquet"
+    def parts(self, folder: str, name: str) -> dict[int, str]:
+        """Chunk -> file name of the parts of a folder that have a name."""
+        found = ((PART.fullmatch(file), file) for file in self._names(folder))
+        own = {
+            int(match["chunk"]): f"{folder}/{file}" for match, file in found if match and (match["name"] or "") == name
+        }
+        return dict(sorted(own.items()))
 
-    def _parts(self, folder: str, name: str) -> dict[int, Path]:
-        pattern = re.compile(rf"part-{re.escape(name)}{'-' if name else ''}(\d+)\.parquet")
-        found = [(pattern.fullmatch(path.name), path) for path in (self.path / folder).glob("part-*.parquet")]
-        return dict(sorted((int(match[1]), path) for match, path in found if match))
+    def set_aside(self, name: str) -> str:
+        """Move a file into the folder of damaged ones; the name that it has there."""
+        target = f"{DAMAGED}/{name.replace('/', '-')}.{secrets.token_hex(4)}"
+        self.files.move(name, target)
+        return target
 
-    def _read(self, paths: list[Path], schema: pa.Schema) -> pd.DataFrame:
-        with _readable(self.path):
-            table = _dataset(paths, schema).to_table() if paths else schema.empty_table()
-        frame: pd.DataFrame = table.to_pandas()
+    def _names(self, folder: str) -> list[str]:
+        with self._reached():
+            return self.files.names(folder)
+
+    def _write(self, name: str, table: pa.Table) -> None:
+        self.files.write(name, sealed.encode(table, self.study_id))
+
+    def _read(self, names: Iterable[str], schema: pa.Schema) -> pd.DataFrame:
+        tables = [table for _, table in self._tables(list(names), schema, schema.names)]
+        frame: pd.DataFrame = (pa.concat_tables(tables) if tables else schema.empty_table()).to_pandas()
         return frame
 
+    def _read_part(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
+        with self._readable(name):
+            return sealed.decode(self.files.open(name), schema)
 
-def mask_arrays(batch: pa.RecordBatch | pa.Table) -> list[npt.NDArray[np.float32]]:
-    """The (h, w) float32 masks of rows that have the columns mask, height and width."""
-    arrays: list[npt.NDArray[np.float32]] = []
-    sizes = zip(batch["height"].to_pylist(), batch["width"].to_pylist(), strict=True)
-    column = batch["mask"]
-    for piece in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-        values = piece.flatten().to_numpy(zero_copy_only=False).astype(np.float32)
-        start = 0
-        for _ in range(len(piece)):
-            height, width = next(sizes)
-            arrays.append(values[start : start + height * width].reshape(height, width))
-            start += height * width
-    return arrays
+    def _tables(
+        self, names: Sequence[str], schema: pa.Schema, columns: Sequence[str]
+    ) -> Iterator[tuple[str, pa.Table]]:
+        """The row groups of parts with the names of their files; a part that is removed meanwhile is left out."""
+        with self._reached():
+            for name, file in self.files.ahead(names):
+                with self._readable(name), file:
+                    for table in sealed.decode_groups(file, schema, columns):
+                        yield name, table
 
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except sealed.Damaged as error:
+            raise StoreError(
+                f"{self}/{name}: a part cannot be read ({error}); run the study again, which sets it aside and "
+                f"computes anew what was in it (`fidokit check {self}` lists all that is damaged)"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"{self}/{name} cannot be read: {error.strerror or error}; put that right") from error
 
-def _masks_to_arrow(frame: pd.DataFrame) -> pa.Table:
-    flat = [np.asarray(mask, dtype=np.float16).ravel() for mask in frame["mask"]]
-    offsets = np.concatenate([[0], np.cumsum([len(mask) for mask in flat])]).astype(np.int32)
-    masks = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(flat)), type=SCHEMA.field("mask").type)
-    others = pa.schema([field for field in SCHEMA if field.name != "mask"])
-    table = _to_arrow(frame, others)
-    return table.add_column(SCHEMA.get_field_index("mask"), SCHEMA.field("mask"), masks)
-
-
-def _to_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:
-    arrays = [pa.array(frame[field.name], type=field.type, from_pandas=True) for field in schema]
-    return pa.table(arrays, schema=schema)
-
-
-def _arrow_column(column: pd.Series[Any]) -> pa.Array:
-    try:
-        return pa.array(column, from_pandas=True)
-    except (pa.ArrowException, UnicodeEncodeError, TypeError, ValueError):
-        pass
-    texts = [None if cell is None or cell is pd.NA or cell != cell else str(cell) for cell in column]
-    try:
-        return pa.array(texts, pa.string())
-    except (UnicodeEncodeError, pa.ArrowException):
-        # File names that are not UTF-8.
-        return pa.array([None if text is None else text.encode("utf-8", "surrogateescape") for text in texts])
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(f"{self} cannot be read: {error.strerror or error}; put that right") from error
 
 
-def _without(table: pa.Table, image_ids: Collection[str]) -> pa.Table:
-    return table.filter([image_id not in image_ids for image_id in table["image_id"].to_pylist()])
+def part_name(folder: str, name: str, chunk: int) -> str:
+    """The file name of a part."""
+    return f"{folder}/part-{name}{'-' if name else ''}{chunk:05d}.parquet"
 
 
-def _dataset(paths: Sequence[Path], schema: pa.Schema) -> Any:
-    # Given the file system, a path with a colon in it is not taken for a URI.
-    return ds.dataset([str(path) for path in paths], schema=schema, format="parquet", filesystem=fs.LocalFileSystem())
+def _are_names(ids: pd.Series[Any]) -> bool:
+    return all(isinstance(image_id, str) for image_id in ids) and ids.is_unique
 
 
-def _read_part(path: Path) -> pa.Table:
-    with _readable(path), path.open("rb") as file:
-        return pq.read_table(file)
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise StoreError(
-            f"{path}: a part cannot be read ({error}); delete the file that is named and run the study again, which "
-            "computes what was in it anew"
-        ) from error
-
-
-def _write(table: pa.Table, path: Path) -> None:
-    # Random mask values gain nothing from a dictionary; texts, the same in every row, nearly everything.
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    with _whole(path) as file:
-        pq.write_table(table, file, compression="zstd", use_dictionary=texts)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears under its name only when it is complete and on the disk."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the renaming itself survive a power cut, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _lock(file: BinaryIO) -> bool:
-    """Whether the file could be locked; True as well where there are no locks, as on some network drives."""
-    try:
-        import fcntl
-    except ImportError:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+def _without(table: pa.Table, image_ids: Iterable[str]) -> pa.Table:
+    return table.filter(pc.invert(pc.is_in(table["image_id"], pa.array(list(image_ids), pa.string()))))

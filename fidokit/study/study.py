@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 import torch
 
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.methods.base import KINDS, upsample
+from fidokit.study.checking import check, move_aside
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
 from fidokit.study.parts import PART_SCORES, PartScore, Removal
-from fidokit.study.store import KEYS, SCHEMA, Store, mask_arrays
+from fidokit.study.selection import Selection
+from fidokit.study.store import SCHEMA, Store, mask_arrays
 from fidokit.study.summary import sanity_verdicts, summarise
 
 
@@ -36,7 +37,7 @@ class Study:
 
     def __init__(self, store: Store, classifier: Classifier | None = None, data: LabelledImages | None = None) -> None:
         self.store = store
-        self.path: Path = store.path
+        self.path: Path | str = store.path
         self.manifest: dict[str, Any] = store.read_manifest()
         self.methods: list[str] = list(self.manifest["methods"])
         self._classifier = classifier
@@ -163,6 +164,7 @@ class Study:
         methods: str | Sequence[str] | None = None,
         kinds: str | Sequence[str] | None = None,
         columns: Sequence[str] | None = None,
+        image_ids: Collection[str] | None = None,
     ) -> pd.DataFrame:
         """One row per image, method and kind, in the order of the dataset, of `methods`, of the kinds.
 
@@ -173,30 +175,61 @@ class Study:
             kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
             columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
                 width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id.
+            image_ids: None for all; only the parts that hold some of them are read.
 
         Raises:
-            SettingsError: a method, kind or column that there is not.
+            SettingsError: a method, kind, column or image_id that there is not.
             StoreError: a file cannot be read.
         """
-        labels, chosen = self._labels(methods), _known(kinds, KINDS, "kind")
-        wanted = _known(columns, SCHEMA.names, "column")
-        needed = {*wanted, *KEYS, *(("height", "width") if "mask" in wanted else ())}
-        names = [name for name in SCHEMA.names if name in needed]
-        batches = list(self.store.mask_batches(labels, names, chosen))
-        schema = pa.schema([SCHEMA.field(name) for name in names])
-        table = pa.Table.from_batches(batches, schema) if batches else schema.empty_table()
-        frame: pd.DataFrame = table.drop_columns([name for name in names if name == "mask"]).to_pandas()
-        if "mask" in wanted:
-            arrays = np.empty(len(frame), dtype=object)
-            arrays[:] = mask_arrays(table) if len(frame) else []
-            frame["mask"] = arrays
-        places = [
-            frame["kind"].map({kind: i for i, kind in enumerate(KINDS)}),
-            frame["method"].map({label: i for i, label in enumerate(self.methods)}),
-            frame["image_id"].map(self.positions),
-        ]
-        order = np.lexsort([place.to_numpy(np.int64) for place in places])
-        return frame.iloc[order].reset_index(drop=True)[wanted]
+        return self._selection(methods, kinds, columns, image_ids).frame()
+
+    def iter_masks(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        columns: Sequence[str] | None = None,
+        image_ids: Collection[str] | None = None,
+        *,
+        batch_size: int = 1024,
+    ) -> Iterator[pd.DataFrame]:
+        """The rows of `masks`, in the same order, piece by piece: what a study's masks do not fit into memory for.
+
+        Args:
+            methods, kinds, columns, image_ids: as in `masks`.
+            batch_size: rows of each piece; the last one may have fewer.
+
+        Raises:
+            SettingsError: as in `masks`, or batch_size is less than 1.
+            StoreError: a file cannot be read.
+        """
+        if batch_size < 1:
+            raise SettingsError(f"batch_size is {batch_size}; at least 1 is needed")
+        return self._selection(methods, kinds, columns, image_ids).pieces(batch_size)
+
+    def check(self, *, set_aside: bool = False) -> pd.DataFrame:
+        """Whether every file of the store is as it was written, and what has to be computed again.
+
+        All of it is read: checksums, and whether each part belongs where it is. The next `run_study` with the same
+        classifier and photographs sets damaged and foreign parts aside by itself and computes just what they held.
+
+        Args:
+            set_aside: whether to move damaged and foreign files into the store's folder ``damaged`` at once.
+
+        Returns:
+            One row a file: part (its name in the store); state: ``intact``; ``unsealed``, readable, but written without
+            a checksum by the first versions; ``damaged``; ``foreign``, not written by this study, or into another
+            place; ``incomplete`` and ``missing``, lost or not computed yet; reason, None if all is well; image_ids, a
+            tuple of the photographs whose results are to be computed again.
+
+        Raises:
+            StoreError: the store cannot be reached or, with `set_aside`, is being written to.
+        """
+        if not set_aside:
+            return check(self)
+        with self.store.locked():
+            found = check(self)
+            move_aside(self, found)
+        return found
 
     def mask_array(self, method: str, kind: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
         """(N, H, W) float32 masks of one method and kind, in the order of `predictions`; NaN where there is none.
@@ -344,6 +377,16 @@ class Study:
             seed: of the samples.
         """
         return summarise(self, n_resamples, seed)
+
+    def _selection(
+        self,
+        methods: str | Sequence[str] | None,
+        kinds: str | Sequence[str] | None,
+        columns: Sequence[str] | None,
+        image_ids: Collection[str] | None,
+    ) -> Selection:
+        chosen, wanted = _known(kinds, KINDS, "kind"), _known(columns, SCHEMA.names, "column")
+        return Selection(self, self._labels(methods), chosen, wanted, image_ids)
 
     def _labels(self, methods: str | Sequence[str] | None) -> list[str]:
         return _known(methods, self.methods, "method")

@@ -37,14 +37,15 @@ class Contents:
     """What is sent to every worker: a `Recipe` in a form that can be sent.
 
     Attributes:
-        store, classifier, to_labels, against: as in `Recipe`; the classifier's module lies on the CPU.
+        store: where, as `Store` takes it.
+        classifier, to_labels, against: as in `Recipe`; the classifier's module lies on the CPU.
         entries: label -> name and settings of a method.
         methods: the user's own methods among them.
         device: on which workers compute.
         witness: a photograph that the workers must see as well; None if there is none.
     """
 
-    store: Store
+    store: str
     classifier: Classifier
     entries: Mapping[str, tuple[str, Any]]
     methods: Mapping[str, Method]
@@ -182,7 +183,8 @@ class Kit(WorkerPlugin):
         """The recipe, its classifier in open sessions, which are kept from job to job."""
         if self._recipe is None:
             contents = self._unpacked()
-            seen = {str(contents.store.path): contents.store.exists()}
+            store = Store(contents.store)
+            seen = {contents.store: store.exists()}
             if contents.witness is not None:
                 seen[contents.witness] = file_of(contents.witness).exists()
             for path, there in seen.items():
@@ -197,7 +199,7 @@ class Kit(WorkerPlugin):
             entries = {
                 label: Entry(name, get_method(name), settings) for label, (name, settings) in contents.entries.items()
             }
-            self._recipe = Recipe(contents.store, classifier, entries, contents.to_labels, contents.against)
+            self._recipe = Recipe(store, classifier, entries, contents.to_labels, contents.against)
         return self._recipe
 
 

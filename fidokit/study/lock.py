@@ -1,0 +1,256 @@
+"""One writer at a time: who writes to a store, since when, and whether they still live.
+
+The lock is a small file, ``.lock``: its owner's host, process and user, and a heartbeat. Where the system has file
+locks, one is held on it too: it goes with the process however that ends, which no record can promise. On object
+stores, and on drives without file locks, the record is all there is, so an owner elsewhere counts as dead when its
+heartbeat is older than `STALE_AFTER`; clocks of the machines may differ by about a minute.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import secrets
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from fidokit.exceptions import StoreError
+from fidokit.study.files import Files, LocalFiles
+
+LOCK = ".lock"
+HEARTBEAT = 15.0
+"""Seconds between two signs of life."""
+STALE_AFTER = 120.0
+"""Seconds without a sign of life after which an owner on another machine counts as dead."""
+# Two that write the record at the same moment see, this much later, which one was the last.
+_SETTLE = 0.5
+_MOST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Owner:
+    """Who holds, or held, a lock."""
+
+    host: str
+    process: int
+    user: str
+    since: float
+    heartbeat: float
+    token: str
+
+    @classmethod
+    def me(cls) -> Owner:
+        """This process, now."""
+        now = time.time()
+        return cls(socket.gethostname(), os.getpid(), _user(), now, now, secrets.token_hex(8))
+
+    @classmethod
+    def parse(cls, content: bytes) -> Owner | None:
+        """The owner that a record names; None for an empty or unreadable one, as a released lock has."""
+        try:
+            record: dict[str, Any] = json.loads(content)
+            owner = cls(**{f.name: record[f.name] for f in fields(cls)})
+            texts = (owner.host, owner.user, owner.token)
+            numbers = (owner.process, owner.since, owner.heartbeat)
+            if all(isinstance(text, str) for text in texts) and all(isinstance(n, int | float) for n in numbers):
+                return owner
+        except (ValueError, KeyError, TypeError, RecursionError):
+            pass
+        return None
+
+    def content(self) -> bytes:
+        """The record, now. Its length does not change, so that it is overwritten in one go."""
+        return json.dumps(asdict(self) | {"heartbeat": time.time()}).encode().ljust(512) + b"\n"
+
+    def __str__(self) -> str:
+        try:
+            since = f"{datetime.fromtimestamp(self.since):%Y-%m-%d %H:%M:%S}"
+        except (ValueError, OverflowError, OSError):
+            since = "an unknown time"
+        return f"{self.user!r} on {self.host!r}, process {self.process}, since {since}"
+
+    def is_dead(self) -> bool:
+        """Whether it cannot be writing any more: its process is gone from this machine, or it is silent for long."""
+        if self.host == socket.gethostname() and not _runs(self.process):
+            return True
+        return not self.silence() < STALE_AFTER
+
+    def silence(self) -> float:
+        """Seconds since its last sign of life."""
+        return time.time() - self.heartbeat
+
+
+@contextmanager
+def held(files: Files) -> Iterator[None]:
+    """Holds the lock of a store.
+
+    Raises:
+        StoreError: another run holds it; the message says which.
+
+    Warns:
+        RuntimeWarning: it was taken over from a run that ended without letting go of it.
+    """
+    if isinstance(files, LocalFiles):
+        path = files.path(LOCK)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            outcome = _flock(descriptor)
+            if outcome is False:
+                raise _busy(files, Owner.parse(os.pread(descriptor, _MOST_BYTES, 0)))
+            if outcome is True:
+                with _held_descriptor(files, descriptor):
+                    yield
+                return
+        finally:
+            os.close(descriptor)
+    with _held_object(files):
+        yield
+
+
+@contextmanager
+def _held_descriptor(files: Files, descriptor: int) -> Iterator[None]:
+    before, me = Owner.parse(os.pread(descriptor, _MOST_BYTES, 0)), Owner.me()
+    # With the file lock in our hands, an owner on this machine is gone; of another machine, the lock may not tell.
+    if before is not None:
+        if before.host != me.host and not before.is_dead():
+            raise _busy(files, before)
+        _tell(files, before)
+
+    def write() -> None:
+        os.pwrite(descriptor, me.content(), 0)
+
+    write()
+    try:
+        with _beating(write):
+            yield
+    finally:
+        os.ftruncate(descriptor, 0)
+
+
+@contextmanager
+def _held_object(files: Files) -> Iterator[None]:
+    before, me = _read(files), Owner.me()
+    if before is not None:
+        if not before.is_dead():
+            raise _busy(files, before)
+        _tell(files, before)
+        files.write(LOCK, me.content())
+        time.sleep(_SETTLE)
+    elif not files.create(LOCK, me.content()):
+        other = _read(files)
+        if other is not None and not other.is_dead():
+            raise _busy(files, other)
+        files.write(LOCK, me.content())
+        time.sleep(_SETTLE)
+    _check_mine(files, me)
+
+    def beat() -> None:
+        if _is_mine(files, me):
+            files.write(LOCK, me.content())
+
+    try:
+        with _beating(beat):
+            yield
+    finally:
+        if _is_mine(files, me):
+            files.remove(LOCK)
+
+
+def _read(files: Files) -> Owner | None:
+    try:
+        return Owner.parse(files.read(LOCK, _MOST_BYTES))
+    except FileNotFoundError:
+        return None
+
+
+def _is_mine(files: Files, me: Owner) -> bool:
+    now = _read(files)
+    return now is not None and now.token == me.token
+
+
+def _check_mine(files: Files, me: Owner) -> None:
+    now = _read(files)
+    if now is None or now.token != me.token:
+        raise _busy(files, now)
+
+
+def _busy(files: Files, owner: Owner | None) -> StoreError:
+    who = "" if owner is None else f" ({owner}; last sign of life {max(0.0, owner.silence()):.0f} s ago)"
+    return StoreError(
+        f"another run is writing to {files}{who}; wait for it to end, or choose another folder. A run that was killed "
+        f"is noticed, on another machine {STALE_AFTER:.0f} s after its last sign of life"
+    )
+
+
+def _tell(files: Files, before: Owner) -> None:
+    warnings.warn(
+        f"{files} was locked by a run that ended without letting go of it ({before}); its lock was taken over",
+        RuntimeWarning,
+        stacklevel=6,
+    )
+
+
+@contextmanager
+def _beating(beat: Any) -> Iterator[None]:
+    """Gives a sign of life every `HEARTBEAT` seconds, from a thread of its own."""
+    done = threading.Event()
+
+    def run() -> None:
+        while not done.wait(HEARTBEAT):
+            try:
+                beat()
+            except OSError:
+                continue  # the next one may get through
+
+    thread = threading.Thread(target=run, name="fidokit-lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def _flock(descriptor: int) -> bool | None:
+    """Whether the file could be locked; None where there are no locks, as on some network drives."""
+    try:
+        import fcntl
+    except ImportError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this machine is alive; on Windows, where asking would end it, it is taken for alive."""
+    if os.name == "nt":
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return "unknown"

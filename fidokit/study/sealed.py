@@ -1,0 +1,176 @@
+"""Tables as Parquet files that carry a checksum of themselves, and are read with suspicion.
+
+The seal stands among the key-value metadata of the file's footer: the SHA-256 of all bytes of the file, the digits of
+the seal itself counted as zeros. So a part and its checksum are one file, which appears in one rename; workers that
+write at the same time share nothing; and any Parquet reader can read the part. Each page has a checksum too, which
+every reading verifies of the pages that it needs, at no cost worth mentioning; the seal is verified by `problem`.
+
+A file may come from a stranger: what its footer promises to decode to is limited before anything is decoded, and
+texts, lists and lengths are validated before they are used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from fidokit.exceptions import FidokitError
+
+_SEAL, _STUDY = b"fidokit.seal", b"fidokit.study"
+_ZEROS = b"sha256:" + b"0" * 64
+_DIGITS = re.compile(rb"sha256:([0-9a-f]{64})")
+#: Bytes of Arrow data in a row group as it is written: what a reader of a large part has in memory at once.
+_GROUP_BYTES = 64 * 2**20
+#: Bytes of Arrow data that a row group may promise: masks of 32 photographs at full resolution have 10 to 60 MB.
+_MOST_BYTES = 2**30
+#: Nothing that a study writes has more columns; a table of the user's own may have hundreds.
+_MOST_COLUMNS = 4096
+#: Bytes that a file may decode to for each of its own: zstd leaves a twentieth of paths and labels.
+_MOST_GROWTH = 64
+
+
+class Damaged(FidokitError):
+    """A file that is not as it was written; `Store` says which one and what to do."""
+
+
+def encode(table: pa.Table, study: str | None = None) -> bytes:
+    """A table as a sealed Parquet file.
+
+    Args:
+        table: the table.
+        study: id of the study that it belongs to, which the file then names.
+    """
+    # Random mask values gain nothing from a dictionary; texts, the same in every row, nearly everything.
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    rows = max(1, _GROUP_BYTES * table.num_rows // max(1, table.nbytes))
+    sink = io.BytesIO()
+    with pq.ParquetWriter(
+        sink, table.schema, compression="zstd", use_dictionary=texts, write_page_checksum=True
+    ) as writer:
+        writer.write_table(table, row_group_size=rows)
+        writer.add_key_value_metadata({_SEAL: _ZEROS, **({} if study is None else {_STUDY: study.encode()})})
+    content = bytearray(sink.getvalue())
+    place = content.rindex(_ZEROS) + len("sha256:")
+    content[place : place + 64] = hashlib.sha256(content).hexdigest().encode()
+    return bytes(content)
+
+
+def verify(content: bytes) -> bool:
+    """Whether a file has a checksum; those of the first versions have none.
+
+    Raises:
+        Damaged: its bytes do not fit its checksum.
+    """
+    place = content.rfind(_SEAL)
+    seal = _DIGITS.search(content, place) if place >= 0 else None
+    if seal is None:
+        if place >= 0:
+            raise Damaged("its checksum is damaged")
+        return False
+    start, end = seal.span(1)
+    digest = hashlib.sha256(memoryview(content)[:start])
+    digest.update(b"0" * 64)
+    digest.update(memoryview(content)[end:])
+    if digest.hexdigest().encode() != seal[1]:
+        raise Damaged("its bytes do not fit its checksum")
+    return True
+
+
+def study_of(file: Any) -> str | None:
+    """Id of the study that a file names, None if it names none."""
+    with _suspicious():
+        metadata = pq.read_metadata(file).metadata or {}
+        name = metadata.get(_STUDY)
+        return None if name is None else name.decode("utf-8", "backslashreplace")
+
+
+def decode(file: Any, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+    """The table in a file, as a whole; see `decode_groups`."""
+    with _suspicious():
+        most = max(_MOST_BYTES, _MOST_GROWTH * file.size())
+        groups, n_bytes = [], 0
+        for group in decode_groups(file, schema, columns):
+            groups.append(group)
+            n_bytes += group.nbytes
+            if n_bytes > most:
+                raise Damaged(f"it decodes to more than {most:,} bytes")
+        return pa.concat_tables(groups)
+
+
+def decode_groups(
+    file: Any, schema: pa.Schema | None = None, columns: Sequence[str] | None = None
+) -> Iterator[pa.Table]:
+    """The tables of a file's row groups, of which one at a time is in memory.
+
+    Args:
+        file: open for reading.
+        schema: the columns that there must be; one that an earlier version did not write is null. None: as they are.
+        columns: those of the schema to read; None for all.
+
+    Raises:
+        Damaged: it is no Parquet file, is cut off, has other columns, or holds what no part does.
+    """
+    with _suspicious():
+        reader = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        names = reader.schema_arrow.names
+        if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
+            raise Damaged(f"it has {len(names)} columns, or two of one name")
+        wanted = names if schema is None else [n for n in (columns or schema.names) if n in names]
+        _check_promise(reader.metadata, set(wanted))
+        for group in range(max(1, reader.num_row_groups)):
+            if reader.num_row_groups:
+                table = reader.read_row_group(group, columns=wanted, use_threads=False)
+            else:
+                table = reader.schema_arrow.empty_table().select(wanted)
+            table.validate(full=True)
+            yield table if schema is None else _conformed(table, schema, columns or schema.names)
+
+
+def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    arrays = []
+    for name in columns:
+        kind = schema.field(name).type
+        if name not in table.column_names:
+            arrays.append(pa.nulls(len(table), kind))
+            continue
+        array = table[name]
+        arrays.append(array if array.type == kind else array.cast(kind))
+    return pa.table(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+
+
+def _check_promise(metadata: pq.FileMetaData, wanted: set[str]) -> None:
+    """Refuse a footer that promises more than fits into memory, before anything is decoded."""
+    for group in range(metadata.num_row_groups):
+        row_group = metadata.row_group(group)
+        promised = 0
+        for position in range(row_group.num_columns):
+            column = row_group.column(position)
+            top, nested, _ = column.path_in_schema.partition(".")
+            if top in wanted:
+                # Half precision in lists; numbers, and the places of texts, have 8 bytes.
+                least = 8 * row_group.num_rows + (2 if nested else 8) * column.num_values
+                promised += max(least, column.total_uncompressed_size)
+                if least < 0 or column.total_uncompressed_size < 0:
+                    raise Damaged("its footer has negative sizes")
+        if promised > _MOST_BYTES:
+            raise Damaged(f"its footer promises {promised:,} bytes in a row group, of at most {_MOST_BYTES:,}")
+
+
+@contextmanager
+def _suspicious() -> Iterator[None]:
+    """Whatever damaged bytes make of the reader becomes `Damaged`."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError):
+        raise
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
+        raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
+    except MemoryError as error:
+        raise Damaged("it does not fit into memory") from error

@@ -1,0 +1,110 @@
+"""Rows of the table of masks, chosen by method, kind and photograph, as one frame or piece by piece."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from fidokit.exceptions import SettingsError, StoreError
+from fidokit.methods.base import KINDS
+from fidokit.study.schemas import KEYS, SCHEMA, mask_arrays
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+
+class Selection:
+    """Some rows and columns of the table of masks, in the order of the dataset, of the methods, of the kinds.
+
+    Args:
+        study: the study.
+        labels: of the methods.
+        kinds: of masks.
+        columns: of the frames.
+        image_ids: None for all.
+
+    Raises:
+        SettingsError: an image_id that there is not.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        labels: Sequence[str],
+        kinds: Sequence[str],
+        columns: Sequence[str],
+        image_ids: Collection[str] | None,
+    ) -> None:
+        self.study, self.labels, self.kinds, self.columns = study, labels, kinds, columns
+        needed = {*columns, *KEYS, *(("height", "width") if "mask" in columns else ())}
+        self.names = [name for name in SCHEMA.names if name in needed]
+        self.part_size: int = study.manifest["options"]["part_size"]
+        self.image_ids: set[str] | None = None
+        self.chunks: set[int] | None = None
+        if image_ids is not None:
+            self.image_ids = {image_ids} if isinstance(image_ids, str) else set(image_ids)
+            unknown = self.image_ids - study.positions.keys()
+            if unknown:
+                raise SettingsError(
+                    f"there is no photograph {min(map(str, unknown))!r}; study.images lists the image_ids"
+                )
+            self.chunks = {study.positions[image_id] // self.part_size for image_id in self.image_ids}
+
+    def frame(self) -> pd.DataFrame:
+        """All of them."""
+        return self._ordered(list(self._batches()))
+
+    def pieces(self, size: int) -> Iterator[pd.DataFrame]:
+        """Frames of `size` rows, the last one of what is left; little more than one of them is in memory."""
+        left = self._ordered([])
+        waiting: list[pa.RecordBatch] = []
+        rows, chunk = 0, -1
+        for batch in self._batches():
+            of_batch = self._place(batch["image_id"][0].as_py()) // self.part_size
+            # Parts come chunk by chunk, so what came before a new chunk can be put in order.
+            if of_batch != chunk and len(left) + rows >= size:
+                left = pd.concat([left, self._ordered(waiting)], ignore_index=True)
+                waiting, rows = [], 0
+                while len(left) >= size:
+                    yield left.iloc[:size].reset_index(drop=True)
+                    left = left.iloc[size:]
+            chunk = of_batch
+            waiting.append(batch)
+            rows += len(batch)
+        left = pd.concat([left, self._ordered(waiting)], ignore_index=True) if waiting else left
+        for start in range(0, len(left), size):
+            yield left.iloc[start : start + size].reset_index(drop=True)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        return self.study.store.mask_batches(
+            self.labels, self.names, self.kinds, chunks=self.chunks, image_ids=self.image_ids
+        )
+
+    def _ordered(self, batches: Sequence[pa.RecordBatch]) -> pd.DataFrame:
+        """The rows of batches as a frame, in order."""
+        table = pa.Table.from_batches(batches, pa.schema([SCHEMA.field(name) for name in self.names]))
+        frame: pd.DataFrame = table.drop_columns([name for name in self.names if name == "mask"]).to_pandas()
+        if "mask" in self.columns:
+            arrays = np.empty(len(frame), dtype=object)
+            arrays[:] = mask_arrays(table) if len(frame) else []
+            frame["mask"] = arrays
+        kinds, labels = ({name: i for i, name in enumerate(names)} for names in (KINDS, self.study.methods))
+        positions = frame["image_id"].map(self.study.positions)
+        if positions.isna().any():
+            self._place(frame["image_id"][positions.isna()].iloc[0])
+        places = [frame["kind"].map(kinds), frame["method"].map(labels), positions]
+        order = np.lexsort([place.to_numpy(np.int64) for place in places])
+        return frame.iloc[order].reset_index(drop=True)[list(self.columns)]
+
+    def _place(self, image_id: str) -> int:
+        try:
+            return self.study.positions[image_id]
+        except KeyError as error:
+            raise StoreError(
+                f"{self.study.path} holds a mask of {image_id!r}, which is no photograph of its dataset; "
+                f"`fidokit check {self.study.path}` names the part, and running the study again sets it aside"
+            ) from error
