@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow as pa
 from PIL import Image
 
 from fidokit.exceptions import ImageError, StoreError
@@ -97,23 +96,27 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
     )  # fmt: skip
 
 
-def _photographs(study: Study) -> tuple[LabelledImages, str | None]:
-    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so."""
+def _photographs(study: Study) -> tuple[LabelledImages | None, str | None]:
+    """The photographs; if they are no longer as they were, what there is of them, and a remark that says so.
+
+    None of those that a stranger's study names: whoever gets the page would see them.
+    """
     try:
         return study.data, None
     except StoreError as error:
+        if not study.is_own:
+            return None, f"Look out: {error}"
         return LabelledImages(study.images, Path(study.manifest["dataset"]["root"])), f"Look out: {error}"
 
 
 def _masks(study: Study, image_ids: set[str]) -> dict[tuple[str, str, str], dict[str, Any]]:
     """The rows of the table of masks for some images, by image, method and kind."""
     found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    chunks = study.chunks_of(image_ids)
     for method in study.methods:
-        # Batch by batch: a large study's masks do not fit into memory, those of the page do.
-        for batch in study.store.mask_batches([method], _MASK_COLUMNS):
-            wanted = batch.filter(pa.array([image_id in image_ids for image_id in batch["image_id"].to_pylist()]))
-            rows = wanted.drop_columns(["mask"]).to_pylist()
-            for row, mask in zip(rows, mask_arrays(wanted), strict=True):
+        for batch in study.store.mask_batches([method], _MASK_COLUMNS, chunks=chunks, image_ids=image_ids):
+            rows = batch.drop_columns(["mask"]).to_pylist()
+            for row, mask in zip(rows, mask_arrays(batch), strict=True):
                 found[row["image_id"], method, row["kind"]] = row | {"mask": mask}
     return found
 
@@ -160,14 +163,16 @@ class _View:
     geometry: Geometry
 
     @classmethod
-    def make(cls, data: LabelledImages, position: int, preprocessing: Preprocessing) -> _View:
+    def make(cls, data: LabelledImages | None, position: int, preprocessing: Preprocessing) -> _View:
         """The photograph at a position of the data."""
+        height, width = preprocessing.size
+        whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
+        if data is None:
+            return cls(None, "not read, since the study is somebody else's", whole)
         try:
             photograph = data.open(position)
             geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
         except ImageError as error:
-            height, width = preprocessing.size
-            whole = Geometry(width, height, (0.0, 0.0, float(width), float(height)), preprocessing.size)
             return cls(None, str(error), whole)
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()

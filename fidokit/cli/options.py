@@ -39,10 +39,25 @@ def add_model(command: argparse.ArgumentParser, required: bool = True) -> None:
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
 
 
+def location(text: str) -> Path | str:
+    """A folder, or an fsspec URL as it is."""
+    from fidokit.study.files import is_url
+
+    return text if is_url(text) else Path(text)
+
+
+def add_run(command: argparse.ArgumentParser) -> None:
+    """The study that a command reads, and whose photographs."""
+    command.add_argument("study", type=location, metavar="RUN", help="folder of the study, or its fsspec URL")
+    command.add_argument("--data", type=Path, help="the photographs, if they have moved or the study is not yours")
+    command.add_argument(
+        "--trust", action="store_true", help="read the files that the study names, though you did not make it here"
+    )
+
+
 def add_study(command: argparse.ArgumentParser, name: str) -> None:
     """The options of a command that reads a finished study and writes tables and a page of its own, called `name`."""
-    command.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
-    command.add_argument("--data", type=Path, help="the photographs, if they have moved")
+    add_run(command)
     command.add_argument(
         "--csv", type=Path, metavar="FOLDER", help=f"for the tables; default {name} in the study's folder"
     )
@@ -61,16 +76,34 @@ def opened_study(arguments: argparse.Namespace) -> Study:
 
     return open_study(
         arguments.study,
-        classifier=None if arguments.model is None else load_classifier(arguments),
+        classifier=None if getattr(arguments, "model", None) is None else load_classifier(arguments),
         data=None if arguments.data is None else read_dataset(arguments.data),
+        trust=arguments.trust,
     )
 
 
 def tables_and_page(arguments: argparse.Namespace) -> tuple[Path, Path]:
     """The folder for the tables and the file for the page."""
-    folder: Path = arguments.csv or arguments.study / arguments.name
-    page: Path = arguments.report or arguments.study / f"{arguments.name}.html"
+    folder: Path = arguments.csv or place_in(arguments.study, arguments.name, "--csv FOLDER")
+    page: Path = arguments.report or place_in(arguments.study, f"{arguments.name}.html", "--report FILE")
     return folder, page
+
+
+def place_in(study: Path | str, name: str, option: str) -> Path:
+    """Where in a study's folder a command writes by default.
+
+    Raises:
+        SettingsError: the study lies behind a URL; the message names the option to give.
+        StoreError: a symbolic link stands there, by which a stranger's study could have other files overwritten.
+    """
+    from fidokit.study.files import LocalFiles, files_at
+
+    files = files_at(study)
+    if not isinstance(files, LocalFiles):
+        raise SettingsError(f"{files} is no folder of this machine; say with {option} where to write")
+    for own in files.names(name):
+        files.path(f"{name}/{own}")
+    return files.path(name)
 
 
 def method_settings(name: str, preset: str) -> tuple[Any, Any]:
@@ -99,10 +132,10 @@ def load_classifier(arguments: argparse.Namespace) -> Classifier:
     return Classifier.load(arguments.model, **options)
 
 
-def store_of(arguments: argparse.Namespace) -> Path:
-    """The folder of a study, by default called like its data."""
+def store_of(arguments: argparse.Namespace) -> Path | str:
+    """The folder of a study, or its URL, by default called like its data."""
     data = arguments.data.resolve()
-    store: Path = arguments.store or Path("runs") / ((data.stem if data.is_file() else data.name) or "study")
+    store: Path | str = arguments.store or Path("runs") / ((data.stem if data.is_file() else data.name) or "study")
     return store
 
 

@@ -11,9 +11,13 @@ from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
     add_model,
+    add_run,
     command,
     load_classifier,
+    location,
     method_settings,
+    opened_study,
+    place_in,
     store_of,
 )
 from fidokit.cli.text import cut, plain, table
@@ -38,7 +42,7 @@ def add(commands: Any) -> None:
     )
     add_model(study)
     study.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
-    study.add_argument("--store", type=Path, help="folder of the study; default runs/NAME OF DATA")
+    study.add_argument("--store", type=location, help="folder of the study, or fsspec URL; default runs/NAME OF DATA")
     study.add_argument("--report", type=Path, metavar="FILE", help="the page; default report.html in the store")
     study.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
     study.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
@@ -52,9 +56,8 @@ def add(commands: Any) -> None:
     )
 
     report = command(commands, "report", _report, "write the page of a study")
-    report.add_argument("study", type=Path, metavar="RUN", help="folder of the study")
+    add_run(report)
     report.add_argument("--out", type=Path, metavar="FILE", help="the page; default report.html in the study's folder")
-    report.add_argument("--data", type=Path, help="the photographs, if they have moved")
     report.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
 
 
@@ -91,7 +94,7 @@ def _study(arguments: argparse.Namespace) -> int:
         study.metrics(progress=sys.stderr.isatty())
     print_study(study)
     print_verdicts(study)
-    page = write_report(study, arguments.report or store / "report.html")
+    page = write_report(study, arguments.report or place_in(store, "report.html", "--report FILE"))
     print(plain(f"Study: {store}\nPage: {page}"))
     return 0
 
@@ -156,11 +159,9 @@ def print_verdicts(study: Study) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from fidokit.readers.detect import read_dataset
     from fidokit.report import write_report
-    from fidokit.study.run import open_study
 
-    study = open_study(arguments.study, data=None if arguments.data is None else read_dataset(arguments.data))
-    page = write_report(study, arguments.out or arguments.study / "report.html", max_images=arguments.max_images)
+    out = arguments.out or place_in(arguments.study, "report.html", "--out FILE")
+    page = write_report(opened_study(arguments), out, max_images=arguments.max_images)
     print(plain(f"Page: {page}"))
     return 0

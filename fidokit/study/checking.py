@@ -68,13 +68,14 @@ def _findings(study: Study) -> Iterator[Finding]:
     yield found
     size: int = manifest["options"]["part_size"]
     owners = _owners(manifest["methods"])
-    chunks: dict[int, list[tuple[str, _Owner]]] = {number: [] for number in range(-(-len(study) // size))}
+    n_chunks = -(-(len(ids) or len(study)) // size)
+    chunks: dict[int, list[tuple[str, _Owner]]] = {number: [] for number in range(-(-len(ids) // size))}
     for folder in FOLDERS:
         for name in store.files.names(folder):
             part, match = f"{folder}/{name}", PART.fullmatch(name)
             owner = owners.get((folder, match["name"] or "")) if match else None
-            if match and owner is not None and int(match["chunk"]) in chunks:
-                chunks[int(match["chunk"])].append((part, owner))
+            if match and owner is not None and int(match["chunk"]) < n_chunks:
+                chunks.setdefault(int(match["chunk"]), []).append((part, owner))
             elif not name.startswith("."):
                 yield Finding(part, "foreign", "no part of this study has this name")
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="fidokit-check") as pool:

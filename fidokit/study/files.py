@@ -118,11 +118,15 @@ def files_at(location: str | Path) -> Files:
     Raises:
         StoreError: no filesystem is known for the URL, or its package is not installed.
     """
-    text = str(location)
-    if isinstance(location, Path) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)", text):
+    if not is_url(location):
         return LocalFiles(Path(location))
-    local = re.fullmatch(r"(?:file|local)://(.*)", text, re.DOTALL)
-    return LocalFiles(Path(local[1])) if local else RemoteFiles(text)
+    local = re.fullmatch(r"(?:file|local)://(.*)", str(location), re.DOTALL)
+    return LocalFiles(Path(local[1])) if local else RemoteFiles(str(location))
+
+
+def is_url(location: str | Path) -> bool:
+    """Whether a location is an fsspec URL and no folder; a folder's name may hold colons."""
+    return isinstance(location, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*(://|::)", location) is not None
 
 
 class LocalFiles(Files):

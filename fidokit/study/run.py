@@ -69,7 +69,7 @@ def run_study(
         data: the photographs.
         methods: names from `list_methods`; or a dict, label -> name or (name, settings), so that one method can stand
             there twice. Settings are the method's settings object, or a dict with single fields of it.
-        store: folder of the study; made if it is not there.
+        store: folder of the study, or its fsspec URL such as ``s3://bucket/study``; made if it is not there.
         targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
         against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
             target; or the name of a class.
@@ -127,22 +127,34 @@ def run_study(
     return Study(files, classifier, data)
 
 
-def open_study(path: str | Path, classifier: Classifier | None = None, data: LabelledImages | None = None) -> Study:
+def open_study(
+    path: str | Path,
+    classifier: Classifier | None = None,
+    data: LabelledImages | None = None,
+    *,
+    trust: bool = False,
+) -> Study:
     """A study from its folder.
 
+    A study that somebody else made, or that was begun on another machine, is opened like any other, but the files that
+    it names, its photographs and a model that is not a published one, are only read if they are given here: else they
+    could be any file of yours, to be seen by whoever gets the report.
+
     Args:
-        path: the folder.
+        path: the folder, or its fsspec URL.
         classifier: the one it was made with; needed, by what evaluates images, if it has no command-line name.
-        data: the photographs; needed, by what shows or evaluates them, if they have moved.
+        data: the photographs; needed, by what shows or evaluates them, if they have moved, or the study is not yours.
+        trust: read the files that the study names as if it were your own.
 
     Raises:
         StoreError: there is no study, a newer fidokit wrote it, or it belongs to another classifier or dataset.
     """
-    study = Study(Store(path))
+    study = Study(Store(path), trust=trust)
     return Study(
         study.store,
         None if classifier is None else study.check_classifier(classifier),
         None if data is None else study.check_data(data),
+        trust,
     )
 
 
@@ -294,6 +306,7 @@ def _set_aside(study: Study, data: LabelledImages) -> None:
     found = move_aside(study, check(study))
     if not study.store.files.exists(IMAGES):
         _write_images(study.store, data)
+        study.store.write_manifest(study.manifest | {"origin": study.store.origin(study.manifest)})
     if len(found):
         n = len({image_id for ids in found["image_ids"] for image_id in ids})
         _warn(
@@ -319,16 +332,15 @@ def _begin(
                 files.write_manifest(manifest | {"methods": manifest["methods"] | methods})
             return
         _write_images(files, data)
-        files.write_manifest(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "fidokit_version": fidokit.__version__,
-                "classifier": describe_classifier(classifier),
-                "dataset": describe_data(data),
-                "methods": methods,
-                "options": {**options, "part_size": options["part_size"] or PART_SIZE},
-            }
-        )
+        manifest = {
+            "schema_version": SCHEMA_VERSION,
+            "fidokit_version": fidokit.__version__,
+            "classifier": describe_classifier(classifier),
+            "dataset": describe_data(data),
+            "methods": methods,
+            "options": {**options, "part_size": options["part_size"] or PART_SIZE},
+        }
+        files.write_manifest(manifest | {"origin": files.origin(manifest)})
     except OSError as error:
         raise StoreError(
             f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "

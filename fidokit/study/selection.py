@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fidokit.exceptions import SettingsError, StoreError
+from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
 from fidokit.study.schemas import KEYS, SCHEMA, mask_arrays
 
@@ -52,7 +52,7 @@ class Selection:
                 raise SettingsError(
                     f"there is no photograph {min(map(str, unknown))!r}; study.images lists the image_ids"
                 )
-            self.chunks = {study.positions[image_id] // self.part_size for image_id in self.image_ids}
+            self.chunks = study.chunks_of(self.image_ids)
 
     def frame(self) -> pd.DataFrame:
         """All of them."""
@@ -64,7 +64,7 @@ class Selection:
         waiting: list[pa.RecordBatch] = []
         rows, chunk = 0, -1
         for batch in self._batches():
-            of_batch = self._place(batch["image_id"][0].as_py()) // self.part_size
+            of_batch = self.study.position(batch["image_id"][0].as_py()) // self.part_size
             # Parts come chunk by chunk, so what came before a new chunk can be put in order.
             if of_batch != chunk and len(left) + rows >= size:
                 left = pd.concat([left, self._ordered(waiting)], ignore_index=True)
@@ -95,16 +95,7 @@ class Selection:
         kinds, labels = ({name: i for i, name in enumerate(names)} for names in (KINDS, self.study.methods))
         positions = frame["image_id"].map(self.study.positions)
         if positions.isna().any():
-            self._place(frame["image_id"][positions.isna()].iloc[0])
+            self.study.position(frame["image_id"][positions.isna()].iloc[0])
         places = [frame["kind"].map(kinds), frame["method"].map(labels), positions]
         order = np.lexsort([place.to_numpy(np.int64) for place in places])
         return frame.iloc[order].reset_index(drop=True)[list(self.columns)]
-
-    def _place(self, image_id: str) -> int:
-        try:
-            return self.study.positions[image_id]
-        except KeyError as error:
-            raise StoreError(
-                f"{self.study.path} holds a mask of {image_id!r}, which is no photograph of its dataset; "
-                f"`fidokit check {self.study.path}` names the part, and running the study again sets it aside"
-            ) from error

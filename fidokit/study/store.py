@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidokit.exceptions import StoreError
-from fidokit.study import lock, sealed
+from fidokit.study import lock, origin, sealed
 from fidokit.study.files import TEMPORARY, files_at
 from fidokit.study.manifest import SCHEMA_VERSION
 from fidokit.study.schemas import (
@@ -54,6 +54,7 @@ PART = re.compile(r"part-(?:(?P<name>.+)-)?(?P<chunk>\d{5,9})\.parquet")
 _OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, DAMAGED, *FOLDERS})
 # A hundred thousand class names have a tenth of it.
 _MOST_MANIFEST = 64 * 2**20
+_MOST_IMAGES = 2**33
 
 
 def slug(label: str) -> str:
@@ -180,6 +181,15 @@ class Store:
                 "run the study again, which writes it anew"
             )
         return table
+
+    def origin(self, manifest: dict[str, Any]) -> str | None:
+        """The mark of a study that is begun now, see `fidokit.study.origin`; its images are written already."""
+        return origin.mark(self.files.read(IMAGES, _MOST_IMAGES), manifest)
+
+    def fits_origin(self, manifest: dict[str, Any]) -> bool:
+        """Whether this user began the study on this machine."""
+        with self._readable(IMAGES):
+            return origin.fits(self.files.read(IMAGES, _MOST_IMAGES), manifest)
 
     def add_masks(self, label: str, chunk: int, frame: pd.DataFrame) -> None:
         """Write the masks of one method for a chunk; those of other images that its part has already stay.

@@ -14,11 +14,13 @@ import pandas as pd
 import torch
 
 from fidokit.classifier import Classifier, with_precision
-from fidokit.exceptions import FidokitError, SettingsError, StoreError
+from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.methods.base import KINDS, upsample
 from fidokit.study.checking import check, move_aside
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
+from fidokit.study.manifest_check import checked
+from fidokit.study.named import named_classifier, named_photographs
 from fidokit.study.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.selection import Selection
 from fidokit.study.store import SCHEMA, Store, mask_arrays
@@ -35,10 +37,17 @@ class Study:
         methods: labels of the methods, in the order in which they were added: the column `method` of all tables.
     """
 
-    def __init__(self, store: Store, classifier: Classifier | None = None, data: LabelledImages | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        classifier: Classifier | None = None,
+        data: LabelledImages | None = None,
+        trust: bool = False,
+    ) -> None:
         self.store = store
         self.path: Path | str = store.path
-        self.manifest: dict[str, Any] = store.read_manifest()
+        self.manifest: dict[str, Any] = checked(store.read_manifest(), str(store))
+        self._trust = trust
         self.methods: list[str] = list(self.manifest["methods"])
         self._classifier = classifier
         self._data = data
@@ -65,54 +74,34 @@ class Study:
     def classifier(self) -> Classifier:
         """The classifier, in the precision that the study was made with.
 
-        If none was given it is loaded by its command-line name, unless that name is one of a user's own Python
-        functions: opening a folder that came from somebody else must not run what is named in it.
+        If none was given it is loaded by its command-line name, unless that is one of a user's own Python functions, or
+        a file or repository in a study that somebody else made: opening a folder must not run what is named in it.
 
         Raises:
             StoreError: it cannot be loaded, or is another one by now; the message says how to give it.
         """
         if self._classifier is None:
-            recorded = self.manifest["classifier"]
-            name = recorded["name"]
-            give = f"fidokit.open_study({str(self.path)!r}, classifier=...)"
-            if name is None:
-                raise StoreError(
-                    f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
-                )
-            if name.startswith("python:") and not name.startswith("python:fidokit."):
-                raise StoreError(
-                    f"the classifier of this study comes from the Python function {name!r}, which is only run if you "
-                    f"say so: classifier=fidokit.Classifier.load({name!r}) in {give}"
-                )
-            self._classifier = self._load(name, give)
+            self._classifier = named_classifier(self)
         return self._classifier
 
-    def _load(self, name: str, give: str) -> Classifier:
-        try:
-            classifier = Classifier.load(name)
-            if classifier_difference(self.manifest["classifier"], describe_classifier(classifier)) is not None:
-                classifier = Classifier.load(name, **_options(self.manifest["classifier"]))
-            return self.check_classifier(classifier)
-        except FidokitError as error:
-            raise StoreError(f"{error}; give the classifier yourself: {give}") from error
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether this user began the study on this machine, or said `trust`; only then are files that it names read.
+
+        See `fidokit.study.origin`.
+        """
+        return self._trust or self.store.fits_origin(self.manifest)
 
     @property
     def data(self) -> LabelledImages:
-        """The photographs, found by the paths in the store if they were not given.
+        """The photographs, found by the paths in the store if they were not given and the study is the user's own.
 
         Raises:
-            StoreError: they have moved or changed; the message says how to give them.
+            StoreError: they have moved or changed, or somebody else wrote their paths; the message says how to give
+                them.
         """
         if self._data is None:
-            table = self.store.read_images().drop(columns=BYTES_COLUMN)
-            data = LabelledImages(table, Path(self.manifest["dataset"]["root"]))
-            try:
-                self._data = self.check_data(data)
-            except StoreError as error:
-                raise StoreError(
-                    f"the photographs of this study are not as they were under {data.root}: {error}. If they have "
-                    f"moved, give them: fidokit.open_study({str(self.path)!r}, data=...)"
-                ) from error
+            self._data = named_photographs(self)
         return self._data
 
     def check_classifier(self, classifier: Classifier) -> Classifier:
@@ -146,13 +135,42 @@ class Study:
 
     @cached_property
     def images(self) -> pd.DataFrame:
-        """The table of the dataset: image_id, path, label and every other column of the user's own table."""
-        return self.store.read_images().drop(columns=BYTES_COLUMN)
+        """The table of the dataset: image_id, path, label and every other column of the user's own table.
+
+        Raises:
+            StoreError: it is damaged, or not the one that the manifest counts.
+        """
+        table = self.store.read_images().drop(columns=BYTES_COLUMN, errors="ignore")
+        if len(table) != len(self):
+            raise StoreError(
+                f"{self.path} names {len(table)} photographs in its table and {len(self)} in its manifest; put back a "
+                "copy of the one that is damaged, or begin anew elsewhere"
+            )
+        return table
 
     @cached_property
     def positions(self) -> dict[str, int]:
         """Position of each image_id in the dataset."""
         return {image_id: i for i, image_id in enumerate(self.images["image_id"])}
+
+    def chunks_of(self, image_ids: Collection[str]) -> set[int]:
+        """Numbers of the chunks, and so of the parts, that hold these photographs."""
+        size: int = self.manifest["options"]["part_size"]
+        return {self.positions[image_id] // size for image_id in image_ids}
+
+    def position(self, image_id: str) -> int:
+        """Position of an image_id that stands in a part.
+
+        Raises:
+            StoreError: the dataset has no such photograph, so the part is foreign.
+        """
+        try:
+            return self.positions[image_id]
+        except KeyError as error:
+            raise StoreError(
+                f"{self.path} holds a mask of {image_id!r}, which is no photograph of its dataset; `fidokit check "
+                f"{self.path}` names the part, and running the study again sets it aside"
+            ) from error
 
     def kinds(self, method: str) -> list[str]:
         """The kinds of masks that a method makes."""
@@ -251,7 +269,7 @@ class Study:
         result = np.full((len(self), *size), np.nan, dtype=np.float32)
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
             for image_id, mask in zip(batch["image_id"].to_pylist(), mask_arrays(batch), strict=True):
-                result[self.positions[image_id]] = upsample(torch.from_numpy(mask), size).numpy()
+                result[self.position(image_id)] = upsample(torch.from_numpy(mask), size).numpy()
         return result
 
     def predictions(self) -> pd.DataFrame:
@@ -259,7 +277,12 @@ class Study:
         reason; see `Classifier.predict`. The reason of a photograph that no run has reached is "not predicted yet".
         """
         made = self.store.read_predictions().assign(done=True)
-        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left", validate="one_to_one")
+        if made["image_id"].duplicated().any() or made["image_id"].isna().any():
+            raise StoreError(
+                f"{self.path} holds two predictions of a photograph; `fidokit check {self.path}` names the parts, and "
+                "running the study again sets them aside"
+            )
+        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left")
         table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
         table["correct"] = table["correct"].astype("boolean")
@@ -272,7 +295,7 @@ class Study:
         frame["method"] = frame["method"].astype(object).where(frame["method"].notna(), None)
         rank = {None: -1} | {label: i for i, label in enumerate(self.methods)}
         methods = np.array([rank.get(label, len(rank)) for label in frame["method"]], dtype=np.int64)
-        order = np.lexsort([methods, frame["image_id"].map(self.positions).to_numpy(np.int64)])
+        order = np.lexsort([methods, frame["image_id"].map(self.positions).fillna(len(self)).to_numpy(np.int64)])
         return frame.iloc[order].reset_index(drop=True)
 
     def status(self) -> pd.DataFrame:
@@ -398,15 +421,3 @@ def _known(names: str | Sequence[str] | None, known: Sequence[str], what: str) -
         if name not in known:
             raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
     return chosen
-
-
-def _options(recorded: dict[str, Any]) -> dict[str, Any]:
-    """Options of the constructor with which a classifier becomes the one that was recorded."""
-    preprocessing = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
-    }
-    return preprocessing | {
-        "class_names": recorded["class_names"],
-        "head": recorded["head"],
-        "layer": recorded["layer"],
-    }
