@@ -291,7 +291,7 @@ def _ended(call: Callable[[], object]) -> str:
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
             call()
-        except FidokitError as error:
+        except (FidokitError, KeyboardInterrupt) as error:
             return type(error).__name__
         except BaseException as error:
             import traceback

@@ -468,3 +468,18 @@ def test_errors_survive_the_way_back_from_a_worker():
     for error in (MissingExtra("timm", "timm"), ClusterError("a"), StoreError("b"), SettingsError("c")):
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again)) == (type(error), str(error))
+
+
+def test_the_command_line_takes_the_address_of_a_scheduler(tmp_path, two, monkeypatch, capsys):
+    import report_cases
+
+    from fidokit import cli
+
+    monkeypatch.chdir(tmp_path)
+    report_cases.make_table(tmp_path / "photographs").to_csv(tmp_path / "birds.csv", index=False)
+    arguments = ["study", "birds.csv", "--model", "python:report_cases:classifier", "--methods", "saliency"]
+    assert cli.main([*arguments, "--no-metrics", "--cluster", two.scheduler.address]) == 0
+    assert len(fk.open_study(tmp_path / "runs" / "birds").masks()) == 6
+    monkeypatch.setattr(clusters, "_PATIENCE", 0.5)
+    assert cli.main([*arguments, "--store", "other", "--cluster", "tcp://127.0.0.1:9"]) == 2
+    assert "there is no Dask scheduler at 'tcp://127.0.0.1:9'" in capsys.readouterr().err

@@ -48,6 +48,20 @@ _PATIENCE = 30.0
 _FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
+def connected(address: str) -> Client:
+    """A client of the scheduler at an address, such as ``tcp://10.0.0.1:8786``.
+
+    Raises:
+        ClusterError: there is none.
+    """
+    try:
+        return Client(address, timeout=_PATIENCE)
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(
+            f"there is no Dask scheduler at {address!r} ({error}); start one, or put the address right"
+        ) from error
+
+
 def check_client(client: object) -> None:
     """Refuse what is no client, or an asynchronous one.
 

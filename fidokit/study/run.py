@@ -307,6 +307,8 @@ def _set_aside(study: Study, data: LabelledImages) -> None:
     if not study.store.files.exists(IMAGES):
         _write_images(study.store, data)
         study.store.write_manifest(study.manifest | {"origin": study.store.origin(study.manifest)})
+        # Which photographs belong into a part is known only now.
+        found = pd.concat([found, move_aside(study, check(study))], ignore_index=True)
     if len(found):
         n = len({image_id for ids in found["image_ids"] for image_id in ids})
         _warn(

@@ -1,8 +1,8 @@
 """Faults at random places of small studies, each followed by a plain rerun: is the table then the undisturbed one?
 
-The places are drawn by seed. An image may be missing only if `failures` has it with a reason. Full disks are small tmpfs,
-which needs Linux and root. Run: ``python tests/benchmarks/faults.py`` (``--n`` faults of each kind, ``--workers`` of the
-kinds that start a cluster). Ends with 1 if a table was wrong, or a run ended with an error that is not fidokit's own.
+The places are drawn by seed. An image may be missing only if `failures` has it with a reason. Full disks are small
+tmpfs, which needs Linux and root. Ends with 1 if a table was wrong, or a run ended with an error not fidokit's own.
+Run: ``python tests/benchmarks/faults.py`` (``--n`` faults of each kind, ``--workers`` of those that start a cluster).
 """
 
 from __future__ import annotations
