@@ -31,7 +31,7 @@ METHODS = {"counting": "counting", "fido": ("fido", {"steps": 2, "grid": 4}), "c
 #: Places that a run comes by, and about how often it does.
 PLACES = {"read": N, "forward": 90, "write": 25, "fsync": 25, "replace": 25, "mask": 6}
 #: Bytes of a whole store, roughly: a full disk holds a part of them.
-_STORE = 260_000
+_STORE = 190_000
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ class Campaign:
             run(make_classifier(), self.data, store, METHODS)
             end = damage(store, dice)
         elif fault.kind == "process killed":
-            end = self._disturbed(fault, store, kill_after=dice.uniform(0.0, 0.6))
+            end = self._disturbed(fault, store, kill_after=dice.uniform(0.0, 0.35))
         elif fault.kind.startswith("worker"):
             end = self._on_a_cluster(fault, store, dice)
         else:

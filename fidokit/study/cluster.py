@@ -110,10 +110,17 @@ class Cluster:
         self._await_worker()
         self.on_gpus = self._count(GPU) > 0
         kit = Kit(self.name, _packed(self.recipe, DEVICE if self.on_gpus else None, self.witness))
-        try:
-            self.client.register_plugin(kit, name=self.name)
-        except ImportError as error:
-            raise ClusterError(f"a worker cannot import fidokit ({error}); install it on all workers") from error
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                self.client.register_plugin(kit, name=self.name)
+                break
+            except ImportError as error:
+                raise ClusterError(f"a worker cannot import fidokit ({error}); install it on all workers") from error
+            except OSError as error:
+                # A worker may die while it is sent to.
+                self._look()
+                if attempt == _ATTEMPTS:
+                    raise ClusterError(f"the workers cannot be reached ({error}); see that they live") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -125,7 +132,13 @@ class Cluster:
         """Let a worker find precision and micro-batch of the classifier, as its own session does in a local run."""
         future = self._submit(probe, f"{self.name}-probe", self.name)
         classifier = self.recipe.classifier
-        classifier.precision, classifier.precision_reason, classifier.micro_batch = future.result()
+        try:
+            classifier.precision, classifier.precision_reason, classifier.micro_batch = future.result()
+        except KilledWorker as error:
+            raise ClusterError(
+                f"the workers died while they made {classifier!r} ready; their logs may say why, too little memory is "
+                "the usual reason"
+            ) from error
 
     def steps(self, tasks: Iterable[Task]) -> Generator[Step, None, None]:
         """Have tasks done by the workers; steps come in any order, each when it is written.
