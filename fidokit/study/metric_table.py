@@ -76,11 +76,23 @@ def _name(group: str, label: str | None) -> str:
 
 
 def metric_frame(
-    study: Study, labels: Sequence[str], kinds: Sequence[str], part_score: PartScore = "sum"
+    study: Study,
+    labels: Sequence[str],
+    kinds: Sequence[str],
+    part_score: PartScore = "sum",
+    keys: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """The table of `Study.metrics` from what is stored: a row for each mask, NaN and a reason for what is missing."""
+    """The table of `Study.metrics` from what is stored: a row for each mask, NaN and a reason for what is missing.
+
+    Args:
+        study: the study.
+        labels: of the methods.
+        kinds: of masks.
+        part_score: see `Study.metrics`.
+        keys: of the rows, by whoever has read them already.
+    """
     tables = MetricTables(study.store)
-    frame = study.masks(labels, kinds, list(KEYS))
+    frame = study.masks(labels, kinds, list(KEYS)) if keys is None else keys
     reasons: list[list[str]] = [[] for _ in range(len(frame))]
     stored = {group: _all(tables, group, labels) for group in SCHEMAS if group != "effects"}
     frame = _join(frame, stored["standing"], STANDING, reasons)
@@ -101,13 +113,14 @@ def _all(tables: MetricTables, group: str, labels: Sequence[str]) -> pd.DataFram
 
 def _join(frame: pd.DataFrame, rows: pd.DataFrame, names: Sequence[str], reasons: list[list[str]]) -> pd.DataFrame:
     """The frame with the metrics of a group; what its rows say is missing goes to the reasons."""
-    joined = frame.merge(rows[[*KEYS, *names, "reason"]].assign(there=True), on=list(KEYS), how="left")
-    missing = joined[list(names)].isna().any(axis=1)
-    for i, (why, there, lacks) in enumerate(zip(joined["reason"], joined["there"].notna(), missing, strict=True)):
-        if not there:
-            reasons[i].append(f"{', '.join(names)}: {NOT_YET}")
-        elif isinstance(why, str) and lacks:
-            reasons[i].append(why)
+    rows = rows[[*KEYS, *names, "reason"]].drop_duplicates(list(KEYS), keep="last")
+    joined = frame.merge(rows.assign(there=True), on=list(KEYS), how="left")
+    there = joined["there"].notna().to_numpy()
+    lacks = joined[list(names)].isna().any(axis=1).to_numpy() & joined["reason"].notna().to_numpy()
+    for i in np.flatnonzero(~there):
+        reasons[i].append(f"{', '.join(names)}: {NOT_YET}")
+    for i in np.flatnonzero(there & lacks):
+        reasons[i].append(str(joined["reason"].iloc[i]))
     return joined.drop(columns=["reason", "there"])
 
 
@@ -118,13 +131,13 @@ def _mean_agreement(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _explain_agreement(study: Study, frame: pd.DataFrame, rows: pd.DataFrame, reasons: list[list[str]]) -> None:
-    compared = set(rows[list(KEYS)].itertuples(index=False, name=None))
-    for i, (*key, value) in enumerate(frame[[*KEYS, "agreement"]].itertuples(index=False, name=None)):
-        if np.isnan(value):
-            if len(study.methods) < 2:
-                why = "the study has no other method"
-            elif tuple(key) in compared:
-                why = "a mask that is the same everywhere agrees with none"
-            else:
-                why = "no other method has a mask of this image"
-            reasons[i].append(f"agreement: {why}")
+    lacking = np.flatnonzero(frame["agreement"].isna())
+    compared = set(rows[list(KEYS)].itertuples(index=False, name=None)) if len(lacking) else set()
+    for i, key in zip(lacking, frame[list(KEYS)].iloc[lacking].itertuples(index=False, name=None), strict=True):
+        if len(study.methods) < 2:
+            why = "the study has no other method"
+        elif key in compared:
+            why = "a mask that is the same everywhere agrees with none"
+        else:
+            why = "no other method has a mask of this image"
+        reasons[i].append(f"agreement: {why}")

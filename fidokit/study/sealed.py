@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fidokit.exceptions import FidokitError
@@ -28,6 +29,8 @@ _ZEROS = b"sha256:" + b"0" * 64
 _DIGITS = re.compile(rb"sha256:([0-9a-f]{64})")
 #: Bytes of Arrow data in a row group as it is written: what a reader of a large part has in memory at once.
 _GROUP_BYTES = 64 * 2**20
+#: Rows of a row group; by Arrow's default, earlier versions wrote no more either.
+_MOST_ROWS = 2**20
 #: Bytes of Arrow data that a row group may promise: masks of 32 photographs at full resolution have 10 to 60 MB.
 _MOST_BYTES = 2**30
 #: Nothing that a study writes has more columns; a table of the user's own may have hundreds.
@@ -49,7 +52,7 @@ def encode(table: pa.Table, study: str | None = None) -> bytes:
     """
     # Random mask values gain nothing from a dictionary; texts, the same in every row, nearly everything.
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    rows = max(1, _GROUP_BYTES * table.num_rows // max(1, table.nbytes))
+    rows = min(max(1, _GROUP_BYTES * table.num_rows // max(1, table.nbytes)), _MOST_ROWS)
     sink = io.BytesIO()
     with pq.ParquetWriter(
         sink, table.schema, compression="zstd", use_dictionary=texts, write_page_checksum=True
@@ -118,22 +121,29 @@ def decode_groups(
         Damaged: it is no Parquet file, is cut off, has other columns, or holds what no part does.
     """
     with _suspicious():
-        reader = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+        reader = _reader(file)
         names = reader.schema_arrow.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
             raise Damaged(f"it has {len(names)} columns, or two of one name")
-        wanted = names if schema is None else [n for n in (columns or schema.names) if n in names]
-        _check_promise(reader.metadata, set(wanted))
+        columns = columns if columns is not None or schema is None else schema.names
+        wanted = names if columns is None else [name for name in columns if name in names]
+        coded = _check_promise(reader.metadata, set(wanted))
+        if coded:
+            reader = _reader(file, coded)
         for group in range(max(1, reader.num_row_groups)):
             if reader.num_row_groups:
                 table = reader.read_row_group(group, columns=wanted, use_threads=False)
             else:
                 table = reader.schema_arrow.empty_table().select(wanted)
+            table = _decoded(table, coded)
             table.validate(full=True)
-            yield table if schema is None else _conformed(table, schema, columns or schema.names)
+            yield table if schema is None or columns is None else _conformed(table, schema, columns)
 
 
 def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa.Table:
+    target = pa.schema([schema.field(name) for name in columns])
+    if table.schema.equals(target):
+        return table
     arrays = []
     for name in columns:
         kind = schema.field(name).type
@@ -142,14 +152,38 @@ def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa
             continue
         array = table[name]
         arrays.append(array if array.type == kind else array.cast(kind))
-    return pa.table(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+    return pa.table(arrays, schema=target)
 
 
-def _check_promise(metadata: pq.FileMetaData, wanted: set[str]) -> None:
-    """Refuse a footer that promises more than fits into memory, before anything is decoded."""
+def _reader(file: Any, coded: Sequence[str] = ()) -> pq.ParquetFile:
+    return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True, read_dictionary=list(coded))
+
+
+def _decoded(table: pa.Table, coded: Sequence[str]) -> pa.Table:
+    """The table with its coded columns as texts, unless they become too long."""
+    for name in coded:
+        if name in table.column_names:
+            lengths = (pc.binary_length(piece.dictionary).take(piece.indices) for piece in table[name].chunks)
+            length = sum(pc.sum(own).as_py() or 0 for own in lengths)
+            if length > _MOST_BYTES:
+                raise Damaged(f"its column {name!r} would decode to {length:,} bytes, of at most {_MOST_BYTES:,}")
+            place, kind = table.column_names.index(name), table.schema.field(name).type.value_type
+            table = table.set_column(place, name, table[name].cast(kind))
+    return table
+
+
+def _check_promise(metadata: pq.FileMetaData, wanted: set[str]) -> list[str]:
+    """Refuse a footer that promises more than fits into memory, before anything is decoded.
+
+    Returns:
+        Columns of texts that could become many times as long as they are in the file: they are to be read as codes.
+    """
+    coded: dict[str, None] = {}
     for group in range(metadata.num_row_groups):
         row_group = metadata.row_group(group)
         promised = 0
+        if row_group.num_rows > _MOST_ROWS:
+            raise Damaged(f"its footer promises {row_group.num_rows:,} rows in a row group, of at most {_MOST_ROWS:,}")
         for position in range(row_group.num_columns):
             column = row_group.column(position)
             top, nested, _ = column.path_in_schema.partition(".")
@@ -159,8 +193,15 @@ def _check_promise(metadata: pq.FileMetaData, wanted: set[str]) -> None:
                 promised += max(least, column.total_uncompressed_size)
                 if least < 0 or column.total_uncompressed_size < 0:
                     raise Damaged("its footer has negative sizes")
+                if column.physical_type == "BYTE_ARRAY" and column.num_values * column.total_uncompressed_size > (
+                    _MOST_BYTES
+                ):
+                    if nested:
+                        raise Damaged(f"its column {top!r} could decode to more than {_MOST_BYTES:,} bytes")
+                    coded[top] = None
         if promised > _MOST_BYTES:
             raise Damaged(f"its footer promises {promised:,} bytes in a row group, of at most {_MOST_BYTES:,}")
+    return list(coded)
 
 
 @contextmanager

@@ -64,7 +64,7 @@ class Selection:
         waiting: list[pa.RecordBatch] = []
         rows, chunk = 0, -1
         for batch in self._batches():
-            of_batch = self.study.position(batch["image_id"][0].as_py()) // self.part_size
+            of_batch = int(self.study.places(batch["image_id"][:1].to_pandas())[0]) // self.part_size
             # Parts come chunk by chunk, so what came before a new chunk can be put in order.
             if of_batch != chunk and len(left) + rows >= size:
                 left = pd.concat([left, self._ordered(waiting)], ignore_index=True)
@@ -93,9 +93,6 @@ class Selection:
             arrays[:] = mask_arrays(table) if len(frame) else []
             frame["mask"] = arrays
         kinds, labels = ({name: i for i, name in enumerate(names)} for names in (KINDS, self.study.methods))
-        positions = frame["image_id"].map(self.study.positions)
-        if positions.isna().any():
-            self.study.position(frame["image_id"][positions.isna()].iloc[0])
-        places = [frame["kind"].map(kinds), frame["method"].map(labels), positions]
-        order = np.lexsort([place.to_numpy(np.int64) for place in places])
+        ranks = [frame["kind"].map(kinds).to_numpy(np.int64), frame["method"].map(labels).to_numpy(np.int64)]
+        order = np.lexsort([*ranks, self.study.places(frame["image_id"])])
         return frame.iloc[order].reset_index(drop=True)[list(self.columns)]

@@ -158,19 +158,19 @@ class Study:
         size: int = self.manifest["options"]["part_size"]
         return {self.positions[image_id] // size for image_id in image_ids}
 
-    def position(self, image_id: str) -> int:
-        """Position of an image_id that stands in a part.
+    def places(self, image_ids: pd.Series[Any]) -> npt.NDArray[np.int64]:
+        """Positions of image_ids that stand in parts.
 
         Raises:
-            StoreError: the dataset has no such photograph, so the part is foreign.
+            StoreError: the dataset has no such photograph, so a part is foreign.
         """
-        try:
-            return self.positions[image_id]
-        except KeyError as error:
+        places = image_ids.map(self.positions)
+        if places.isna().any():
             raise StoreError(
-                f"{self.path} holds a mask of {image_id!r}, which is no photograph of its dataset; `fidokit check "
-                f"{self.path}` names the part, and running the study again sets it aside"
-            ) from error
+                f"{self.path} holds a row of {image_ids[places.isna()].iloc[0]!r}, which is no photograph of its "
+                f"dataset; `fidokit check {self.path}` names the part, and running the study again sets it aside"
+            )
+        return np.asarray(places, dtype=np.int64)
 
     def kinds(self, method: str) -> list[str]:
         """The kinds of masks that a method makes."""
@@ -268,8 +268,8 @@ class Study:
             size = (int(height), int(width))
         result = np.full((len(self), *size), np.nan, dtype=np.float32)
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
-            for image_id, mask in zip(batch["image_id"].to_pylist(), mask_arrays(batch), strict=True):
-                result[self.position(image_id)] = upsample(torch.from_numpy(mask), size).numpy()
+            for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
+                result[place] = upsample(torch.from_numpy(mask), size).numpy()
         return result
 
     def predictions(self) -> pd.DataFrame:

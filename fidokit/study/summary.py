@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
 
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
 from fidokit.study.metric_table import metric_frame
 from fidokit.study.metrics import KEYS, ON_REQUEST
 from fidokit.study.sanity import passes
-from fidokit.study.store import mask_arrays
+from fidokit.study.schemas import SCHEMA, mask_means
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -67,7 +68,8 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
 def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.summary`."""
     _check_resamples(n_resamples)
-    table, metrics = _per_image(study), _stored_metrics(study)
+    table = _per_image(study)
+    metrics = _stored_metrics(study, table[list(KEYS)])
     keys = [(label, kind) for label in study.methods for kind in study.kinds(label)]
     names = [name for name in metrics.columns if name not in (*KEYS, "area", "reason")]
     costs = _means(_by_image(study, keys, table, _COSTS))
@@ -97,7 +99,7 @@ def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFr
 def sanity_verdicts(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.sanity`."""
     _check_resamples(n_resamples)
-    metrics = _stored_metrics(study)
+    metrics = _stored_metrics(study, None)
     if "sanity" not in metrics.columns:
         metrics["sanity"] = np.nan
     present = set(metrics[["method", "kind"]].itertuples(index=False, name=None))
@@ -122,9 +124,9 @@ def _check_resamples(n_resamples: int) -> None:
         raise SettingsError(f"n_resamples is {n_resamples}; at least 1 is needed, 2000 is usual")
 
 
-def _stored_metrics(study: Study) -> pd.DataFrame:
+def _stored_metrics(study: Study, keys: pd.DataFrame | None) -> pd.DataFrame:
     """The metrics that are stored; without a column for those of which no method has a value."""
-    frame = metric_frame(study, study.methods, KINDS)
+    frame = metric_frame(study, study.methods, KINDS, keys=keys)
     measured = [name for name in frame.columns if name in (*KEYS, "reason", *ON_REQUEST) or frame[name].notna().any()]
     return frame[measured]
 
@@ -136,23 +138,23 @@ def _by_image(study: Study, keys: list[tuple[str, str]], table: pd.DataFrame, na
     for i, key in enumerate(keys):
         if key in groups and len(names):
             own = groups[key]
-            places = own["image_id"].map(study.positions).to_numpy(np.int64)
+            places = study.places(own["image_id"])
             figures[i][:, places] = own[list(names)].to_numpy(np.float64).T
     return figures
 
 
 def _per_image(study: Study) -> pd.DataFrame:
     """One row per mask: image_id, method, kind, measures and costs; masks pass through, none is kept."""
-    names = ["image_id", "method", "kind", *MEASURES[:2], *_COSTS]
-    frames = []
+    names = [*KEYS, *MEASURES[:2], *_COSTS]
+    batches, areas = [], [np.zeros(0)]
     for batch in study.store.mask_batches(study.methods, [*names, "mask", "height", "width"]):
-        frame = batch.select(names).to_pandas()
-        frame["area"] = [float(mask.mean(dtype=np.float64)) for mask in mask_arrays(batch)]
-        frames.append(frame)
-    if not frames:
-        return pd.DataFrame(columns=[*names, "area"])
-    table: pd.DataFrame = pd.concat(frames, ignore_index=True)
-    return table
+        batches.append(batch.select(names))
+        areas.append(mask_means(batch))
+    # One table of many batches: pandas takes a millisecond for each that it is given.
+    table = pa.Table.from_batches(batches, pa.schema([SCHEMA.field(name) for name in names]))
+    frame: pd.DataFrame = table.to_pandas()
+    frame["area"] = np.concatenate(areas)
+    return frame
 
 
 def _means(figures: Floats) -> Floats:
