@@ -19,7 +19,19 @@ from cluster_cases import (
     slow_methods,
     wait_for,
 )
-from study_cases import PART, counting_method, make_classifier, make_data, paint, register_counting, run, tables_equal
+from nets import conv_net
+from study_cases import (
+    CLASSES,
+    PART,
+    SIZE,
+    counting_method,
+    make_classifier,
+    make_data,
+    paint,
+    register_counting,
+    run,
+    tables_equal,
+)
 
 import fidokit as fk
 from fidokit.exceptions import ClusterError, MissingExtra, SettingsError, StoreError
@@ -434,6 +446,17 @@ def test_what_cannot_be_sent_is_said(data, tmp_path, two):
     register_method("locked", counting_method(spoil=lambda _batch: lock.acquire() and None))
     with pytest.raises(ClusterError, match="cannot be sent to the workers"):
         run(make_classifier(), data, tmp_path / "s", ["locked"], client=two)
+
+
+def test_a_program_that_cannot_be_copied_is_loaded_by_the_workers(data, tmp_path, calls, two, monkeypatch):
+    image = torch.rand(2, 3, SIZE, SIZE)
+    shapes = ({0: torch.export.Dim("batch", min=1, max=64)},)
+    torch.export.save(torch.export.export(conv_net(3), (image,), dynamic_shapes=shapes), tmp_path / "net.pt2")
+    monkeypatch.chdir(tmp_path)
+    options = {"size": SIZE, "class_names": CLASSES, "precision": "float32", "micro_batch": 8, "device": "cpu"}
+    classifier = fk.Classifier.load("net.pt2", **options)
+    local = run(classifier, data, tmp_path / "local")
+    tables_equal(run(fk.Classifier.load("net.pt2", **options), data, tmp_path / "s", client=two), local)
 
 
 def test_a_scheduler_that_is_gone_is_said(tmp_path):

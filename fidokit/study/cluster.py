@@ -18,14 +18,15 @@ from typing import Any
 import cloudpickle
 from torch import nn
 
-from fidokit.classifier import with_precision
+from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClusterError, FidokitError, MissingExtra, SettingsError
 from fidokit.images import LabelledImages
 from fidokit.methods import is_built_in
 from fidokit.readers.cells import file_of
 from fidokit.readers.table import BOX_COLUMNS
 from fidokit.study.making import Recipe, Step, Task, write_predictions
-from fidokit.study.worker import Contents, Job, Kit, Outcome, do, probe, stop
+from fidokit.study.manifest import describe_classifier
+from fidokit.study.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop
 
 try:
     from distributed import Client, Future, KilledWorker
@@ -363,14 +364,16 @@ def _flight(tasks: list[Task]) -> _Flight | None:
 
 
 def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
-    """What a worker needs, as bytes."""
-    entries = recipe.entries
-    classifier = recipe.classifier
-    twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
-    twin.module = _on_cpu(classifier.module)
+    """What a worker needs, as bytes.
+
+    Raises:
+        ClusterError: it cannot be copied.
+    """
+    entries, classifier = recipe.entries, recipe.classifier
+    place = recipe.store.path
     contents = Contents(
-        str(_absolute(recipe.store.path) if isinstance(recipe.store.path, Path) else recipe.store.path),
-        twin,
+        str(_absolute(place)) if isinstance(place, Path) else place,
+        Named("", {}),
         {label: (entry.name, entry.settings) for label, entry in entries.items()},
         {entry.name: entry.method for entry in entries.values() if not is_built_in(entry.name)},
         recipe.to_labels,
@@ -378,14 +381,27 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
         device or classifier.device.type,
         witness,
     )
-    try:
-        packed: bytes = cloudpickle.dumps(contents)
-    except Exception as error:
-        raise ClusterError(
-            f"the classifier or a method cannot be sent to the workers ({type(error).__name__}: {error}); they must "
-            "be such that cloudpickle can copy them"
-        ) from error
-    return packed
+    problem = ""
+    for sent in _copies(classifier):
+        try:
+            packed: bytes = cloudpickle.dumps(replace(contents, classifier=sent))
+            return packed
+        except Exception as error:
+            problem = problem or f"{type(error).__name__}: {error}"
+    raise ClusterError(
+        f"the classifier or a method cannot be sent to the workers ({problem}); they must be such that cloudpickle can "
+        "copy them. A classifier that was loaded by its command-line name is loaded by it on the workers"
+    )
+
+
+def _copies(classifier: Classifier) -> Iterator[Classifier | Named]:
+    """Forms in which a classifier can be sent: itself; exported programs only by their file."""
+    twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
+    twin.module = _on_cpu(classifier.module)
+    yield twin
+    name = classifier.name
+    if name is not None:
+        yield Named(str(_absolute(name)) if Path(name).exists() else name, describe_classifier(classifier))
 
 
 def _on_cpu(module: nn.Module) -> nn.Module:

@@ -22,7 +22,8 @@ from fidokit.methods import get_method, register_method
 from fidokit.methods.base import Method
 from fidokit.readers.cells import file_of
 from fidokit.study.making import GpuLost, Recipe, Step, Task, make
-from fidokit.study.manifest import Entry
+from fidokit.study.manifest import Entry, classifier_difference, describe_classifier
+from fidokit.study.named import loaded
 from fidokit.study.store import Store
 
 try:
@@ -33,12 +34,29 @@ except ImportError as error:
 
 
 @dataclass(frozen=True)
+class Named:
+    """A classifier by its command-line name, and what `describe_classifier` says of it."""
+
+    name: str
+    recorded: dict[str, Any]
+
+    def load(self) -> Classifier:
+        """The classifier; `ClusterError` if the name stands for another one on this machine."""
+        classifier = loaded(self.name, self.recorded)
+        difference = classifier_difference(self.recorded, describe_classifier(classifier))
+        if difference is not None:
+            raise ClusterError(f"a worker finds another classifier under {self.name!r}: {difference}; put that right")
+        return with_precision(classifier, self.recorded["precision"], self.recorded["micro_batch"])
+
+
+@dataclass(frozen=True)
 class Contents:
     """What is sent to every worker: a `Recipe` in a form that can be sent.
 
     Attributes:
         store: where, as `Store` takes it.
-        classifier, to_labels, against: as in `Recipe`; the classifier's module lies on the CPU.
+        classifier: as in `Recipe`, its module on the CPU; or how it is found, if its module cannot be copied.
+        to_labels, against: as in `Recipe`.
         entries: label -> name and settings of a method.
         methods: the user's own methods among them.
         device: on which workers compute.
@@ -46,7 +64,7 @@ class Contents:
     """
 
     store: str
-    classifier: Classifier
+    classifier: Classifier | Named
     entries: Mapping[str, tuple[str, Any]]
     methods: Mapping[str, Method]
     to_labels: bool
@@ -103,6 +121,7 @@ class Kit(WorkerPlugin):
         self._turn = threading.Lock()
         self._stopped = threading.Event()
         self._contents: Contents | None = None
+        self._classifier: Classifier | None = None
         self._recipe: Recipe | None = None
         self._sessions = ExitStack()
         # In a terminal, Ctrl-C goes to the workers on the same machine too; it is the driver that asks them to stop.
@@ -112,7 +131,7 @@ class Kit(WorkerPlugin):
     def teardown(self, worker: Worker) -> None:
         """Called by Dask on the worker at the end of the run; a job in work ends soon."""
         self._stopped.set()
-        self._contents = self._recipe = None
+        self._contents = self._classifier = self._recipe = None
         if self._interrupted is not None:
             signal.signal(signal.SIGINT, self._interrupted)
 
@@ -123,7 +142,7 @@ class Kit(WorkerPlugin):
     def probe(self) -> tuple[str, str, int | None]:
         """Precision, why, and micro-batch, as they are found on this worker."""
         with self._turn, _threads(self._threads):
-            classifier = self._unpacked().classifier
+            _, classifier = self._unpacked()
             with classifier.session():
                 return classifier.precision, classifier.precision_reason, classifier.micro_batch
 
@@ -154,8 +173,8 @@ class Kit(WorkerPlugin):
         stopped = self._stopped.is_set() or any(step.stopped for step in steps)
         return Outcome(steps, failed, stopped, remarks, seconds)
 
-    def _unpacked(self) -> Contents:
-        if self._contents is None:
+    def _unpacked(self) -> tuple[Contents, Classifier]:
+        if self._contents is None or self._classifier is None:
             if self.version != fidokit.__version__:
                 raise ClusterError(
                     f"the worker {self._address} has fidokit {fidokit.__version__}, the run was begun with "
@@ -175,14 +194,16 @@ class Kit(WorkerPlugin):
                     f"the worker {self._address} is to compute on {contents.device!r}, but torch sees no GPU there; "
                     "start workers where there are GPUs, or give the classifier device='cpu'"
                 )
-            contents.classifier.device = torch.device(contents.device)
+            sent = contents.classifier
+            self._classifier = sent if isinstance(sent, Classifier) else sent.load()
+            self._classifier.device = torch.device(contents.device)
             self._contents = contents
-        return self._contents
+        return self._contents, self._classifier
 
     def _opened(self, job: Job) -> Recipe:
         """The recipe, its classifier in open sessions, which are kept from job to job."""
         if self._recipe is None:
-            contents = self._unpacked()
+            contents, classifier = self._unpacked()
             store = Store(contents.store)
             seen = {contents.store: store.exists()}
             if contents.witness is not None:
@@ -193,7 +214,7 @@ class Kit(WorkerPlugin):
                         f"the worker {self._address} does not see {path}; store and photographs must lie where all "
                         "machines find them under the same path"
                     )
-            classifier = with_precision(contents.classifier, job.precision, job.micro_batch)
+            classifier = with_precision(classifier, job.precision, job.micro_batch)
             self._sessions.enter_context(classifier.session())
             self._sessions.enter_context(classifier.session(exact=True))
             entries = {

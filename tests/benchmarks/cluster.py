@@ -1,8 +1,8 @@
 """A study on a cluster of two workers with one thread each, against the same study in one process with two threads.
 
-200 composed photographs, EfficientNet-Lite0, FIDO and Grad-CAM. Both run in processes of their own, in one precision and
-one micro-batch, which are found before. The overhead is the share of the workers' time, from the call of `run_study` to
-its return, in which they do not do tasks: scheduling, sending, and unpacking of the classifier.
+200 composed photographs, EfficientNet-Lite0, FIDO and Grad-CAM. Both run in processes of their own, in the same
+precision and micro-batch. The overhead is the share of the workers' time, from the call of
+`run_study` to its return, in which they do not do tasks: scheduling, sending, and unpacking of the classifier.
 Run on a machine with nothing else to do: ``python tests/benchmarks/cluster.py`` (``--n``, ``--workers``).
 """
 
@@ -69,6 +69,8 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--precision", default="bfloat16")
+    parser.add_argument("--micro-batch", type=int, default=16)
     parser.add_argument("--one", nargs=4, metavar=("FOLDER", "WORKERS", "PRECISION", "MICRO_BATCH"), help="by itself")
     arguments = parser.parse_args()
     if arguments.one is not None:
@@ -77,16 +79,13 @@ def main() -> None:
         return
     from material import report
 
-    torch.set_num_threads(2)
-    classifier = samples.efficientnet_lite0()
-    with classifier.session():
-        found = [classifier.precision, str(classifier.micro_batch)]
+    given = [arguments.precision, str(arguments.micro_batch)]
     with tempfile.TemporaryDirectory() as folder:
         samples.composites(folder, arguments.n, seed=1)
         runs = {}
         environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
         for workers in (0, arguments.workers):
-            command = [sys.executable, __file__, "--one", folder, str(workers), *found]
+            command = [sys.executable, __file__, "--one", folder, str(workers), *given]
             ended = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
             runs[workers] = json.loads(ended.stdout.splitlines()[-1])
             report(benchmark="cluster", photographs=arguments.n, **runs[workers])
@@ -95,8 +94,8 @@ def main() -> None:
         benchmark="cluster",
         throughput_ratio=cluster["photographs_per_second"] / local["photographs_per_second"],
         overhead=cluster["overhead"],
-        precision=found[0],
-        micro_batch=int(found[1]),
+        precision=arguments.precision,
+        micro_batch=arguments.micro_batch,
     )
 
 

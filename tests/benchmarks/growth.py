@@ -1,7 +1,8 @@
 """Studies of 100, 1,000 and 10,000 photographs: time of each photograph, and peak memory of driver and worker.
 
 Each runs in a process of its own, with a tiny classifier, once in that process and once with a worker of a cluster,
-whose memory is then counted for itself. Nothing should grow: ratios are to the smallest study of its kind.
+whose memory is then counted for itself. Nothing should grow: ratios are to the smallest study of its kind. The steady
+time is that from the first part to the last one, without the start.
 Run: ``python tests/benchmarks/growth.py`` (``--n`` for other numbers).
 """
 
@@ -22,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import fidokit as fk
 from fidokit.study.plan import peak_memory
 
+PART_SIZE = 32
 _DISTINCT = 100
 
 
@@ -34,7 +36,7 @@ def study(folder: Path, n: int, where: str) -> None:
     register_counting("counting")
     data = fk.LabelledImages.from_folder(folder)
     methods = {"counting": "counting", "cam": "grad-cam"}
-    options: dict[str, Any] = {"part_size": 32}
+    options: dict[str, Any] = {"part_size": PART_SIZE}
     result: dict[str, Any] = {"photographs": n, "where": where}
     with tempfile.TemporaryDirectory() as store:
         if where == "cluster":
@@ -49,7 +51,11 @@ def study(folder: Path, n: int, where: str) -> None:
             made = run(make_classifier(), data, store, methods, **options)
             seconds = time.perf_counter() - start
         assert made.status()["finished"].tolist() == [n, n]
-    print(json.dumps(result | {"driver": peak_memory(), "milliseconds": 1e3 * seconds / n}))
+        written = sorted(path.stat().st_mtime for path in (Path(store) / "predictions").glob("*.parquet"))
+    # From the first part to the last one, without the start.
+    steady = (written[-1] - written[0]) / (PART_SIZE * (len(written) - 1))
+    times = {"milliseconds": 1e3 * seconds / n, "steady_milliseconds": 1e3 * steady}
+    print(json.dumps(result | {"driver": peak_memory(), **times}))
 
 
 def photographs(folder: Path, n: int) -> None:
@@ -81,7 +87,11 @@ def main() -> None:
                 ended = subprocess.run(command, capture_output=True, text=True, check=True)
             own = json.loads(ended.stdout.splitlines()[-1])
             smallest = smallest or own
-            ratios = {f"{key}_ratio": own[key] / smallest[key] for key in ("driver", "worker") if key in own}
+            ratios = {
+                f"{key}_ratio": own[key] / smallest[key]
+                for key in ("driver", "worker", "steady_milliseconds")
+                if key in own
+            }
             report(benchmark="growth", **own, **ratios)
 
 
