@@ -35,7 +35,7 @@ from study_cases import (
 
 import fidokit as fk
 from fidokit.exceptions import ClusterError, MissingExtra, SettingsError, StoreError
-from fidokit.methods import register_method
+from fidokit.methods import get_method, register_method
 from fidokit.study.store import Store
 
 distributed = pytest.importorskip("distributed", reason="needs dask and distributed, the extra `cluster`")
@@ -251,10 +251,11 @@ def test_only_the_photograph_that_kills_its_workers_is_lost(tmp_path, fragile):
     guilty = data.table["image_id"][5]
     register_counting("counting")
     register_ending("ending", guilty)
-    with pytest.warns(RuntimeWarning, match="1 of 24 masks could not be computed"):
+    with pytest.warns(RuntimeWarning, match="masks could not be computed"):
         study = run(make_classifier(), data, tmp_path / "s", ["counting", "ending"], client=fragile)
-    (failure,) = study.failures().to_dict("records")
-    assert (failure["image_id"], failure["method"], failure["stage"]) == (guilty, "ending", "mask")
+    failures = study.failures().to_dict("records")
+    assert [(row["image_id"], row["method"], row["stage"]) for row in failures] == [(guilty, "ending", "mask")]
+    (failure,) = failures
     assert failure["reason"].startswith("the worker died, several times, computing this mask")
     assert study.status()["finished"].tolist() == [12, 11]
     assert study.predictions()["predicted"].notna().all()
@@ -270,10 +271,11 @@ def test_a_photograph_that_kills_whoever_predicts_it_is_never_touched_again(tmp_
     paint(data, 6, 0)
     guilty = data.table["image_id"][6]
     register_counting("counting")
-    with pytest.warns(RuntimeWarning, match="1 of 12 masks"):
+    with pytest.warns(RuntimeWarning, match="masks could not be computed"):
         study = run(deadly_classifier(), data, tmp_path / "s", client=fragile)
-    (failure,) = study.failures().to_dict("records")
-    assert (failure["image_id"], failure["method"], failure["stage"]) == (guilty, None, "read")
+    failures = study.failures().to_dict("records")
+    assert [(row["image_id"], row["method"], row["stage"]) for row in failures] == [(guilty, None, "read")]
+    (failure,) = failures
     assert "the worker died" in failure["reason"]
     assert study.predictions()["reason"].tolist() == [None] * 6 + [failure["reason"]] + [None] * 5
     # In this process: it would end the tests.
@@ -427,6 +429,32 @@ def test_workers_that_see_other_files_are_named(data, tmp_path, calls, inside, m
     monkeypatch.setattr(clusters.Cluster, "__init__", elsewhere)
     with pytest.raises(ClusterError, match=r"the worker .* does not see /only/on/the/driver\.jpg"):
         run(make_classifier(), data, tmp_path / "s", client=inside)
+
+
+def test_a_worker_that_loses_its_drive_makes_no_failures_of_photographs(tmp_path, two, monkeypatch):
+    data = make_data(tmp_path / "data", 24)
+    ids = list(data.table["image_id"])
+
+    def unplug(batch):
+        if ids[5] in batch.image_ids:
+            (tmp_path / "data").rename(tmp_path / "unplugged")
+
+    register_method("unplugging", counting_method(spoil=unplug))
+    monkeypatch.setattr(clusters, "_MOST_TASKS_PER_JOB", 1)
+    with cluster_of(1) as client, pytest.raises(ClusterError, match=r"the worker .* does not see .*\.png"):
+        run(make_classifier(), data, tmp_path / "s", ["unplugging"], client=client)
+    (tmp_path / "unplugged").rename(tmp_path / "data")
+    register_counting("unplugging")
+    study = run(make_classifier(), data, tmp_path / "s", ["unplugging"], client=two, retry_failures=True)
+    assert study.status()["finished"].tolist() == [24]
+
+
+def test_methods_of_this_process_stay_the_ones_that_were_registered(data, tmp_path, calls, inside):
+    registered = get_method("counting")
+    study = run(make_classifier(), data, tmp_path / "s", client=inside)
+    assert calls == list(data.table["image_id"])
+    assert len(study.masks()) == 20
+    assert get_method("counting") is registered
 
 
 def test_another_version_of_fidokit_is_named(data, tmp_path, calls, inside, monkeypatch):

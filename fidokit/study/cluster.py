@@ -26,7 +26,7 @@ from fidokit.readers.cells import file_of
 from fidokit.readers.table import BOX_COLUMNS
 from fidokit.study.making import Recipe, Step, Task, write_predictions
 from fidokit.study.manifest import describe_classifier
-from fidokit.study.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop
+from fidokit.study.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop, this_process
 
 try:
     from distributed import Client, Future, KilledWorker
@@ -380,6 +380,7 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
         recipe.against,
         device or classifier.device.type,
         witness,
+        this_process(),
     )
     problem = ""
     for sent in _copies(classifier):

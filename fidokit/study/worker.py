@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import socket
 import threading
 import time
 import warnings
@@ -61,6 +62,7 @@ class Contents:
         methods: the user's own methods among them.
         device: on which workers compute.
         witness: a photograph that the workers must see as well; None if there is none.
+        driver: `this_process` of the driver.
     """
 
     store: str
@@ -71,6 +73,7 @@ class Contents:
     against: str | None
     device: str
     witness: str | None
+    driver: tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,9 @@ class Kit(WorkerPlugin):
                     f"the worker {self._address} cannot unpack the classifier or a method ({error}); install on the "
                     "workers what they are made of, or send a file with client.upload_file"
                 ) from error
-            for name, method in contents.methods.items():
-                register_method(name, method)
+            if contents.driver != this_process():  # there they are registered, and no copies
+                for name, method in contents.methods.items():
+                    register_method(name, method)
             if contents.device.startswith("cuda") and not torch.cuda.is_available():
                 raise ClusterError(
                     f"the worker {self._address} is to compute on {contents.device!r}, but torch sees no GPU there; "
@@ -202,18 +206,19 @@ class Kit(WorkerPlugin):
 
     def _opened(self, job: Job) -> Recipe:
         """The recipe, its classifier in open sessions, which are kept from job to job."""
+        contents, classifier = self._unpacked()
+        store = Store(contents.store)
+        seen = {contents.store: store.exists()}
+        if contents.witness is not None:
+            seen[contents.witness] = file_of(contents.witness).exists()
+        for path, there in seen.items():
+            # Asked anew each time: a machine that loses its drive would make a failure of every photograph.
+            if not there:
+                raise ClusterError(
+                    f"the worker {self._address} does not see {path}; store and photographs must lie where all "
+                    "machines find them under the same path"
+                )
         if self._recipe is None:
-            contents, classifier = self._unpacked()
-            store = Store(contents.store)
-            seen = {contents.store: store.exists()}
-            if contents.witness is not None:
-                seen[contents.witness] = file_of(contents.witness).exists()
-            for path, there in seen.items():
-                if not there:
-                    raise ClusterError(
-                        f"the worker {self._address} does not see {path}; store and photographs must lie where all "
-                        "machines find them under the same path"
-                    )
             classifier = with_precision(classifier, job.precision, job.micro_batch)
             self._sessions.enter_context(classifier.session())
             self._sessions.enter_context(classifier.session(exact=True))
@@ -222,6 +227,11 @@ class Kit(WorkerPlugin):
             }
             self._recipe = Recipe(store, classifier, entries, contents.to_labels, contents.against)
         return self._recipe
+
+
+def this_process() -> tuple[str, int]:
+    """Host and process, which tell a worker whether it is in the driver itself."""
+    return socket.gethostname(), os.getpid()
 
 
 @contextmanager
