@@ -8,7 +8,7 @@ import secrets
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -29,7 +29,8 @@ from fidokit.study.manifest import describe_classifier
 from fidokit.study.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop, this_process
 
 try:
-    from distributed import Client, Future, KilledWorker
+    import dask
+    from distributed import Client, Future, KilledWorker, LocalCluster
 except ImportError as error:
     raise MissingExtra("distributed", "cluster") from error
 
@@ -101,6 +102,7 @@ class Cluster:
         present = (str(_absolute(path)) for path in data.table["path"] if file_of(path).exists())
         self.witness = next(present, None)
         self.remarks: set[str] = set()
+        self._patience = ExitStack()
         self._stopping = False
         self._seconds_per_task: float | None = None
         self._jobs = 0
@@ -108,6 +110,9 @@ class Cluster:
         self._workers = 0
 
     def __enter__(self) -> Cluster:
+        if isinstance(self.client.cluster, LocalCluster):
+            # It gives up a worker for good that is being restarted 15 s after an earlier death.
+            self._patience.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}))
         self._await_worker()
         self.on_gpus = self._count(GPU) > 0
         kit = Kit(self.name, _packed(self.recipe, DEVICE if self.on_gpus else None, self.witness))
@@ -126,7 +131,7 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         # A scheduler that is gone has forgotten it too.
-        with suppress(Exception):
+        with self._patience, suppress(Exception):
             self.client.unregister_worker_plugin(self.name)
 
     def probe(self) -> None:
