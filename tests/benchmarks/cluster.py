@@ -27,6 +27,8 @@ from fidokit import samples
 from fidokit.images import LabelledImages
 
 METHODS = ["fido", "grad-cam"]
+# Many parts for each worker, as a study of many photographs has them.
+PART_SIZE = 10
 
 
 def study(folder: Path, workers: int, precision: str, micro_batch: int) -> None:
@@ -39,7 +41,7 @@ def study(folder: Path, workers: int, precision: str, micro_batch: int) -> None:
         torch.set_num_threads(2)
         with classifier.session(), classifier.session(exact=True):
             start = time.perf_counter()
-            made = fk.run_study(classifier, data, METHODS, store=store, progress=False)
+            made = fk.run_study(classifier, data, METHODS, store=store, part_size=PART_SIZE, progress=False)
             result["seconds"] = time.perf_counter() - start
     else:
         from cluster_cases import cluster_of
@@ -57,7 +59,9 @@ def study(folder: Path, workers: int, precision: str, micro_batch: int) -> None:
         Cluster._landed = noted  # type: ignore[method-assign]
         with cluster_of(workers) as client:
             start = time.perf_counter()
-            made = fk.run_study(classifier, data, METHODS, store=store, progress=False, client=client)
+            made = fk.run_study(
+                classifier, data, METHODS, store=store, part_size=PART_SIZE, progress=False, client=client
+            )
             result["seconds"] = time.perf_counter() - start
         result["overhead"] = 1 - sum(busy) / (workers * result["seconds"])
         result["jobs"] = len(busy)
