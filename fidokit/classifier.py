@@ -144,6 +144,10 @@ class Classifier:
             f"head={self.head}, device={self.device}, precision={self.precision} ({self.precision_reason}))"
         )
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies of it have no session open and have spent nothing."""
+        return self.__dict__ | {"_open": {}, "tally": Tally()}
+
     @property
     def size(self) -> tuple[int, int]:
         """(H, W) of the input in pixels."""

@@ -27,8 +27,17 @@ class StoreError(FidokitError):
     """A store on disk that cannot be written, read or continued."""
 
 
+class ClusterError(FidokitError):
+    """Workers that lack what a run needs, or a scheduler that is gone; the message names the machine."""
+
+
 class MissingExtra(FidokitError, ImportError):
     """An optional dependency that is not installed; the message names the extra."""
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is needed for this and is not installed: pip install 'fidokit[{extra}]'")
+        self._given = package, extra
+
+    def __reduce__(self) -> tuple[type[MissingExtra], tuple[str, str]]:
+        """Errors of a worker process come back pickled."""
+        return type(self), self._given

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,9 @@ from fidokit.cli.text import cut, plain, table
 from fidokit.exceptions import SettingsError
 
 if TYPE_CHECKING:
+    from distributed import Client
+
+    from fidokit.images import LabelledImages
     from fidokit.study.study import Study
 
 METHODS = "fido,grad-cam,integrated-gradients"
@@ -34,22 +39,11 @@ SHOWN = ("insertion", "deletion", "average_precision", "part_correlation")
 def add(commands: Any) -> None:
     """Add the commands to the parser."""
     study = command(commands, "study", _study, "explain a labelled dataset by several methods, and report on it")
-    study.add_argument(
-        "data",
-        type=Path,
-        metavar="DATA",
-        help="a folder with one folder a class, a CSV, a COCO JSON, or the folder of a Camtrap DP, of CUB or NABirds",
-    )
+    add_dataset(study)
     add_model(study)
-    study.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
     study.add_argument("--store", type=location, help="folder of the study, or fsspec URL; default runs/NAME OF DATA")
     study.add_argument("--report", type=Path, metavar="FILE", help="the page; default report.html in the store")
-    study.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
-    study.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
-    study.add_argument("--settings", choices=PRESETS, default="default", help="for the methods that have such settings")
-    study.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
-    study.add_argument("--boxes", action="store_true", help="crop each photograph to its annotated box")
-    study.add_argument("--no-metrics", action="store_true", help="leave out the measuring of masks, half of the time")
+    study.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, whose workers compute the masks")
     study.add_argument("--retry-failures", action="store_true", help="try again what failed before")
     study.set_defaults(
         kept=lambda arguments: f"finished masks are kept in {store_of(arguments)}; the same command goes on from there"
@@ -61,14 +55,31 @@ def add(commands: Any) -> None:
     report.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
 
 
-def _study(arguments: argparse.Namespace) -> int:
+def add_dataset(command: argparse.ArgumentParser) -> None:
+    """The options of a command that explains a dataset: which photographs, by which methods, which classes."""
+    command.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="a folder with one folder a class, a CSV, a COCO JSON, or the folder of a Camtrap DP, of CUB or NABirds",
+    )
+    command.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
+    command.add_argument(
+        "--settings", choices=PRESETS, default="default", help="for the methods that have such settings"
+    )
+    command.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
+    command.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
+    command.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
+    command.add_argument("--boxes", action="store_true", help="crop each photograph to its annotated box")
+    command.add_argument("--no-metrics", action="store_true", help="leave out the measuring of masks, half of the time")
+
+
+def dataset(arguments: argparse.Namespace) -> LabelledImages:
+    """The photographs that the options of `add_dataset` name."""
     import numpy as np
 
     from fidokit.readers.detect import read_dataset
-    from fidokit.report import write_report
-    from fidokit.study.run import run_study
 
-    methods = _study_methods(arguments.methods, arguments.settings)
     data = read_dataset(arguments.data)
     if arguments.limit is not None:
         if arguments.limit < 1:
@@ -77,17 +88,28 @@ def _study(arguments: argparse.Namespace) -> int:
         data = data.subset(spread.round().astype(int))
     if arguments.boxes and all(data.box(i) is None for i in range(len(data))):
         raise SettingsError(f"--boxes: {arguments.data} has no boxes; add the columns box_x0, box_y0, box_x1, box_y1")
+    return data
+
+
+def _study(arguments: argparse.Namespace) -> int:
+    from fidokit.report import write_report
+    from fidokit.study.run import run_study
+
+    methods = study_methods(arguments.methods, arguments.settings)
     store = store_of(arguments)
-    study = run_study(
-        load_classifier(arguments),
-        data,
-        methods,
-        store=store,
-        targets="label" if arguments.targets == "label" else None,
-        against=arguments.against,
-        progress=sys.stderr.isatty(),
-        retry_failures=arguments.retry_failures,
-    )
+    data = dataset(arguments)
+    with _client(arguments.cluster) as client:
+        study = run_study(
+            load_classifier(arguments),
+            data,
+            methods,
+            store=store,
+            targets="label" if arguments.targets == "label" else None,
+            against=arguments.against,
+            progress=sys.stderr.isatty(),
+            retry_failures=arguments.retry_failures,
+            client=client,
+        )
     if study.status()["missing"].sum():
         return INTERRUPTED  # run_study has said what is kept
     if not arguments.no_metrics:
@@ -99,7 +121,19 @@ def _study(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
+@contextmanager
+def _client(address: str | None) -> Iterator[Client | None]:
+    """A client of the Dask scheduler at an address, or none."""
+    if address is None:
+        yield None
+        return
+    from fidokit.study.cluster import connected
+
+    with connected(address) as client:
+        yield client
+
+
+def study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
     """Labels with methods and settings; a method with settings other than its defaults says so in its label."""
     methods: dict[str, tuple[str, Any]] = {}
     for name in (part.strip() for part in names.split(",")):

@@ -22,7 +22,7 @@ from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import identities
 from fidokit.session import Session
-from fidokit.study.loop import raise_if_general
+from fidokit.study.making import raise_if_general
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import View
 from fidokit.methods import compute_masks, get_method
 from fidokit.methods.base import Batch, Masks
-from fidokit.study.loop import raise_if_general
+from fidokit.study.making import raise_if_general
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier

@@ -38,6 +38,11 @@ def methods() -> dict[str, Method]:
     return _built_in() | _REGISTRY
 
 
+def is_built_in(name: str) -> bool:
+    """Whether the method of a name comes with fidokit."""
+    return name in _built_in()
+
+
 def list_methods() -> list[str]:
     """Names of all methods."""
     return list(methods())
@@ -66,7 +71,7 @@ def register_method(name: str, method: Method | SimpleFunction) -> None:
     Raises:
         SettingsError: the name belongs to a built-in method, or `method` is neither of the two.
     """
-    if name in _built_in():
+    if is_built_in(name):
         raise SettingsError(f"{name!r} is a built-in method; choose another name")
     if not isinstance(method, Method) and not callable(method):
         raise SettingsError(f"a function or a `Method` is needed, not {type(method).__name__}")

@@ -24,7 +24,7 @@ from fidokit.methods.concrete import image_keys
 from fidokit.study import metrics, repeats
 from fidokit.study import parts as part_tests
 from fidokit.study.agreement import Agreement
-from fidokit.study.loop import raise_if_general
+from fidokit.study.making import raise_if_general
 from fidokit.study.manifest import Entry
 from fidokit.study.metric_table import MetricTables
 from fidokit.study.metrics import Reasons, Subject, Values, find_place, row

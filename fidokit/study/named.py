@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fidokit.classifier import Classifier
-from fidokit.exceptions import FidokitError, StoreError
+from fidokit.exceptions import ClassifierError, FidokitError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.study.manifest import classifier_difference, describe_classifier
 
@@ -36,12 +37,23 @@ def named_classifier(study: Study) -> Classifier:
             f"classifier=fidokit.Classifier.load({name!r}) in {give}"
         )
     try:
-        classifier = Classifier.load(name)
-        if classifier_difference(recorded, describe_classifier(classifier)) is not None:
-            classifier = Classifier.load(name, **_options(recorded))
-        return study.check_classifier(classifier)
+        return study.check_classifier(loaded(name, recorded))
     except FidokitError as error:
         raise StoreError(f"{error}; give the classifier yourself: {give}") from error
+
+
+def loaded(name: str, recorded: dict[str, Any]) -> Classifier:
+    """The classifier of a command-line name, with the options that make it the recorded one if it is not so by itself.
+
+    Args:
+        name: as for `Classifier.load`.
+        recorded: as `describe_classifier` has it.
+    """
+    with suppress(ClassifierError):  # an exported program of another size than the default one
+        classifier = Classifier.load(name)
+        if classifier_difference(recorded, describe_classifier(classifier)) is None:
+            return classifier
+    return Classifier.load(name, **_options(recorded))
 
 
 def named_photographs(study: Study) -> LabelledImages:

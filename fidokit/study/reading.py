@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -38,7 +38,7 @@ class Chunk:
 
 
 def read_chunks(
-    data: LabelledImages, preprocessing: Preprocessing, chunks: Sequence[tuple[int, list[int]]]
+    data: LabelledImages, preprocessing: Preprocessing, chunks: Iterable[tuple[int, Sequence[int]]]
 ) -> Generator[Chunk, None, None]:
     """Read chunks, (number, positions) each, one ahead of the one in use; close the iterator to stop early.
 
@@ -46,11 +46,12 @@ def read_chunks(
     """
     pool = ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1), thread_name_prefix="fidokit-read")
     try:
-        coming = _Coming(pool, data, preprocessing, *chunks[0]) if chunks else None
-        for following in [*chunks[1:], None]:
-            if coming is None:
-                return
+        wanted = iter(chunks)
+        following = next(wanted, None)
+        coming = None if following is None else _Coming(pool, data, preprocessing, *following)
+        while coming is not None:
             chunk = coming.collect()
+            following = next(wanted, None)
             coming = None if following is None else _Coming(pool, data, preprocessing, *following)
             yield chunk
             del chunk
@@ -67,9 +68,9 @@ class _Coming:
         data: LabelledImages,
         preprocessing: Preprocessing,
         number: int,
-        positions: list[int],
+        positions: Sequence[int],
     ) -> None:
-        self.number, self.positions = number, positions
+        self.number, self.positions = number, list(positions)
         self.images = torch.empty(len(positions), 3, *preprocessing.size)
         self.results: list[Future[Geometry | str]] = [
             pool.submit(_read, data, position, preprocessing, self.images[row])

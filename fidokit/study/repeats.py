@@ -11,7 +11,7 @@ from torch import Tensor
 from fidokit.exceptions import FidokitError, SettingsError
 from fidokit.methods import compute_masks, methods
 from fidokit.methods.base import Batch
-from fidokit.study.loop import raise_if_general
+from fidokit.study.making import raise_if_general
 from fidokit.study.manifest import Entry
 from fidokit.study.ranks import rank_correlation
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -19,7 +19,8 @@ from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress
 from fidokit.methods.objective import class_index
 from fidokit.study.checking import check, move_aside
-from fidokit.study.loop import RUNNER_UP, Loop
+from fidokit.study.loop import Loop
+from fidokit.study.making import RUNNER_UP, Recipe
 from fidokit.study.manifest import (
     BYTES_COLUMN,
     SCHEMA_VERSION,
@@ -32,6 +33,11 @@ from fidokit.study.manifest import (
 )
 from fidokit.study.store import DAMAGED, IMAGES, Store, megabytes
 from fidokit.study.study import Study
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+    from fidokit.study.cluster import Cluster
 
 DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
 PART_SIZE = 32
@@ -50,6 +56,7 @@ def run_study(
     progress: bool = True,
     on_progress: OnProgress | None = None,
     retry_failures: bool = False,
+    client: Client | None = None,
 ) -> Study:
     """Compute what is missing of the masks of several methods over a dataset.
 
@@ -70,6 +77,11 @@ def run_study(
         progress: whether to show a progress bar.
         on_progress: called with a `Snapshot` every few steps; a truthy result stops the run as Ctrl-C does.
         retry_failures: try again what failed before.
+        client: a ``dask.distributed.Client`` (extra ``cluster``): its workers read, compute and write, and the table
+            ends up the same. Store and photographs must lie where all machines find them under the same path. Each
+            worker process computes one part at a time, with as many threads as it has; where workers declare the
+            resource ``GPU``, each part holds one, and only those workers compute. A photograph that kills its worker
+            again and again becomes a failure. It does not go with `on_progress`.
 
     Returns:
         The study. After Ctrl-C it is incomplete, which is printed; `Study.status` counts.
@@ -78,6 +90,8 @@ def run_study(
         SettingsError: an unknown method, setting, target or class.
         MethodNotApplicable: a method does not suit this classifier.
         StoreError: the folder cannot be written to, is full, or was begun with something else; the message says what.
+        ClusterError: workers lack what the run needs, or the scheduler is gone.
+        MissingExtra: `client` was given and Dask is not installed.
     """
     if not isinstance(classifier, Classifier):
         raise SettingsError(f"`classifier` must be a fidokit.Classifier, not {type(classifier).__name__}")
@@ -90,20 +104,26 @@ def run_study(
     entries = _entries(methods)
     _check_options(classifier, targets, against, part_size)
     _check_methods(classifier, entries)
+    if client is not None:
+        _check_client(client, on_progress)
     files = Store(store)
     files.prepare()
-    with files.locked():
+    with files.locked(), ExitStack() as stack:
         options = {"targets": targets, "against": against, "part_size": part_size}
         if files.exists():
             classifier = _resume(Study(files), classifier, data, entries, options)
         _check_labels(classifier, data, targets)
         _check_space(files, classifier, data, entries)
-        with ExitStack() as sessions:
-            if not files.exists():
-                # Finds the precision and the micro-batch, which the manifest records.
-                sessions.enter_context(classifier.session())
-            _begin(files, classifier, data, entries, options)
-            Loop(Study(files, classifier, data), entries, on_progress, retry_failures).run(progress)
+        recipe = Recipe(files, classifier, entries, targets == "label", against)
+        cluster = None if client is None else stack.enter_context(_cluster(client, recipe, data))
+        if not files.exists():
+            # Finds the precision and the micro-batch, which the manifest records.
+            if cluster is None:
+                stack.enter_context(classifier.session())
+            else:
+                cluster.probe()
+        _begin(files, classifier, data, entries, options)
+        Loop(Study(files, classifier, data), recipe, on_progress, retry_failures, cluster).run(progress)
     return Study(files, classifier, data)
 
 
@@ -195,6 +215,22 @@ def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> None
                 raise MethodNotApplicable(f"{shorten(label)}: {error}; leave it out of `methods`") from error
 
 
+def _check_client(client: Client, on_progress: OnProgress | None) -> None:
+    from fidokit.study.cluster import check_client
+
+    check_client(client)
+    if on_progress is not None:
+        raise SettingsError(
+            "on_progress looks at masks in work, which stay on the workers; leave it out where there is a `client`"
+        )
+
+
+def _cluster(client: Client, recipe: Recipe, data: LabelledImages) -> Cluster:
+    from fidokit.study.cluster import Cluster
+
+    return Cluster(client, recipe, data)
+
+
 def _check_labels(classifier: Classifier, data: LabelledImages, targets: str | None) -> None:
     counts = Counter(label for label in data.table["label"] if label is not None)
     known = set(classifier.class_names)
@@ -271,6 +307,8 @@ def _set_aside(study: Study, data: LabelledImages) -> None:
     if not study.store.files.exists(IMAGES):
         _write_images(study.store, data)
         study.store.write_manifest(study.manifest | {"origin": study.store.origin(study.manifest)})
+        # Which photographs belong into a part is known only now.
+        found = pd.concat([found, move_aside(study, check(study))], ignore_index=True)
     if len(found):
         n = len({image_id for ids in found["image_ids"] for image_id in ids})
         _warn(
