@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -69,3 +71,15 @@ def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
     assert isinstance(study.summary(), pd.DataFrame)
     assert len(study.summary()) == 4
     assert Path("photos.html").stat().st_size > 10_000
+
+
+def test_the_python_for_a_cluster_runs_as_a_script(tmp_path):
+    pytest.importorskip("distributed", reason="needs the extra `cluster`")
+    (example,) = [block for block in blocks("python") if "LocalCluster" in block]
+    (tmp_path / "study.py").write_text(example, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    rows = [line.split() for line in ran.stdout.splitlines() if "fido" in line or "grad-cam" in line]
+    assert [row[1:] for row in rows] == [["fido", "24", "0", "0"], ["grad-cam", "24", "0", "0"]]
