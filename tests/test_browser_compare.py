@@ -1,7 +1,7 @@
 """CompareWidget in a real JupyterLab: every control is used, its effect asserted in the browser and in the kernel."""
 
 import pytest
-from lab import contrasts
+from lab import contrasts, tabbed, unnamed
 from report_cases import HARM
 
 pytestmark = pytest.mark.browser
@@ -221,23 +221,11 @@ def test_plotly_is_fetched_once_a_page(page, notebook):
 
 def test_every_control_is_reached_with_the_tab_key_and_has_a_name(page):
     page.locator(".fk-summary-figure summary").focus()
-    names = []
-    for _ in range(30):
-        inside, name = page.evaluate(
-            """() => {
-                const e = document.activeElement;
-                return [e.closest(".fidokit") !== null, (e.getAttribute("aria-label") || e.labels?.[0]?.textContent
-                    || e.textContent).trim()];
-            }"""
-        )
-        names += [name] if inside else []
-        page.keyboard.press("Tab")
+    names = tabbed(page, 30)
     for name in ("Order by", "Direction", "Answers", "Search file, label or class", "Masks shown", "Figures shown",
                  "Next page", "Opacity", "Masks by image and method", "Show b1.png large"):  # fmt: skip
         assert name in names, name
-    unnamed = """() => [...document.querySelectorAll(".fidokit :is(input, select, button)")].filter((element) =>
-        !element.getAttribute("aria-label") && !element.labels?.length && !element.textContent.trim()).length"""
-    assert page.evaluate(unnamed) == 0
+    assert unnamed(page) == 0
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])

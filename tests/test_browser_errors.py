@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
-from lab import contrasts
+from lab import contrasts, tabbed, unnamed
 
 pytestmark = pytest.mark.browser
 
@@ -368,23 +368,11 @@ def test_every_control_is_reached_with_the_tab_key_and_has_a_name(page):
     page.locator(".fk-map").press("a")
     page.wait_for_selector(".fk-gallery li")
     page.get_by_label("Listed clusters").focus()
-    found = []
-    for _ in range(45):
-        inside, name = page.evaluate(
-            """() => {
-                const e = document.activeElement;
-                return [e.closest(".fidokit") !== null, (e.getAttribute("aria-label") || e.labels?.[0]?.textContent
-                    || e.textContent).trim()];
-            }"""
-        )
-        found += [name] if inside else []
-        page.keyboard.press("Tab")
+    found = tabbed(page, 45)
     for name in ("Listed clusters", "Search class or cause", "Errors", "Box", "Zoom out", "Map of the images", "Keys",
                  "Verify all systematic ones", "Save as CSV", "Put into the notebook", "Clear", "Masks"):  # fmt: skip
         assert name in found, name
-    unnamed = """() => [...document.querySelectorAll(".fidokit :is(input, select, button)")].filter((element) =>
-        !element.getAttribute("aria-label") && !element.labels?.length && !element.textContent.trim()).length"""
-    assert page.evaluate(unnamed) == 0
+    assert unnamed(page) == 0
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])

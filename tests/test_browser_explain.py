@@ -5,7 +5,7 @@ import io
 import time
 
 import pytest
-from lab import contrasts
+from lab import contrasts, unnamed
 from PIL import Image
 
 pytestmark = pytest.mark.browser
@@ -257,9 +257,7 @@ def test_every_control_is_reached_with_the_tab_key_and_has_a_name(page):
     for name in (*chooser, *order, "steps", "antithetic", "sampler", "Opacity", "Colours", "Zoom in"):
         assert name in names, name
     assert outlines == {"solid"}
-    unnamed = """() => [...document.querySelectorAll(".fidokit :is(input, select, button)")].filter((element) =>
-        !element.getAttribute("aria-label") && !element.labels?.length && !element.textContent.trim()).length"""
-    assert page.evaluate(unnamed) == 0
+    assert unnamed(page) == 0
 
 
 @pytest.mark.parametrize("theme", ["JupyterLab Dark", "JupyterLab Light"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import traitlets
 
 from fidokit.exceptions import FidokitError
+from fidokit.widgets.running import Beside
 from fidokit.widgets.static_form import ShownWidget
 
 
@@ -57,6 +58,32 @@ class AnsweringWidget(ShownWidget):
         except Exception as error:
             self.error: Exception | None = error
             self._message = self._words_of(error)
+
+
+class RunningWidget(AnsweringWidget):
+    """A widget that computes beside the notebook's cells, one thing at a time."""
+
+    #: Values of `state` while something runs.
+    BUSY: ClassVar[tuple[str, ...]] = ("running", "stopping")
+    state = traitlets.Unicode("ready").tag(sync=True)
+    _run: Beside | None = None
+
+    def stop(self) -> None:
+        """Stop after the step in work and keep what there is; of no effect while nothing runs."""
+        with self._lock:
+            if self._run is not None and self.state in self.BUSY:
+                self.state = "stopping"
+                self._run.stop()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until what runs has ended, at most so many seconds; whether it has."""
+        return self._run is None or self._run.wait(timeout)
+
+    def close(self) -> None:
+        """Stop, and close all views."""
+        if hasattr(self, "_lock"):  # it is not where the constructor failed
+            self.stop()
+        super().close()
 
 
 def _answer_beside_cells(comm: Any) -> None:

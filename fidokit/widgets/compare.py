@@ -39,7 +39,7 @@ from fidokit.widgets.compare_rows import (
     worst_first,
 )
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, static_panels
-from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.pixels import sent_photograph
 from fidokit.widgets.plotly_source import plotly_source
 from fidokit.widgets.sources import source
 from fidokit.widgets.study_tiles import StudyTiles, split
@@ -236,12 +236,7 @@ class CompareWidget(AnsweringWidget):
         self._photograph, self._layers, self._detail = {}, [], {}
         if not change["new"]:
             return
-        rows = masks_of(self.study, [change["new"]])
-        layers = [
-            mask_layer(name, rows[change["new"], *key]["mask"])
-            for name, key in self._keys.items()
-            if (change["new"], *key) in rows
-        ]
+        layers = self._tiles.layers([change["new"]], self._keys)[change["new"]]
         try:
             self._photograph = sent_photograph(*self._tiles.open(change["new"]))
         except ImageError as error:
@@ -287,13 +282,7 @@ class CompareWidget(AnsweringWidget):
         """A message an image, so that each is seen as soon as it is there: its photograph, and all its masks."""
         for image_id in images:
             self._check_image(image_id)
-        rows = masks_of(self.study, images)
-        for image_id in images:
-            layers = [
-                mask_layer(name, rows[image_id, *key]["mask"])
-                for name, key in self._keys.items()
-                if (image_id, *key) in rows and name in self.panels
-            ]
+        for image_id, layers in self._tiles.layers(images, {name: self._keys[name] for name in self.panels}).items():
             (photograph, *described), data = split([self._tiles.small(image_id), *layers])
             self.send({"kind": "picture", "image": image_id, "photograph": photograph, "layers": described}, data)
 

@@ -17,9 +17,8 @@ from fidokit.errors.export import csv_bytes
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verify import Verification
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.pictures import masks_of
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, colour_map
-from fidokit.widgets.answering import AnsweringWidget
+from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.compare_rows import mask_names, prediction
 from fidokit.widgets.errors_tables import (
     cluster_rows,
@@ -36,10 +35,9 @@ from fidokit.widgets.verifying import Verifying
 
 #: What the gallery calls the masks that the clusters rest on.
 MASK = "mask"
-BUSY = ("running", "stopping")
 
 
-class ErrorWidget(AnsweringWidget):
+class ErrorWidget(RunningWidget):
     """Error clusters to look at: a map of all images, the table of clusters with their evidence, and a gallery.
 
     Select on the map with a box or a lasso, or choose a cluster: the gallery shows those images, the table how many of
@@ -75,7 +73,6 @@ class ErrorWidget(AnsweringWidget):
     _about = traitlets.Dict().tag(sync=True)
     _remark = traitlets.Unicode().tag(sync=True)
     image_id = traitlets.Unicode().tag(sync=True)
-    state = traitlets.Unicode("ready").tag(sync=True)
     selected = traitlets.Tuple()
     cluster = traitlets.Int(None, allow_none=True)
 
@@ -87,7 +84,6 @@ class ErrorWidget(AnsweringWidget):
         self._places = {str(image_id): i for i, image_id in enumerate(self._map["image_id"])}
         self._rows: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self._heard: dict[str, int] = {}
-        self._run: Verifying | None = None
         self._listeners = CallbackDispatcher()
         super().__init__(
             _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
@@ -127,7 +123,7 @@ class ErrorWidget(AnsweringWidget):
             SettingsError: a cluster that there is not, none to verify, or a verification is running.
         """
         with self._lock:
-            if self.state in BUSY:
+            if self.state in self.BUSY:
                 raise SettingsError("a verification is running; stop it first")
             table = self.errors.clusters
             chosen = table.loc[table["systematic"], "cluster"].tolist() if clusters is None else list(clusters)
@@ -138,28 +134,11 @@ class ErrorWidget(AnsweringWidget):
             self._run = Verifying(self.errors, chosen, self._told_progress, self._ended)
             self._run.start()
 
-    def stop(self) -> None:
-        """Stop verifying after the images in work; clusters that are done are kept. Of no effect while nothing runs."""
-        with self._lock:
-            if self._run is not None and self.state in BUSY:
-                self.state = "stopping"
-                self._run.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the verification has ended, at most so many seconds; whether it has."""
-        return self._run is None or self._run.wait(timeout)
-
     def refresh(self) -> None:
         """Show what `errors` knows by now, as after `ErrorClusters.verify` in a cell."""
         with self._lock:
             self._clusters = cluster_rows(self.errors)
         self._refresh_static()
-
-    def close(self) -> None:
-        """Stop, and close all views."""
-        if hasattr(self, "_lock"):  # it is not where the constructor failed
-            self.stop()
-        super().close()
 
     # --- the attributes -------------------------------------------------------------------------------------------
 
@@ -195,16 +174,11 @@ class ErrorWidget(AnsweringWidget):
         self._photograph, self._layers, self._about = {}, [], {}
         if not change["new"]:
             return
-        rows = masks_of(self.errors.study, [change["new"]])
         try:
             self._photograph = sent_photograph(*self._tiles.open(change["new"]))
         except ImageError as error:
             self._message = str(error)
-        self._layers = [
-            mask_layer(name, rows[change["new"], *key]["mask"])
-            for name, key in mask_names(self.errors.study).items()
-            if (change["new"], *key) in rows
-        ]
+        self._layers = self._tiles.layers([change["new"]], mask_names(self.errors.study))[change["new"]]
         record = self._map.iloc[self._places[change["new"]]].to_dict()
         self._about = prediction(record | {"reason": None})
 

@@ -18,7 +18,7 @@ from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
 from fidokit.methods.objective import class_index
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
-from fidokit.widgets.answering import AnsweringWidget
+from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
@@ -26,10 +26,8 @@ from fidokit.widgets.pixels import mask_layer, sent_photograph
 from fidokit.widgets.running import Listener, Order, Progress, Run
 from fidokit.widgets.sources import source
 
-BUSY = ("preparing", "running", "stopping")
 
-
-class ExplainWidget(AnsweringWidget):
+class ExplainWidget(RunningWidget):
     """Explain one photograph after the other: choose it, a class and a method, and watch the mask while it is made.
 
     The computation runs in a thread beside the notebook's cells. What is chosen in the browser and what is set from
@@ -59,6 +57,7 @@ class ExplainWidget(AnsweringWidget):
         SettingsError: an unknown method, or settings of another one.
     """
 
+    BUSY = ("preparing", "running", "stopping")
     _esm = source("picture.js", "painter.js", "overlay.js", "chooser.js", "order.js", "explain.js")
     _css = source("overlay.css", "explain.css")
     _tables = traitlets.Dict().tag(sync=True)
@@ -76,7 +75,6 @@ class ExplainWidget(AnsweringWidget):
     target = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     against = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     method = traitlets.Unicode("fido").tag(sync=True)
-    state = traitlets.Unicode("ready").tag(sync=True)
     settings = traitlets.Any()
     result = traitlets.Instance(Masks, allow_none=True)
 
@@ -97,7 +95,6 @@ class ExplainWidget(AnsweringWidget):
         self.error: Exception | None = None
         self._gallery = Gallery(data)
         self._given = {} if settings is None else {method: chosen}
-        self._run: Run | None = None
         self._parts: dict[str, list[bytes]] = {}
         self._view: tuple[Image.Image, Geometry] | None = None
         super().__init__(
@@ -122,7 +119,7 @@ class ExplainWidget(AnsweringWidget):
             SettingsError: no photograph is chosen, a class is unknown or contrasted with itself, or it is running.
         """
         with self._lock:
-            if self.state in BUSY:
+            if self.state in self.BUSY:
                 raise SettingsError("an explanation is running; stop it first")
             if not self.image_id:
                 raise SettingsError("choose a photograph first, or upload one")
@@ -141,17 +138,6 @@ class ExplainWidget(AnsweringWidget):
             self._run = Run(self.classifier, order, _Teller(self))
             self._run.start()
 
-    def stop(self) -> None:
-        """Stop after the step in work and keep the mask so far; of no effect while nothing runs."""
-        with self._lock:
-            if self._run is not None and self.state in BUSY:
-                self.state = "stopping"
-                self._run.stop()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the run has ended, at most so many seconds; whether it has."""
-        return self._run is None or self._run.wait(timeout)
-
     def upload(self, name: str, content: bytes) -> None:
         """Add a photograph, the bytes of an image file, and choose it.
 
@@ -162,17 +148,11 @@ class ExplainWidget(AnsweringWidget):
         self._photographs = self._gallery.listing()
         self.image_id = image_id
 
-    def close(self) -> None:
-        """Stop, and close all views."""
-        if hasattr(self, "_lock"):  # it is not where the constructor failed
-            self.stop()
-        super().close()
-
     # --- the attributes -------------------------------------------------------------------------------------------
 
     @traitlets.validate("image_id")
     def _is_photograph(self, proposal: Any) -> Any:
-        if self.state in BUSY:
+        if self.state in self.BUSY:
             raise SettingsError("an explanation is running; stop it before you choose another photograph")
         if proposal["value"] and proposal["value"] not in self._gallery:
             raise SettingsError(f"there is no photograph {proposal['value']!r}")

@@ -9,7 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -119,50 +119,21 @@ class Throttle:
         return True
 
 
-class Stoppable(Protocol):
-    """What computes in a thread."""
-
-    def stop(self) -> None:
-        """Ask to stop."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, at most so many seconds; whether it has."""
-
-
-_RUNNING: weakref.WeakSet[Stoppable] = weakref.WeakSet()
-
-
-def stop_at_exit(running: Stoppable) -> None:
-    """Stop it when the interpreter ends."""
-    _RUNNING.add(running)
-
-
-@atexit.register
-def _stop_all() -> None:
-    """An interpreter that ends under a computing thread ends with a crash."""
-    for run in list(_RUNNING):
-        run.stop()
-        run.wait(2)
-
-
-class Run:
-    """One explanation in a thread.
+class Beside:
+    """A computation in a thread beside the notebook; subclasses say in `_run` what it does.
 
     Args:
-        classifier: is left to the notebook; a copy computes, see `own_copy`.
-        order: what to explain.
-        listener: is told.
+        name: of the thread.
     """
 
-    def __init__(self, classifier: Classifier, order: Order, listener: Listener) -> None:
-        self.classifier, self.order, self.listener = classifier, order, listener
+    def __init__(self, name: str) -> None:
         self._stop = threading.Event()
-        # A daemon: a kernel that is shut down does not wait for a mask.
-        self._thread = threading.Thread(target=self._run, name="fidokit-explain", daemon=True)
+        # A daemon: a kernel that is shut down does not wait for it.
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         """Begin."""
-        stop_at_exit(self)
+        _RUNNING.add(self)
         self._thread.start()
 
     def stop(self) -> None:
@@ -173,6 +144,34 @@ class Run:
         """Wait until it has ended, at most so many seconds; whether it has."""
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+
+_RUNNING: weakref.WeakSet[Beside] = weakref.WeakSet()
+
+
+@atexit.register
+def _stop_all() -> None:
+    """An interpreter that ends under a computing thread ends with a crash."""
+    for run in list(_RUNNING):
+        run.stop()
+        run.wait(2)
+
+
+class Run(Beside):
+    """One explanation in a thread.
+
+    Args:
+        classifier: is left to the notebook; a copy computes, see `own_copy`.
+        order: what to explain.
+        listener: is told.
+    """
+
+    def __init__(self, classifier: Classifier, order: Order, listener: Listener) -> None:
+        super().__init__("fidokit-explain")
+        self.classifier, self.order, self.listener = classifier, order, listener
 
     def _run(self) -> None:
         result, error = None, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -10,9 +10,9 @@ from PIL import Image
 
 from fidokit.exceptions import ImageError
 from fidokit.geometry import Geometry, Preprocessing
-from fidokit.pictures import photographs_of
+from fidokit.pictures import masks_of, photographs_of
 from fidokit.study.study import Study
-from fidokit.widgets.pixels import sent_photograph
+from fidokit.widgets.pixels import mask_layer, sent_photograph
 
 #: Pixels of a small picture's longer side: what a page of them is shown at on a screen of high density.
 SMALL = 360
@@ -47,6 +47,18 @@ class StudyTiles:
         position = self.study.positions[image_id]
         photograph = self.data.open(position)
         return photograph, self.preprocessing.geometry(*photograph.size, self.data.box(position))
+
+    def layers(self, image_ids: Sequence[str], names: Mapping[str, tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
+        """image_id -> the layers of the masks it has, of those named: name -> (method, kind)."""
+        rows = masks_of(self.study, image_ids)
+        return {
+            image_id: [
+                mask_layer(name, rows[image_id, *key]["mask"])
+                for name, key in names.items()
+                if (image_id, *key) in rows
+            ]
+            for image_id in image_ids
+        }
 
     def _small(self, image_id: str) -> dict[str, Any]:
         """A small photograph as `sent_photograph` gives it; of one that cannot be read, the reason."""

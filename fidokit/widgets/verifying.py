@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Sequence
 
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verify import Verification
 from fidokit.study.study import Study
-from fidokit.widgets.running import own_copy, stop_at_exit
+from fidokit.widgets.running import Beside, own_copy
 
 
-class Verifying:
+class Verifying(Beside):
     """One verification in a thread.
 
     Args:
@@ -29,24 +28,8 @@ class Verifying:
         told: Callable[[int, int], None],
         ended: Callable[[Verification | None, Exception | None], None],
     ) -> None:
+        super().__init__("fidokit-verify")
         self.errors, self.clusters, self.told, self.ended = errors, list(clusters), told, ended
-        self._stop = threading.Event()
-        # A daemon: a kernel that is shut down does not wait for it.
-        self._thread = threading.Thread(target=self._run, name="fidokit-verify", daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
-        stop_at_exit(self)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask to stop; what is verified by then is kept."""
-        self._stop.set()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until it has ended, at most so many seconds; whether it has."""
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         found, error = None, None
