@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from study_cases import CLASSES, SIZE, Colours, GridSettings, counting_method, grid_masks, make_classifier, run
@@ -28,6 +29,8 @@ def cluster_of(n_workers, *, allowed_failures=3, **options):
 
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": 0, "silence_logs": 60} | options
     with (
+        # Dask leaves OMP_NUM_THREADS=1 behind in this process, from which all later ones would have it.
+        patch.dict(os.environ),
         dask.config.set({"distributed.scheduler.allowed-failures": allowed_failures}),
         LocalCluster(n_workers=n_workers, **options) as cluster,
         Client(cluster) as client,
