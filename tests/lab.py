@@ -417,3 +417,27 @@ def tab(lab):
     """A tab for the tests of a file."""
     with watched(Tab, lab) as opened:
         yield opened
+
+
+def tabbed(page, steps: int) -> list[str]:
+    """Names of the controls that the Tab key goes to, so many times from the one that has the focus."""
+    names = []
+    for _ in range(steps):
+        inside, name = page.evaluate(
+            """() => {
+                const e = document.activeElement;
+                return [e.closest(".fidokit") !== null, (e.getAttribute("aria-label") || e.labels?.[0]?.textContent
+                    || e.textContent).trim()];
+            }"""
+        )
+        names += [name] if inside else []
+        page.keyboard.press("Tab")
+    return names
+
+
+def unnamed(page) -> int:
+    """How many controls of the page's widgets have no name for a screen reader."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll(".fidokit :is(input, select, button)")].filter((element) =>
+            !element.getAttribute("aria-label") && !element.labels?.length && !element.textContent.trim()).length"""
+    )
