@@ -180,6 +180,12 @@ class Classifier:
             elif session.micro_batch < begun_with:
                 self.micro_batch = session.micro_batch
 
+    def untuned(self) -> Session:
+        """An exact session for a look at the layers with single images; it is opened without measuring anything."""
+        session = Session(self._copy(), self, frozen.PRECISIONS["float32"])
+        session.micro_batch = 1
+        return session
+
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
         with self.session() as session:
@@ -327,7 +333,7 @@ class Classifier:
     def _open_fast(self) -> Session:
         twin = self._copy()
         probe = self._probe(8)
-        twin = frozen.fold_batch_norm(twin, probe)
+        twin = frozen.fold_batch_norm(twin, probe[:2])
         if self.precision == "auto":
             self.precision, self.precision_reason = self._choose_precision(twin, probe)
         precision = frozen.PRECISIONS[self.precision]

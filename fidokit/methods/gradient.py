@@ -251,8 +251,8 @@ def _has_relu(classifier: Classifier, _settings: CamSettings) -> None:
 
 def _has_layer(classifier: Classifier, settings: CamSettings) -> None:
     if settings.layer is None and classifier.layer is None:
-        with classifier.session() as session:
-            find_layer(session, session.normalise(torch.full((1, 3, *classifier.size), 0.5)))
+        session = classifier.untuned()
+        find_layer(session, session.normalise(torch.full((1, 3, *classifier.size), 0.5)))
 
 
 Attribute = Callable[[_Work, Any], Tensor]

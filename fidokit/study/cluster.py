@@ -136,8 +136,10 @@ class Cluster:
 
     def probe(self) -> None:
         """Let a worker find precision and micro-batch of the classifier, as its own session does in a local run."""
-        future = self._submit(probe, f"{self.name}-probe", self.name)
         classifier = self.recipe.classifier
+        if classifier.precision != "auto" and classifier.micro_batch is not None:
+            return
+        future = self._submit(probe, f"{self.name}-probe", self.name)
         try:
             classifier.precision, classifier.precision_reason, classifier.micro_batch = future.result()
         except KilledWorker as error:

@@ -153,8 +153,8 @@ class Kit(WorkerPlugin):
         """Precision, why, and micro-batch, as they are found on this worker."""
         with self._turn, _threads(self._threads):
             _, classifier = self._unpacked()
-            with classifier.session():
-                return classifier.precision, classifier.precision_reason, classifier.micro_batch
+            self._sessions.enter_context(classifier.session())
+            return classifier.precision, classifier.precision_reason, classifier.micro_batch
 
     def do(self, job: Job) -> Outcome:
         """Do a job: read, predict, explain and write."""
@@ -226,7 +226,8 @@ class Kit(WorkerPlugin):
                     "machines find them under the same path"
                 )
         if self._recipe is None:
-            classifier = with_precision(classifier, job.precision, job.micro_batch)
+            if (classifier.precision, classifier.micro_batch) != (job.precision, job.micro_batch):
+                classifier = with_precision(classifier, job.precision, job.micro_batch)
             self._sessions.enter_context(classifier.session())
             self._sessions.enter_context(classifier.session(exact=True))
             entries = {
