@@ -356,7 +356,7 @@ def test_a_table_of_photographs_whose_names_are_no_texts(store, name, value):
 @pytest.mark.parametrize("height", [2**31 - 1, -4, 0, None])
 def test_absurd_sizes_of_masks(store, tmp_path, height):
     path = store / part_name("masks", slug("counting"), 0)
-    table = pq.read_table(path)
+    table = pq.read_table(path).drop_columns(["area"])  # else a summary reads no masks, and no sizes
     heights = pa.array([height] * len(table), pa.int32())
     path.write_bytes(sealed.encode(table.set_column(table.column_names.index("height"), "height", heights)))
     study = fk.open_study(store)

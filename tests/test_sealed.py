@@ -9,7 +9,7 @@ import pytest
 from test_store import mask_rows
 
 from fidokit.study import sealed
-from fidokit.study.schemas import SCHEMA, masks_to_arrow
+from fidokit.study.schemas import STORED_SCHEMA, masks_to_arrow
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def content(table):
 
 def test_a_sealed_table_is_a_plain_parquet_file(table, content):
     assert pq.read_table(io.BytesIO(content)).equals(table)
-    assert sealed.decode(pa.BufferReader(content), SCHEMA).equals(table)
+    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA).equals(table)
     assert sealed.verify(content)
     assert sealed.study_of(pa.BufferReader(content)) == "study-1"
     assert sealed.study_of(pa.BufferReader(sealed.encode(table))) is None
@@ -51,7 +51,7 @@ def test_every_flipped_byte_is_noticed(content):
 
 def verify_and_decode(content):
     if not sealed.verify(content):
-        sealed.decode(pa.BufferReader(content), SCHEMA)
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA)
 
 
 def test_every_torn_write_is_noticed(content):
@@ -68,7 +68,7 @@ def test_ordinary_reading_notices_damaged_pages(table, content):
         damaged = bytearray(content)
         damaged[place] ^= 1
         try:
-            read = sealed.decode(pa.BufferReader(bytes(damaged)), SCHEMA)
+            read = sealed.decode(pa.BufferReader(bytes(damaged)), STORED_SCHEMA)
         except sealed.Damaged:
             continue
         quiet += not np.array_equal(np.concatenate(read["mask"].to_numpy()).view(np.uint16), values)
@@ -78,13 +78,13 @@ def test_ordinary_reading_notices_damaged_pages(table, content):
 def test_a_table_without_rows(table):
     content = sealed.encode(table.slice(0, 0))
     assert sealed.verify(content)
-    assert sealed.decode(pa.BufferReader(content), SCHEMA).equals(SCHEMA.empty_table())
+    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA).equals(STORED_SCHEMA.empty_table())
 
 
 def test_large_tables_come_in_groups(monkeypatch, table):
     monkeypatch.setattr(sealed, "_GROUP_BYTES", 300)
     content = sealed.encode(table)
-    groups = list(sealed.decode_groups(pa.BufferReader(content), SCHEMA, ["image_id", "mask"]))
+    groups = list(sealed.decode_groups(pa.BufferReader(content), STORED_SCHEMA, ["image_id", "mask"]))
     assert len(groups) > 1
     assert pa.concat_tables(groups).equals(table.select(["image_id", "mask"]))
 
@@ -98,13 +98,13 @@ def parquet(table, **options):
 def test_files_of_the_first_versions_have_no_seal(table):
     content = parquet(table)
     assert not sealed.verify(content)
-    assert sealed.decode(pa.BufferReader(content), SCHEMA).equals(table)
+    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA).equals(table)
 
 
 def test_columns_that_an_earlier_version_did_not_write_are_null(table):
-    read = sealed.decode(pa.BufferReader(parquet(table.drop_columns(["seconds"]))), SCHEMA)
+    read = sealed.decode(pa.BufferReader(parquet(table.drop_columns(["seconds"]))), STORED_SCHEMA)
     assert read["seconds"].null_count == len(table)
-    assert read.schema.equals(SCHEMA)
+    assert read.schema.equals(STORED_SCHEMA)
 
 
 def flat(n, length=100):
@@ -126,7 +126,7 @@ def flat(n, length=100):
 )
 def test_what_is_no_part_is_refused(content):
     with pytest.raises(sealed.Damaged):
-        sealed.decode(pa.BufferReader(content), SCHEMA)
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA)
 
 
 def test_texts_that_are_none_are_refused():
@@ -134,7 +134,7 @@ def test_texts_that_are_none_are_refused():
         pa.string(), 1, [None, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xfe")]
     )
     with pytest.raises(sealed.Damaged, match="UTF8"):
-        sealed.decode(pa.BufferReader(parquet(pa.table({"image_id": bad}))), SCHEMA)
+        sealed.decode(pa.BufferReader(parquet(pa.table({"image_id": bad}))), STORED_SCHEMA)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_bombs_are_refused_before_they_go_off(table, message):
     content = parquet(table, row_group_size=2**26, compression="zstd")
     assert len(content) < 2**19
     with pytest.raises(sealed.Damaged, match=message):
-        sealed.decode(pa.BufferReader(content), SCHEMA, ["image_id"])
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])
 
 
 def test_lists_that_become_long_are_refused(monkeypatch):
@@ -154,8 +154,8 @@ def test_lists_that_become_long_are_refused(monkeypatch):
     values = pa.array(np.zeros(3_000_000, np.float16))
     content = parquet(pa.table({"image_id": ["a"], "mask": pa.ListArray.from_arrays([0, len(values)], values)}))
     with pytest.raises(sealed.Damaged, match="lists of 3,000,000 values"):
-        sealed.decode(pa.BufferReader(content), SCHEMA, ["mask"])
-    assert sealed.decode(pa.BufferReader(content), SCHEMA, ["image_id"])["image_id"].to_pylist() == ["a"]
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["mask"])
+    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])["image_id"].to_pylist() == ["a"]
 
 
 def test_the_number_of_values_in_lists_is_found_in_the_footer():
@@ -175,18 +175,18 @@ def test_a_footer_that_ends_the_process_elsewhere_is_refused():
     length = int.from_bytes(content[-8:-4], "little") - 1
     damaged = content.replace(histogram, b"\x19\x16\x02\x00")[:-8] + length.to_bytes(4, "little") + b"PAR1"
     with pytest.raises(sealed.Damaged, match="histogram"):
-        sealed.decode(pa.BufferReader(damaged), SCHEMA, ["image_id"])
+        sealed.decode(pa.BufferReader(damaged), STORED_SCHEMA, ["image_id"])
 
 
 def test_a_long_text_among_many_is_no_bomb(monkeypatch):
     monkeypatch.setattr(sealed, "_MOST_BYTES", 10**6)
     texts = ["x" * 40_000, *map(str, range(5000))]
     content = parquet(pa.table({"image_id": texts}))
-    assert sealed.decode(pa.BufferReader(content), SCHEMA, ["image_id"])["image_id"].to_pylist() == texts
+    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])["image_id"].to_pylist() == texts
 
 
 def test_bombs_of_many_groups_are_refused(monkeypatch):
     monkeypatch.setattr(sealed, "_MOST_BYTES", 2**24)
     content = parquet(flat(400_000), row_group_size=10_000, compression="zstd")
     with pytest.raises(sealed.Damaged, match="decodes to more than"):
-        sealed.decode(pa.BufferReader(content), SCHEMA, ["image_id"])
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])

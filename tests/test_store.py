@@ -13,6 +13,7 @@ import pytest
 from fidokit.exceptions import StoreError
 from fidokit.methods.base import COLUMNS
 from fidokit.study.manifest import SCHEMA_VERSION
+from fidokit.study.schemas import STORED_SCHEMA
 from fidokit.study.store import SCHEMA, Store, mask_arrays, slug
 
 NASTY = ["../../etc/passwd", "a/b", "..", "A/B", "a b", "a-b", "ä", "ö", "", "<b>x</b>", "x" * 500, "CON", "a\nb", "🐦"]
@@ -100,8 +101,17 @@ def test_masks_of_a_slice_of_a_table_are_those_of_its_rows(store):
 def test_the_file_has_exactly_the_schema(store):
     store.add_masks("m", 0, mask_rows("m", ["a"]))
     (path,) = (store.path / "masks").iterdir()
-    assert pq.read_schema(path).equals(SCHEMA)
-    assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
+    assert pq.read_schema(path).equals(STORED_SCHEMA)
+
+
+def test_only_large_columns_are_packed_tightly(store):
+    store.add_masks("m", 0, mask_rows("m", [f"{i:03d}" for i in range(100)], size=(32, 32)))
+    (path,) = (store.path / "masks").iterdir()
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    columns = [group.column(i) for i in range(group.num_columns)]
+    packed = {column.path_in_schema.split(".")[0]: column.compression for column in columns}
+    assert packed.pop("mask") == "ZSTD"
+    assert set(packed.values()) == {"SNAPPY"}
 
 
 def test_a_part_that_is_completed_keeps_what_it_had(store):

@@ -1,15 +1,17 @@
+import shutil
 import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 from study_cases import grid_masks, make_classifier, make_data, register_counting
 
 import fidokit as fk
 from fidokit.methods.base import Computed
-from fidokit.study import summary
+from fidokit.study import sealed, summary
 from fidokit.study.summary import bootstrap_means, percentile_interval
 
 
@@ -119,6 +121,15 @@ def test_means_and_intervals_of_a_study(study):
             np.testing.assert_allclose([row[f"{name}_low"], row[f"{name}_high"]], expected, rtol=1e-6)
         assert row["evaluations"] == own["evaluations"].mean()
         assert row["seconds"] == pytest.approx(own["seconds"].mean())
+
+
+def test_parts_of_earlier_versions_have_the_same_summary(study, tmp_path):
+    folder = shutil.copytree(study.path, tmp_path / "s")
+    old = sorted((folder / "masks").glob("*.parquet"))[1:]  # some of the parts are of this version
+    for path in old:
+        path.write_bytes(sealed.encode(pq.read_table(path).drop_columns(["area"]), study.store.study_id))
+    pd.testing.assert_frame_equal(fk.open_study(folder).summary(), study.summary())
+    assert fk.open_study(folder).check()["state"].eq("intact").sum() > len(old)
 
 
 def test_a_study_without_masks(tmp_path):

@@ -13,7 +13,7 @@ import pyarrow as pa
 from fidokit.exceptions import StoreError
 from fidokit.study import sealed
 from fidokit.study.metrics import SCHEMAS
-from fidokit.study.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, SCHEMA, checked_sizes
+from fidokit.study.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, STORED_SCHEMA, checked_sizes
 from fidokit.study.store import FOLDERS, IMAGES, PART, Store, part_name, slug
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _owners(methods: Mapping[str, Any]) -> dict[tuple[str, str], _Owner]:
         ("metrics", "effects"): _Owner("metrics", SCHEMAS["effects"]),
     }
     for label in methods:
-        owners["masks", slug(label)] = _Owner("masks", SCHEMA, label)
+        owners["masks", slug(label)] = _Owner("masks", STORED_SCHEMA, label)
         owners["failures", slug(label)] = _Owner("failures", FAILURES_SCHEMA, label)
         for group, schema in SCHEMAS.items():
             owners["metrics", f"{group}-{slug(label)}"] = _Owner("metrics", schema, label)

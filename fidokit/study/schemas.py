@@ -33,6 +33,8 @@ SCHEMA = pa.schema(
         ("settings_id", pa.string()),
     ]
 )
+#: The same in the parts of a store, with the mean of each mask: a summary of many photographs reads no masks.
+STORED_SCHEMA = SCHEMA.append(pa.field("area", pa.float64()))
 PREDICTIONS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -107,13 +109,14 @@ def _pieces(column: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
 
 
 def masks_to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """A table of `SCHEMA` from its columns, `mask` as (h, w) arrays."""
+    """A table of `STORED_SCHEMA` from the columns of `SCHEMA`, `mask` as (h, w) arrays."""
     flat = [np.asarray(mask, dtype=np.float16).ravel() for mask in frame["mask"]]
     offsets = np.concatenate([[0], np.cumsum([len(mask) for mask in flat])]).astype(np.int32)
     masks = pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(flat)), type=SCHEMA.field("mask").type)
     others = pa.schema([field for field in SCHEMA if field.name != "mask"])
     table = to_arrow(frame, others)
-    return table.add_column(SCHEMA.get_field_index("mask"), SCHEMA.field("mask"), masks)
+    table = table.add_column(SCHEMA.get_field_index("mask"), SCHEMA.field("mask"), masks)
+    return table.append_column(STORED_SCHEMA.field("area"), pa.array(mask_means(table)))
 
 
 def to_arrow(frame: pd.DataFrame, schema: pa.Schema) -> pa.Table:

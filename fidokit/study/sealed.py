@@ -29,6 +29,8 @@ _ZEROS = b"sha256:" + b"0" * 64
 _DIGITS = re.compile(rb"sha256:([0-9a-f]{64})")
 #: Bytes of Arrow data in a row group as it is written: what a reader of a large part has in memory at once.
 _GROUP_BYTES = 64 * 2**20
+# A column that is smaller is read before zstd is ready to read it, and there are a thousand in a thousand photographs.
+_SMALL = 2**16
 #: Rows of a row group; by Arrow's default, earlier versions wrote no more either.
 _MOST_ROWS = 2**20
 #: Bytes of Arrow data that a row group may promise: masks of 32 photographs at full resolution have 10 to 60 MB.
@@ -57,10 +59,11 @@ def encode(table: pa.Table, study: str | None = None) -> bytes:
     """
     # Random mask values gain nothing from a dictionary; texts, the same in every row, nearly everything.
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    codecs = {name: "snappy" if table[name].nbytes < _SMALL else "zstd" for name in table.column_names}
     rows = min(max(1, _GROUP_BYTES * table.num_rows // max(1, table.nbytes)), _MOST_ROWS)
     sink = io.BytesIO()
     with pq.ParquetWriter(
-        sink, table.schema, compression="zstd", use_dictionary=texts, write_page_checksum=True
+        sink, table.schema, compression=codecs, use_dictionary=texts, write_page_checksum=True
     ) as writer:
         writer.write_table(table, row_group_size=rows)
         writer.add_key_value_metadata({_SEAL: _ZEROS, **({} if study is None else {_STUDY: study.encode()})})

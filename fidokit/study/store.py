@@ -36,6 +36,7 @@ from fidokit.study.schemas import (
     KEYS,
     PREDICTIONS_SCHEMA,
     SCHEMA,
+    STORED_SCHEMA,
     images_to_arrow,
     images_to_pandas,
     mask_arrays,
@@ -205,7 +206,7 @@ class Store:
         name = part_name("masks", slug(label), chunk)
         table = masks_to_arrow(frame)
         if self.files.exists(name):
-            table = pa.concat_tables([_without(self._read_part(name, SCHEMA), frame["image_id"]), table])
+            table = pa.concat_tables([_without(self._read_part(name, STORED_SCHEMA), frame["image_id"]), table])
         self._write(name, table)
 
     def add_predictions(self, chunk: int, frame: pd.DataFrame) -> None:
@@ -260,7 +261,7 @@ class Store:
 
         Args:
             labels: of the methods.
-            columns: of `SCHEMA`.
+            columns: of `STORED_SCHEMA`.
             kinds: None for all.
             chunks: numbers of the chunks to read; None for all.
             image_ids: of the rows; None for all. Give the chunks as well, or all parts are read for them.
@@ -275,7 +276,7 @@ class Store:
         accepted = {"kind": kinds, "image_id": image_ids}
         filters = {name: pa.array(list(v), pa.string()) for name, v in accepted.items() if v is not None}
         needed = list(dict.fromkeys([*columns, "method", *filters]))
-        for name, table in self._tables(list(owners), SCHEMA, needed):
+        for name, table in self._tables(list(owners), STORED_SCHEMA, needed):
             for column, values in {"method": pa.array([owners[name]]), **filters}.items():
                 kept = pc.is_in(table[column], values)
                 if not pc.all(kept, min_count=0).as_py():

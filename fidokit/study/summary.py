@@ -15,7 +15,7 @@ from fidokit.methods.base import KINDS
 from fidokit.study.metric_table import metric_frame
 from fidokit.study.metrics import KEYS, ON_REQUEST
 from fidokit.study.sanity import passes
-from fidokit.study.schemas import SCHEMA, mask_means
+from fidokit.study.schemas import STORED_SCHEMA, mask_means
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -25,7 +25,7 @@ Floats = npt.NDArray[np.float64]
 MEASURES = ("score_kept", "score_dropped", "area")
 _COSTS = ("evaluations", "seconds", "converged")
 # Entries of the matrix of resampled counts that are held at once.
-_BLOCK = 4_000_000
+_BLOCK = 1_000_000
 
 
 def bootstrap_means(values: Floats, n_resamples: int = 2000, seed: int = 0) -> Floats:
@@ -144,17 +144,28 @@ def _by_image(study: Study, keys: list[tuple[str, str]], table: pd.DataFrame, na
 
 
 def _per_image(study: Study) -> pd.DataFrame:
-    """One row per mask: image_id, method, kind, measures and costs; masks pass through, none is kept."""
-    names = [*KEYS, *MEASURES[:2], *_COSTS]
-    batches, areas = [], [np.zeros(0)]
-    for batch in study.store.mask_batches(study.methods, [*names, "mask", "height", "width"]):
-        batches.append(batch.select(names))
-        areas.append(mask_means(batch))
+    """One row per mask: image_id, method, kind, measures and costs."""
+    names = [*KEYS, *MEASURES, *_COSTS]
+    batches = list(study.store.mask_batches(study.methods, names))
     # One table of many batches: pandas takes a millisecond for each that it is given.
-    table = pa.Table.from_batches(batches, pa.schema([SCHEMA.field(name) for name in names]))
+    table = pa.Table.from_batches(batches, pa.schema([STORED_SCHEMA.field(name) for name in names]))
     frame: pd.DataFrame = table.to_pandas()
-    frame["area"] = np.concatenate(areas)
+    unknown = frame["area"].isna()
+    if unknown.any():
+        size: int = study.manifest["options"]["part_size"]
+        areas = _areas(study, set((study.places(frame["image_id"][unknown]) // size).tolist()))
+        keys = frame.loc[unknown, list(KEYS)].itertuples(index=False, name=None)
+        frame.loc[unknown, "area"] = [areas.get(key, np.nan) for key in keys]
     return frame
+
+
+def _areas(study: Study, chunks: set[int]) -> dict[tuple[str, str, str], float]:
+    """Means of the masks of some chunks, whose parts an earlier version wrote without them; no mask is kept."""
+    areas: dict[tuple[str, str, str], float] = {}
+    for batch in study.store.mask_batches(study.methods, [*KEYS, "mask", "height", "width"], chunks=chunks):
+        keys = zip(*(batch[name].to_pylist() for name in KEYS), strict=True)
+        areas |= dict(zip(keys, mask_means(batch).tolist(), strict=True))
+    return areas
 
 
 def _means(figures: Floats) -> Floats:
