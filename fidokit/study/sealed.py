@@ -59,7 +59,12 @@ def encode(table: pa.Table, study: str | None = None) -> bytes:
     """
     # Random mask values gain nothing from a dictionary; texts, the same in every row, nearly everything.
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    codecs = {name: "snappy" if table[name].nbytes < _SMALL else "zstd" for name in table.column_names}
+    codecs = {
+        f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name: (
+            "snappy" if table[field.name].nbytes < _SMALL else "zstd"
+        )
+        for field in table.schema
+    }
     rows = min(max(1, _GROUP_BYTES * table.num_rows // max(1, table.nbytes)), _MOST_ROWS)
     sink = io.BytesIO()
     with pq.ParquetWriter(
