@@ -350,6 +350,8 @@ class Classifier:
             Session(frozen.frozen_copy(twin, self.device, low.dtype, baseline.memory_format), self, low)
             for low in frozen.candidates(self.device)
         ]
+        if self.device.type == "cuda":
+            probe = frozen.enough(baseline.forward, probe, self.micro_batch)
         reference = frozen.forward_and_input_gradient(baseline.forward, probe)
         times: dict[str, float] = {}
         reasons: list[str] = []
@@ -376,8 +378,10 @@ class Classifier:
         return frozen.seconds_per_call(lambda: frozen.forward_and_input_gradient(session.forward, images), self.device)
 
     def _tune(self, session: Session) -> int:
+        few = self._probe(8).to(session.precision.dtype)
+
         def evaluate(size: int) -> None:
-            frozen.forward_and_input_gradient(session.forward, self._probe(size).to(session.precision.dtype))
+            frozen.forward_and_input_gradient(session.forward, frozen.repeated(few, size))
 
         return frozen.find_micro_batch(evaluate, self.device)
 

@@ -23,7 +23,14 @@ GRADIENT_COSINE = 0.80
 GRADIENT_GRID = 14
 #: ... and where it takes at most this share of float32's time.
 FASTER = 0.9
-_MAX_MICRO_BATCH = 512
+#: Images at once with which precisions are compared on a GPU.
+GPU_IMAGES = 64
+#: Micro-batches that are tried. On CPUs the caches are full at some size. A GPU needs enough to do, but cuDNN plans
+#: each layer anew for each size that it meets, which took 3.5 s a size for EfficientNet-Lite0 on an H100.
+MICRO_BATCHES: dict[str, tuple[int, ...]] = {
+    "cpu": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
+    "cuda": (16, GPU_IMAGES, 256),
+}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -317,10 +324,37 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
 
 
+def repeated(images: Tensor, n: int) -> Tensor:
+    """(n, 3, H, W) images, the given ones over and over: making new ones can take longer than evaluating them."""
+    return images.repeat(-(-n // len(images)), 1, 1, 1)[:n]
+
+
+def enough(forward: Forward, images: Tensor, most: int | None) -> Tensor:
+    """Images that keep a GPU busy, which takes as long for one as for dozens, in any precision.
+
+    Args:
+        forward: of float32, which needs the most memory.
+        images: (B, 3, H, W), repeated up to `GPU_IMAGES` as far as they fit.
+        most: a smaller number that was asked for.
+    """
+    n = min(GPU_IMAGES, most or GPU_IMAGES)
+    while n > len(images):
+        try:
+            forward_and_input_gradient(forward, repeated(images, n))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            torch.cuda.empty_cache()
+            n //= 2
+        else:
+            return repeated(images, n)
+    return images
+
+
 def find_micro_batch(
     evaluate: Callable[[int], object],
     device: torch.device,
-    sizes: Sequence[int] = (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, _MAX_MICRO_BATCH),
+    sizes: Sequence[int] | None = None,
 ) -> int:
     """The batch size with the least time per evaluation, found by growing it until that stops to pay.
 
@@ -330,11 +364,13 @@ def find_micro_batch(
     Args:
         evaluate: runs one forward and backward pass of a batch of the given size.
         device: where it runs.
-        sizes: candidates in rising order.
+        sizes: candidates in rising order; None for `MICRO_BATCHES` of the device.
 
     Returns:
-        The largest size within 3 % of the best time per evaluation, 1 where even the smallest does not fit.
+        The largest size within 3 % of the best time per evaluation. Where even the smallest does not fit, it is halved
+        until it does.
     """
+    sizes = MICRO_BATCHES["cuda" if device.type == "cuda" else "cpu"] if sizes is None else sizes
     costs: dict[int, float] = {}
     worse = 0
     for size in sizes:
@@ -354,6 +390,21 @@ def find_micro_batch(
         if worse == 2:
             break
     if not costs:
-        return 1
+        return _halved(evaluate, sizes[0])
     best = min(costs.values())
     return max(size for size, cost in costs.items() if cost <= 1.03 * best)
+
+
+def _halved(evaluate: Callable[[int], object], size: int) -> int:
+    """The largest half, quarter and so on of a size that fits into memory, at least 1."""
+    while size > 2:
+        size //= 2
+        try:
+            evaluate(size)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            gc.collect()
+        else:
+            return size
+    return 1

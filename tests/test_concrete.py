@@ -93,6 +93,12 @@ def test_noise_is_uniform_and_independent():
     assert float((torch.corrcoef(steps) - torch.eye(4, dtype=torch.float64)).abs().max()) < 0.06
 
 
+@pytest.mark.parametrize("counter", [0, 1, 7, -(1 << 40), 2**62, -(2**63)])
+def test_a_counter_is_a_number_or_a_tensor(counter):
+    key = torch.tensor([9, -5])
+    assert torch.equal(uniform(key, counter, (50,)), uniform(key, torch.tensor([counter, counter]), (50,)))
+
+
 def test_neighbouring_counters_share_no_noise():
     # A counter that only shifts the stream would repeat the numbers of one step in the next.
     first, second = (uniform(torch.tensor([9]), counter, (2_000,))[0] for counter in (0, 1))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields
 
 import pytest
 import torch
 from nets import LEFT, PATCH_SIZE, RIGHT, ConvNet, PatchLogit, conv_net, photographs
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import fidokit as fk
@@ -23,7 +24,7 @@ from fidokit.methods.optimiser import Optimiser, Slots
 
 
 def tiny(**options) -> fk.Classifier:
-    defaults = {"size": (32, 32), "precision": "float32", "micro_batch": 16}
+    defaults = {"size": (32, 32), "precision": "float32", "micro_batch": 16, "device": "cpu"}
     return fk.Classifier(options.pop("module", None) or conv_net(), **(defaults | options))
 
 
@@ -406,17 +407,34 @@ def test_settings_are_checked_where_they_are_made(bad):
 # --- no waiting -----------------------------------------------------------------------------------------------------
 
 
-class NoCopyToCpu(TorchDispatchMode):
-    """Forbids what makes the host wait: copies to the CPU and reading values."""
+class NoCopies(TorchDispatchMode):
+    """Forbids reading values, and copies between devices."""
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = str(function)
         device = kwargs.get("device")
-        to_cpu = device is not None and torch.device(device).type == "cpu"
-        if "_local_scalar_dense" in name or ("_to_copy" in name and to_cpu):
+        moved = "_to_copy" in name and device is not None and torch.device(device).type != args[0].device.type
+        if "_local_scalar_dense" in name or moved:
             raise AssertionError(f"the step waits for the device: {name}")
         return function(*args, **kwargs)
+
+
+class NoNewTensors(TorchFunctionMode):
+    """Forbids tensors made of numbers, which a GPU waits for; a meta device makes them without any copy."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        makes = function in (torch.tensor, torch.as_tensor, torch.asarray, torch.from_numpy)
+        if makes and not isinstance(args[0], Tensor):
+            raise AssertionError(f"the step waits for the device: {function.__name__} of {args[0]!r}")
+        return function(*args, **(kwargs or {}))
+
+
+@contextmanager
+def nothing_waits():
+    """Forbids what makes the host wait for a device."""
+    with NoCopies(), NoNewTensors():
+        yield
 
 
 def step_twice(settings: fk.FidoSettings, move, mode=None) -> Slots:
@@ -435,7 +453,7 @@ def step_twice(settings: fk.FidoSettings, move, mode=None) -> Slots:
         session._mean, session._std = move(session._mean), move(session._std)
         session.device = slots.theta.device
         optimiser._ends, optimiser._signs = move(optimiser._ends), move(optimiser._signs)
-        with mode or nullcontext(), NoCopyToCpu():
+        with mode or nullcontext(), nothing_waits():
             for _ in range(2):
                 optimiser.step(slots)
     return slots
@@ -463,8 +481,17 @@ def test_the_step_stays_on_its_device(settings):
 
 
 def test_the_guard_against_waiting_can_fail():
-    with NoCopyToCpu(), pytest.raises(AssertionError, match="waits"):
-        torch.ones(1).item()
+    numbers = torch.ones(1)
+    for wait in (
+        numbers.item,
+        lambda: numbers.to("meta"),
+        lambda: torch.tensor(1, device="meta"),
+        lambda: torch.as_tensor(1, device="meta"),
+    ):
+        with nothing_waits(), pytest.raises(AssertionError, match="waits"):
+            wait()
+    with nothing_waits():
+        assert torch.as_tensor(numbers) is numbers
     with FakeTensorMode(), pytest.raises(Exception, match=r"data-dependent|DataDependent|_local_scalar_dense"):
         torch.ones(2).sum().item()
 

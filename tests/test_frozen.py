@@ -262,9 +262,21 @@ def test_the_larger_of_two_equal_sizes_is_taken(monkeypatch):
     assert costs(monkeypatch, lambda n: n * (1.0 if n <= 12 else 1.04 if n == 16 else 2))[0] == 12
 
 
-@pytest.mark.parametrize(("limit", "best"), [(100, 96), (12, 12), (3, 1)])
+@pytest.mark.parametrize(("limit", "best"), [(100, 96), (12, 12), (3, 2), (1, 1), (0, 1)])
 def test_sizes_that_do_not_fit_are_not_taken(monkeypatch, limit, best):
     assert costs(monkeypatch, lambda n: 100 + n, limit)[0] == best
+
+
+@pytest.mark.parametrize(("fits", "most", "n"), [(100, None, 64), (40, None, 32), (3, None, 4), (100, 24, 24)])
+def test_images_that_keep_a_gpu_busy_fit_into_its_memory(fits, most, n):
+    probe = torch.rand(4, 3, 8, 8)
+
+    def forward(images):
+        if len(images) > fits:
+            raise torch.OutOfMemoryError("full")
+        return images.mean((2, 3))
+
+    assert torch.equal(frozen.enough(forward, probe, most), torch.cat([probe] * 16)[:n])
 
 
 def test_other_errors_are_not_mistaken_for_a_full_memory():

@@ -15,7 +15,7 @@ SIZE = (32, 24)
 
 @pytest.fixture
 def session():
-    with Classifier(conv_net(), size=SIZE, precision="float32", micro_batch=4).session() as session:
+    with Classifier(conv_net(), size=SIZE, precision="float32", micro_batch=4, device="cpu").session() as session:
         yield session
 
 

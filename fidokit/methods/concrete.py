@@ -74,6 +74,11 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ ((x >> 31) & 0x1FFFFFFFF)
 
 
+def _wrapped(number: int) -> int:
+    """A number as 64 signed bits, as tensors overflow."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
 def uniform(key: Tensor, counter: Tensor | int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32) -> Tensor:
     """Uniform noise in (0, 1) as a pure function of a key and a counter.
 
@@ -91,7 +96,9 @@ def uniform(key: Tensor, counter: Tensor | int, shape: tuple[int, ...], dtype: t
     numbers = 1
     for side in shape:
         numbers *= side
-    stream = _mix(key + (torch.as_tensor(counter, device=key.device) + 1) * _INCREMENT)
+    # A number stays one: a GPU waits for a tensor that is made of it, and no CUDA graph can hold that.
+    advance = (counter + 1) * _INCREMENT
+    stream = _mix(key + (advance if isinstance(advance, Tensor) else _wrapped(advance)))
     index = torch.arange(1, numbers + 1, device=key.device, dtype=torch.int64) * _INCREMENT
     bits = _mix(stream[:, None] + index[None, :])
     # 23 bits and a half: representable in float32 with both ends excluded, and exactly symmetric under u -> 1 - u.
