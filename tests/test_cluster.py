@@ -34,6 +34,7 @@ from study_cases import (
 )
 
 import fidokit as fk
+from fidokit.classifier import Classifier
 from fidokit.exceptions import ClusterError, MissingExtra, SettingsError, StoreError
 from fidokit.methods import get_method, register_method
 from fidokit.study.store import Store
@@ -121,6 +122,23 @@ def test_precision_and_micro_batch_are_found_on_a_worker_and_recorded(data, tmp_
     assert (recorded["precision"], recorded["micro_batch"]) == (classifier.precision, classifier.micro_batch)
     assert classifier.micro_batch >= 1
     assert classifier.tally.evaluations == 0  # nothing was computed here
+
+
+def test_what_is_given_is_not_looked_for(data, tmp_path, calls, inside, monkeypatch):
+    asked, submit = [], clusters.Cluster._submit
+    monkeypatch.setattr(
+        clusters.Cluster,
+        "_submit",
+        lambda self, function, *given: asked.append(function.__name__) or submit(self, function, *given),
+    )
+    opened, open_fast = [], Classifier._open_fast
+    monkeypatch.setattr(Classifier, "_open_fast", lambda self: opened.append(self) or open_fast(self))
+    run(make_classifier(precision="float32", micro_batch=4), data, tmp_path / "given", client=inside)
+    assert "probe" not in asked
+    assert len(opened) == 1
+    run(make_classifier(precision="float32", micro_batch=None), data, tmp_path / "not", client=inside)
+    assert asked.count("probe") == 1
+    assert len(opened) == 2  # the one that was probed goes on
 
 
 # What goes over the wire.

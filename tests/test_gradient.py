@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from fidokit import frozen
 from fidokit.classifier import Classifier
 from fidokit.exceptions import MethodNotApplicable, SettingsError
 from fidokit.methods import compute_masks
@@ -321,6 +322,16 @@ def test_nothing_heavy_is_imported_until_it_is_used():
     code = "import fidokit, fidokit.methods.gradient, sys; print('captum' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_layer_is_looked_for_without_tuning(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the fastest micro-batch is looked for")
+
+    monkeypatch.setattr(frozen, "find_micro_batch", refuse)
+    METHODS["grad-cam"].check(Classifier(conv_net(), size=SIZE, device="cpu"), CamSettings())
+    with pytest.raises(MethodNotApplicable, match="layer"):
+        METHODS["grad-cam"].check(Classifier(Linear(), size=SIZE, device="cpu"), CamSettings())
 
 
 @pytest.mark.cuda

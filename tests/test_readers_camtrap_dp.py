@@ -3,11 +3,14 @@
 import gzip
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from fidokit.exceptions import SettingsError
 from fidokit.images import LabelledImages
+from fidokit.readers.camtrap_dp import _times
 from fidokit.readers.detect import read_dataset
 
 NO_WARNING = pytest.mark.filterwarnings("error")
@@ -371,3 +374,21 @@ class TestFiles:
             LabelledImages.from_camtrap_dp(tmp_path)
         with pytest.raises(SettingsError, match=r"datapackage\.json cannot be read"):
             LabelledImages.from_camtrap_dp(tmp_path / "no" / "datapackage.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1970-01-02T00:00:00Z", 86_400.0),
+        ("2420-05-30T02:57:40Z", 14_213_588_260.0),
+        ("1969-12-31 23:59:59.5", -0.5),
+        ("0001-01-01T00:00:00Z", -62_135_596_800.0),
+        ("2024-03-01T12:00:00.123456789+02:00", 1_709_287_200.123456),
+        ("soon", None),
+        (None, None),
+    ],
+)
+def test_times_of_any_year(text, seconds):
+    for column in ([text], [text, "2024-01-01T00:00:00Z"], ["2024-01-01T00:00:00", text]):
+        found = _times(pd.Series(column, dtype=object))[column.index(text)]
+        assert np.isnan(found) if seconds is None else found == pytest.approx(seconds, abs=1e-5)

@@ -245,7 +245,9 @@ def _links(media: _Table, observations: _Table, notes: Notes) -> _Links:
 def _times(column: pd.Series[Any]) -> npt.NDArray[np.float64]:
     """Seconds since 1970, NaN where there is no ISO 8601 time; times without a zone count as UTC."""
     times = pd.to_datetime(column, utc=True, format="ISO8601", errors="coerce")
-    return np.asarray((times - pd.Timestamp(0, tz="UTC")).dt.total_seconds(), dtype=np.float64)
+    # In nanoseconds, which pandas may choose for the difference, time ends in 2262; a camera's clock may be anywhere.
+    since = times.dt.as_unit("us") - pd.Timestamp(0, tz="UTC").as_unit("us")
+    return np.asarray(since.dt.total_seconds(), dtype=np.float64)
 
 
 def _during(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -65,10 +64,6 @@ def _up_to(most: int) -> Check:
     return lambda value: type(value) is int and 1 <= value <= most
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
-
-
 def _is_preprocessing(value: Any) -> bool:
     try:
         height, width = Preprocessing(**value).size
@@ -82,7 +77,11 @@ def _are_texts(value: Any) -> bool:
 
 
 def _are_shares(value: Any) -> bool:
-    return isinstance(value, list) and 0 < len(value) <= 1000 and all(_is_number(v) and 0 <= v <= 1 for v in value)
+    return isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_share, value))
+
+
+def _is_share(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def _are_photographs(value: Any) -> bool:
