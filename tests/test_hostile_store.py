@@ -321,6 +321,17 @@ def test_absurd_manifests_are_refused_when_they_are_opened(store, path, value):
         fk.open_study(store)
 
 
+@pytest.mark.parametrize("path", ["classifier.name", "classifier.layer", "classifier.micro_batch", "options.against"])
+def test_what_may_be_none_may_be_missing(store, tmp_path, path):
+    group, name = path.split(".")
+    manifest = json.loads((store / "study.json").read_text())
+    del manifest[group][name]
+    (store / "study.json").write_text(json.dumps(manifest))
+    study = fk.open_study(store)
+    assert study.manifest[group][name] is None
+    use_all(store, tmp_path / "page.html")
+
+
 def test_a_manifest_that_counts_other_photographs(store):
     edit(store, ["dataset", "n"], 5)
     with pytest.raises(StoreError, match="names 6 photographs in its table and 5 in its manifest"):

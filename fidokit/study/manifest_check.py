@@ -18,7 +18,7 @@ _MOST_INPUT = 2**26
 
 
 def checked(manifest: dict[str, Any], where: str) -> dict[str, Any]:
-    """The manifest as it is.
+    """The manifest, with None for what may be None and is not in it.
 
     Raises:
         StoreError: something is missing, of another type, or absurd; the message names it.
@@ -33,6 +33,10 @@ def checked(manifest: dict[str, Any], where: str) -> dict[str, Any]:
     if "metrics" in manifest:
         for path, check in _METRICS_CHECKS.items():
             _require(_at(manifest, path), check, path, where)
+    for path in _CHECKS:
+        parent, _, name = path.rpartition(".")
+        if parent:
+            manifest[parent].setdefault(name, None)
     return manifest
 
 
