@@ -309,6 +309,7 @@ def test_labels_are_no_paths(store, tmp_path):
         (["classifier", "preprocessing", "interpolation"], ["a"]),
         (["classifier", "preprocessing", "more"], 1),
         (["methods"], []),
+        (["methods"], {}),
         (["methods", "counting"], None),
         (["methods", "counting", "kinds"], ["everything"]),
         (["methods", "counting", "settings"], []),

@@ -113,7 +113,7 @@ _CHECKS: dict[str, Check] = {
     "dataset.fingerprint": _is_text,
     "dataset.n": _up_to(_MOST_IMAGES),
     "dataset.root": _is_text,
-    "methods": lambda value: isinstance(value, dict),
+    "methods": lambda value: isinstance(value, dict) and len(value) > 0,
     "options.targets": lambda value: value in (None, "label"),
     "options.against": _is_text_or_none,
     "options.part_size": _up_to(_MOST_AT_ONCE),

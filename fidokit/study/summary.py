@@ -75,7 +75,7 @@ def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFr
     costs = _means(_by_image(study, keys, table, _COSTS))
     figures = np.concatenate([_by_image(study, keys, table, MEASURES), _by_image(study, keys, metrics, names)], axis=1)
     bounds = percentile_interval(bootstrap_means(figures.reshape(-1, len(study)), n_resamples, seed))
-    low, high = (bound.reshape(len(keys), -1) for bound in bounds)
+    low, high = (bound.reshape(figures.shape[:2]) for bound in bounds)
     mean = _means(figures)
     with_intervals = [
         {name: mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}

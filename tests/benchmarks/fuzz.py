@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import io
 import json
 import os
@@ -109,7 +110,8 @@ def mutate_json(content: bytes, generator: np.random.Generator, odd: list[object
         elif choice < 0.4 and isinstance(node, list):
             node[:] = node * int(generator.integers(0, 5))
         else:
-            node[key] = odd[int(generator.integers(len(odd)))]
+            # A copy: the next value may be put into this one, and must not end up in itself.
+            node[key] = copy.deepcopy(odd[int(generator.integers(len(odd)))])
     if generator.random() < 0.02:
         return b"[" * 100_000
     return json.dumps(value, ensure_ascii=True).encode()
