@@ -202,7 +202,7 @@ def test_the_key_is_made_once_and_for_the_user_alone(stranger, tmp_path):
     assert origin.fits(b"table", manifest | {"origin": first})
     assert not origin.fits(b"other", manifest | {"origin": first})
     assert not origin.fits(b"table", {"dataset": {"root": "/"}, "classifier": {"name": None}, "origin": first})
-    for forged in (None, "", 7, "é", first[:-1]):
+    for forged in (None, "", 7, "é", first[:-1], "ä" * 64, "\ud800"):
         assert not origin.fits(b"table", manifest | {"origin": forged})
     key = tmp_path / "other" / "origin.key"
     assert key.stat().st_mode & 0o077 == 0

@@ -36,7 +36,7 @@ def mark(images: bytes, manifest: dict[str, Any]) -> str | None:
 def fits(images: bytes, manifest: dict[str, Any]) -> bool:
     """Whether the mark in a manifest is this user's, for this table of photographs."""
     found, key = manifest.get("origin"), _key()
-    if key is None or not isinstance(found, str):
+    if key is None or not isinstance(found, str) or not found.isascii():
         return False
     return hmac.compare_digest(found.encode(), _code(key, images, manifest).encode())
 
