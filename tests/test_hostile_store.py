@@ -313,12 +313,18 @@ def test_labels_are_no_paths(store, tmp_path):
         (["methods", "counting"], None),
         (["methods", "counting", "kinds"], ["everything"]),
         (["methods", "counting", "settings"], []),
-        *((["metrics"], {"panel": [], "shares": [v], "road_shares": [0.5]}) for v in (10**400, float("nan"), "1")),
     ],
 )
 def test_absurd_manifests_are_refused_when_they_are_opened(store, path, value):
     edit(store, path, value)
-    with pytest.raises(StoreError, match=r"study\.json is damaged: (classifier|dataset|methods|options|metrics)"):
+    with pytest.raises(StoreError, match=r"study\.json is damaged: (classifier|dataset|methods|options)"):
+        fk.open_study(store)
+
+
+@pytest.mark.parametrize("value", [10**400, float("nan"), "1"])
+def test_absurd_shares_of_metrics_are_refused(store, value):
+    edit(store, ["metrics"], {"panel": [], "shares": [value], "road_shares": [0.5]})
+    with pytest.raises(StoreError, match=r"study\.json is damaged: metrics\.shares"):
         fk.open_study(store)
 
 
