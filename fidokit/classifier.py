@@ -180,11 +180,9 @@ class Classifier:
             elif session.micro_batch < begun_with:
                 self.micro_batch = session.micro_batch
 
-    def untuned(self) -> Session:
-        """An exact session for a look at the layers with single images; it is opened without measuring anything."""
-        session = Session(self._copy(), self, frozen.PRECISIONS["float32"])
-        session.micro_batch = 1
-        return session
+    def any_session(self) -> Session:
+        """For a look at the layers with a single image: a session that is open, else an exact one, without tuning."""
+        return next(iter(self._open.values()), None) or self._untuned()
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
@@ -323,8 +321,11 @@ class Classifier:
         self.memory_format = frozen.find_memory_format(twin, self._probe(2))
         return twin
 
+    def _untuned(self) -> Session:
+        return Session(self._copy(), self, frozen.PRECISIONS["float32"])
+
     def _open_exact(self) -> Session:
-        session = Session(self._copy(), self, frozen.PRECISIONS["float32"])
+        session = self._untuned()
         if self.micro_batch is None and self._exact_limit is None:
             self._exact_limit = self._tune(session)
         session.micro_batch = min(size for size in (self.micro_batch, self._exact_limit) if size is not None)

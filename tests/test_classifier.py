@@ -768,6 +768,7 @@ def test_an_open_session_is_used_again():
     with classifier.session() as one, classifier.session() as two, classifier.session(exact=True) as exact:
         assert one is two
         assert exact is not one
+        assert classifier.any_session() is one
         classifier.logits(photographs(1))
     with classifier.session() as three:
         assert three is not one

@@ -251,7 +251,7 @@ def _has_relu(classifier: Classifier, _settings: CamSettings) -> None:
 
 def _has_layer(classifier: Classifier, settings: CamSettings) -> None:
     if settings.layer is None and classifier.layer is None:
-        session = classifier.untuned()
+        session = classifier.any_session()
         find_layer(session, session.normalise(torch.full((1, 3, *classifier.size), 0.5)))
 
 
