@@ -338,17 +338,10 @@ def enough(forward: Forward, images: Tensor, most: int | None) -> Tensor:
         most: a smaller number that was asked for.
     """
     n = min(GPU_IMAGES, most or GPU_IMAGES)
-    while n > len(images):
-        try:
-            forward_and_input_gradient(forward, repeated(images, n))
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            n //= 2
-        else:
-            return repeated(images, n)
-    return images
+    if n <= len(images):
+        return images
+    fits = _fitting(lambda size: forward_and_input_gradient(forward, repeated(images, size)), n)
+    return repeated(images, max(fits, len(images)))
 
 
 def find_micro_batch(
@@ -370,7 +363,7 @@ def find_micro_batch(
         The largest size within 3 % of the best time per evaluation. Where even the smallest does not fit, it is halved
         until it does.
     """
-    sizes = MICRO_BATCHES["cuda" if device.type == "cuda" else "cpu"] if sizes is None else sizes
+    sizes = MICRO_BATCHES.get(device.type, MICRO_BATCHES["cpu"]) if sizes is None else sizes
     costs: dict[int, float] = {}
     worse = 0
     for size in sizes:
@@ -390,21 +383,22 @@ def find_micro_batch(
         if worse == 2:
             break
     if not costs:
-        return _halved(evaluate, sizes[0])
+        return _fitting(evaluate, sizes[0] // 2)
     best = min(costs.values())
     return max(size for size, cost in costs.items() if cost <= 1.03 * best)
 
 
-def _halved(evaluate: Callable[[int], object], size: int) -> int:
-    """The largest half, quarter and so on of a size that fits into memory, at least 1."""
-    while size > 2:
-        size //= 2
+def _fitting(evaluate: Callable[[int], object], size: int) -> int:
+    """The size, or the largest half, quarter and so on of it that fits into memory; at least 1, which is not tried."""
+    while size > 1:
         try:
             evaluate(size)
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
             gc.collect()
+            torch.cuda.empty_cache()
+            size //= 2
         else:
             return size
     return 1
