@@ -38,7 +38,7 @@ def fits(images: bytes, manifest: dict[str, Any]) -> bool:
     found, key = manifest.get("origin"), _key()
     if key is None or not isinstance(found, str) or not found.isascii():
         return False
-    return hmac.compare_digest(found.encode(), _code(key, images, manifest).encode())
+    return hmac.compare_digest(found, _code(key, images, manifest))
 
 
 def _code(key: bytes, images: bytes, manifest: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ _ZEROS = b"sha256:" + b"0" * 64
 _DIGITS = re.compile(rb"sha256:([0-9a-f]{64})")
 #: Bytes of Arrow data in a row group as it is written: what a reader of a large part has in memory at once.
 _GROUP_BYTES = 64 * 2**20
-# A column that is smaller is read before zstd is ready to read it, and there are a thousand in a thousand photographs.
+# Bytes of a column that is read in less time than zstd takes to begin; a study's parts have thousands of them.
 _SMALL = 2**16
 #: Rows of a row group; by Arrow's default, earlier versions wrote no more either.
 _MOST_ROWS = 2**20

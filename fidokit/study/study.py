@@ -153,7 +153,7 @@ class Study:
     def chunks_of(self, image_ids: Collection[str]) -> set[int]:
         """Numbers of the chunks, and so of the parts, that hold these photographs."""
         size: int = self.manifest["options"]["part_size"]
-        return {self.positions[image_id] // size for image_id in image_ids}
+        return set((self.places(pd.Series(list(image_ids), dtype=object)) // size).tolist())
 
     def places(self, image_ids: pd.Series[Any]) -> npt.NDArray[np.int64]:
         """Positions of image_ids that stand in parts.

@@ -152,8 +152,7 @@ def _per_image(study: Study) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
     unknown = frame["area"].isna()
     if unknown.any():
-        size: int = study.manifest["options"]["part_size"]
-        areas = _areas(study, set((study.places(frame["image_id"][unknown]) // size).tolist()))
+        areas = _areas(study, study.chunks_of(set(frame["image_id"][unknown])))
         keys = frame.loc[unknown, list(KEYS)].itertuples(index=False, name=None)
         frame.loc[unknown, "area"] = [areas.get(key, np.nan) for key in keys]
     return frame
