@@ -58,7 +58,7 @@ class FastDepthwise(TorchFunctionMode):
         if func is functional.conv2d:
             call = _strided_depthwise(*args, **kwargs)
             if call is not None:
-                return _StridedDepthwise.apply(*call)  # type: ignore[no-untyped-call]
+                return _StridedDepthwise.apply(*call)
         return func(*args, **kwargs)
 
 

@@ -19,7 +19,7 @@ from fidokit.enhance.choosing import (
     options,
     tabulate,
 )
-from fidokit.enhance.measure import FULL, MASKS, Looks, Measured
+from fidokit.enhance.view_scores import FULL, MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError
 
 GRID = GuidedGrid(shares=(0.5, 0.9), paddings=((0.0, 0.3), (0.3,)), weights=(0.5, 1.0), gates=(0.3, 1.0))
@@ -42,7 +42,7 @@ def measured(n=60, seed=0, better=0.9, rival=0.4, before=0.4):
 
     def looks(share, keys):
         scores = torch.stack([probabilities(rng.random(n) < share, label, sure=0.9) for _ in keys], dim=1)
-        return Looks(list(keys), scores, torch.full((n,), 41), [1] * len(keys))
+        return ViewScores(list(keys), scores, torch.full((n,), 41), [1] * len(keys))
 
     made = {
         MASKS: looks(better, KEYS),
@@ -58,7 +58,7 @@ def measured(n=60, seed=0, better=0.9, rival=0.4, before=0.4):
 def test_an_option_by_hand():
     whole = torch.tensor([[0.6, 0.4], [0.9, 0.1]])
     views = torch.tensor([[[0.2, 0.8], [0.0, 1.0]], [[0.0, 1.0], [0.0, 1.0]]])
-    looks = Looks(KEYS[:2], views, torch.tensor([41, 41]), [1, 1])
+    looks = ViewScores(KEYS[:2], views, torch.tensor([41, 41]), [1, 1])
     scores, opened, cost = apply(whole, looks, Option(tuple(KEYS[:2]), 0.5, gate=0.3))
     assert torch.allclose(scores, torch.tensor([[0.35, 0.65], [0.9, 0.1]]))
     assert opened.tolist() == [True, False]
@@ -70,7 +70,7 @@ def test_an_option_by_hand():
 
 
 def test_every_combination_is_an_option():
-    looks = Looks([*KEYS, FULL], torch.zeros(1, 5, 2), torch.zeros(1), [1] * 5)
+    looks = ViewScores([*KEYS, FULL], torch.zeros(1, 5, 2), torch.zeros(1), [1] * 5)
     made = options(looks, GRID)
     assert made[0] == ALONE
     assert len(made) == len(set(made)) == 1 + (2 * 2 + 1) * 2 * 2

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from fidokit.enhance import GuidedGrid, GuidedSettings, judge
-from fidokit.enhance.controls import FULL
-from fidokit.enhance.measure import MASKS, Looks, Measured
+from fidokit.enhance.view_scores import FULL, MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError, StoreError
 
 KEY = ("crop", 0.5, 0.3)
@@ -21,8 +20,10 @@ def four(harm="d"):
     whole = torch.tensor([[0.4, 0.6], [0.1, 0.9], [0.9, 0.1], [0.54, 0.46]])
     masks = torch.tensor([[0.8, 0.2], [0.7, 0.3], [0.9, 0.1], [0.2, 0.8]])[:, None]
     looks = {
-        MASKS: Looks([KEY], masks, torch.tensor([10, 20, 30, 40]), [1], seconds=0.5),
-        "multi-crop": Looks([FULL], whole[:, None], torch.zeros(4, dtype=torch.long), [torch.tensor([11, 21, 31, 41])]),
+        MASKS: ViewScores([KEY], masks, torch.tensor([10, 20, 30, 40]), [1], seconds=0.5),
+        "multi-crop": ViewScores(
+            [FULL], whole[:, None], torch.zeros(4, dtype=torch.long), [torch.tensor([11, 21, 31, 41])]
+        ),
     }
     crops = {KEY: torch.tensor([[30.0, 20.0]] * 4).numpy()}
     return Measured(["a", "b", "c", harm], whole, looks, torch.full((4,), 2.0), crops, {})
@@ -123,7 +124,7 @@ def test_a_budget_is_kept():
     n = 60
     whole = torch.rand(n, 2, generator=generator).softmax(1)
     right = torch.tensor([[0.9, 0.1]] * n)[:, None]
-    looks = {MASKS: Looks([KEY], right, torch.full((n,), 40), [1])}
+    looks = {MASKS: ViewScores([KEY], right, torch.full((n,), 40), [1])}
     measured = Measured([str(i) for i in range(n)], whole, looks, torch.zeros(n), {}, {})
     labels = dict.fromkeys(measured.image_ids, 0)
     grid = GuidedGrid(shares=(0.5,), paddings=((0.3,),), weights=(1.0,), gates=(0.1, 1.0))

@@ -11,8 +11,9 @@ from study_cases import CLASSES, SIZE, make_classifier, paint, register_counting
 from fidokit.classifier import Classifier
 from fidokit.enhance import GuidedGrid, GuidedSettings, MaskGuidedClassifier, boxes, controls
 from fidokit.enhance.choosing import apply, options
-from fidokit.enhance.controls import CONTROLS, EQUAL_COST, FULL
-from fidokit.enhance.measure import MASKS, measure
+from fidokit.enhance.controls import CONTROLS, EQUAL_COST
+from fidokit.enhance.measure import measure
+from fidokit.enhance.view_scores import FULL, MASKS
 from fidokit.enhance.views import View
 from fidokit.exceptions import SettingsError
 from fidokit.geometry import Preprocessing

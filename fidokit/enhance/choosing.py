@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,14 +19,10 @@ from torch import Tensor
 from fidokit.enhance.evidence import standard_error
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
+from fidokit.enhance.view_scores import ViewKey, ViewScores
 from fidokit.exceptions import SettingsError
 from fidokit.study.summary import Floats
 
-if TYPE_CHECKING:
-    from fidokit.enhance.measure import Looks
-
-#: Way, share and padding of a look; None where it has no such thing.
-Key = tuple[str | None, float | None, float | None]
 Ints = npt.NDArray[np.int64]
 # Below the smallest score that float32 softmaxes give, so that a score of 0 stays the worst.
 _LEAST = 1e-38
@@ -42,7 +38,7 @@ class Option:
         gate: largest margin at which the looks are made.
     """
 
-    views: tuple[Key, ...]
+    views: tuple[ViewKey, ...]
     weight: float
     gate: float = 1.0
 
@@ -92,7 +88,7 @@ class Table:
     cost: Floats
 
 
-def options(looks: Looks, grid: GuidedGrid) -> list[Option]:
+def options(looks: ViewScores, grid: GuidedGrid) -> list[Option]:
     """`ALONE`, and every combination of looks, weight and gate; looks without a share or padding stand for themselves.
 
     Args:
@@ -100,8 +96,8 @@ def options(looks: Looks, grid: GuidedGrid) -> list[Option]:
         grid: shares, paddings, weights and gates to combine.
     """
     there = set(looks.keys)
-    sets: list[tuple[Key, ...]] = []
-    # Looks without a share, such as those into annotated boxes, are combined by padding alone.
+    sets: list[tuple[ViewKey, ...]] = []
+    # ViewScores without a share, such as those into annotated boxes, are combined by padding alone.
     for way, share in dict.fromkeys((way, share) for way, share, padding in looks.keys if padding is not None):
         if share is None or share in grid.shares:
             several = [tuple((way, share, padding) for padding in paddings) for paddings in grid.paddings]
@@ -117,7 +113,7 @@ def options(looks: Looks, grid: GuidedGrid) -> list[Option]:
     return [ALONE, *dict.fromkeys(made)]
 
 
-def apply(whole: Tensor, looks: Looks, option: Option) -> tuple[Tensor, Tensor, Tensor]:
+def apply(whole: Tensor, looks: ViewScores, option: Option) -> tuple[Tensor, Tensor, Tensor]:
     """Answers by an option.
 
     Args:
@@ -138,13 +134,13 @@ def apply(whole: Tensor, looks: Looks, option: Option) -> tuple[Tensor, Tensor, 
     return scores, opened, 1 + asked * looks.cost(option.views)
 
 
-def tabulate(whole: Tensor, looks: Looks, label: Tensor, choices: Sequence[Option]) -> Table:
+def tabulate(whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[Option]) -> Table:
     """What each option makes of images with these (N,) labels, see `apply`."""
     n = len(whole)
     correct, likelihood, cost = np.empty((3, n, len(choices)))
     margin = margins(whole)
     before = _judged(whole, label)
-    guided: dict[tuple[tuple[Key, ...], float], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+    guided: dict[tuple[tuple[ViewKey, ...], float], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
     for column, option in enumerate(choices):
         if not option.views:
             correct[:, column], likelihood[:, column], cost[:, column] = *before, 1.0

@@ -12,21 +12,17 @@ import numpy as np
 from torch import Tensor
 
 from fidokit.enhance import boxes
-from fidokit.enhance.choosing import Key
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
+from fidokit.enhance.view_scores import FULL, ViewKey, Views
 from fidokit.enhance.views import View
 from fidokit.exceptions import SettingsError
 from fidokit.geometry import Box, Geometry
 
-#: Key of a look that is the only one of its kind, such as the mean over all crops that the masks' price allows.
-FULL: Key = (None, None, None)
 #: Controls that spend as much as the masks; a gain must beat all of them.
 EQUAL_COST = ("random crop", "centre crop", "Grad-CAM crop", "multi-crop")
 #: The annotated box: what a perfect mask would gain, and no control that must be beaten.
 CEILING = "annotated box"
 CONTROLS = (*EQUAL_COST, CEILING)
-#: The views of one image behind each look; their scores are averaged.
-Views = dict[Key, list[View]]
 
 
 def check_controls(controls: Iterable[str]) -> tuple[str, ...]:
@@ -44,7 +40,7 @@ def check_controls(controls: Iterable[str]) -> tuple[str, ...]:
 
 def guided(
     masks: Sequence[Tensor], ways: Iterable[str], grid: GuidedGrid, settings: GuidedSettings
-) -> dict[Key, list[View]]:
+) -> dict[ViewKey, list[View]]:
     """Looks guided by masks, one view for each candidate's mask.
 
     Args:
@@ -99,9 +95,9 @@ def annotated(box: Box | None, geometry: Geometry, grid: GuidedGrid) -> Views:
     return {("crop", None, padding): [View(boxes.square(unit, padding, 0.0))] for padding in grid.single_paddings}
 
 
-def most_views(looks: Mapping[Key, Sequence[View]], grid: GuidedGrid) -> int:
+def most_views(looks: Mapping[ViewKey, Sequence[View]], grid: GuidedGrid) -> int:
     """Views of the dearest option among these looks, see `choosing.options`."""
-    sets: list[list[Key]] = [[key] for key in looks if key[2] is None]
+    sets: list[list[ViewKey]] = [[key] for key in looks if key[2] is None]
     sets += [[(way, share, padding) for padding in several] for way, share, _ in looks for several in grid.paddings]
     return max(sum(len(looks[key]) for key in one) for one in sets if all(key in looks for key in one))
 

@@ -28,9 +28,9 @@ from fidokit.enhance.choosing import (
 )
 from fidokit.enhance.controls import EQUAL_COST
 from fidokit.enhance.evidence import Paired
-from fidokit.enhance.measure import MASKS, Looks, Measured
 from fidokit.enhance.scores import calibration_error, margins, opens, ranks_of
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
+from fidokit.enhance.view_scores import MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError, StoreError
 
 #: Name of the first row of `Improvement.summary`.
@@ -204,7 +204,7 @@ def judge(
 
 def _answer(
     measured: Measured,
-    looks: Looks,
+    looks: ViewScores,
     label: Tensor,
     choices: list[Option],
     units: Ints,

@@ -18,90 +18,24 @@ from tqdm.auto import tqdm
 from fidokit.classifier import Classifier
 from fidokit.enhance import controls as control
 from fidokit.enhance.boxes import seed_of
-from fidokit.enhance.choosing import Key
-from fidokit.enhance.controls import CEILING, CONTROLS, FULL, Views
+from fidokit.enhance.controls import CEILING, CONTROLS
 from fidokit.enhance.guided import attempt, batches_of, isolated
 from fidokit.enhance.guiding import guide_masks
 from fidokit.enhance.scores import probabilities
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
+from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewScores
 from fidokit.enhance.views import Source, View, crop_size, render
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import get_method
 from fidokit.session import Session
-from fidokit.study.summary import Floats
 
-__all__ = ["FULL", "MASKS", "Looks", "Measured", "measure"]
-
-#: Name of the looks that masks guide, beside those of the controls.
-MASKS = "masks"
 #: Photographs that are read and explained together.
 CHUNK = 16
 _MAX_THREADS = 4
 # Views are evaluated together: enough to fill a device, few enough for memory.
 _VIEWS = 256
-
-
-@dataclass(eq=False)
-class Looks:
-    """Scores of further looks at N images.
-
-    Attributes:
-        keys: way, share and padding of each of V looks.
-        scores: (N, V, K) mean scores of the views of each look; NaN where an image has none. Of 1000 classes and the
-            default grid, masks and all controls together hold 0.2 MB an image.
-        evaluations: (N,) evaluations spent before any look: on the masks.
-        views: of each look, one number for all images or (N,) numbers.
-        seconds: that one view took, on average.
-    """
-
-    keys: list[Key]
-    scores: Tensor
-    evaluations: Tensor
-    views: Sequence[int | Tensor]
-    seconds: float = 0.0
-
-    def mean(self, keys: Sequence[Key]) -> Tensor:
-        """(N, K) mean scores of some looks, all views counting alike."""
-        columns = [self.keys.index(key) for key in keys]
-        if len(columns) == 1:
-            return self.scores[:, columns[0]]
-        return self.scores[:, columns].mean(1)
-
-    def cost(self, keys: Sequence[Key]) -> Tensor:
-        """(N,) evaluations of some looks, those on the masks among them."""
-        return self.evaluations + self.count(keys)
-
-    def count(self, keys: Sequence[Key]) -> Tensor:
-        """(N,) views of some looks."""
-        spent = torch.zeros(len(self.scores), dtype=torch.long)
-        for key in keys:
-            spent = spent + torch.as_tensor(self.views[self.keys.index(key)], dtype=torch.long)
-        return spent
-
-
-@dataclass(eq=False)
-class Measured:
-    """What `measure` found: scores, not answers.
-
-    Attributes:
-        image_ids: N of them.
-        whole: (N, K) scores of the whole images.
-        looks: `MASKS` or the name of a control -> its looks.
-        seconds: (N,) that each image's masks took, without the looks.
-        crops: key -> (N, 2) width and height in pixels of the file of the crop by the first candidate's mask.
-        failures: image_id -> why nothing was measured.
-        notes: what else there is to know.
-    """
-
-    image_ids: list[str]
-    whole: Tensor
-    looks: dict[str, Looks]
-    seconds: Tensor
-    crops: dict[Key, Floats]
-    failures: dict[str, str]
-    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,8 +135,8 @@ class _Looked:
     """The looks of one image by one way to find them: (K,) mean scores and number of views by key."""
 
     spent: int
-    scores: dict[Key, Tensor]
-    views: dict[Key, int]
+    scores: dict[ViewKey, Tensor]
+    views: dict[ViewKey, int]
 
 
 @dataclass(eq=False)
@@ -213,7 +147,7 @@ class _Image:
     whole: Tensor
     seconds: float
     looked: dict[str, _Looked]
-    crops: dict[Key, tuple[int, int]]
+    crops: dict[ViewKey, tuple[int, int]]
 
 
 #: Masks of an image's candidates, and the evaluations they took.
@@ -417,7 +351,7 @@ def _distinct(plan: _Plan) -> dict[tuple[object, ...], View]:
 
 def _averaged(name: str, plan: tuple[Views, int], scores: Mapping[tuple[object, ...], Tensor]) -> _Looked:
     looks, spent = plan
-    made: dict[Key, Tensor] = {}
+    made: dict[ViewKey, Tensor] = {}
     for key, views in looks.items():
         several = torch.stack([scores[_identity(view)] for view in views])
         # Of many crops some may show nothing that can be classified; a mask's must all count, as they will in use.
@@ -425,7 +359,7 @@ def _averaged(name: str, plan: tuple[Views, int], scores: Mapping[tuple[object, 
     return _Looked(spent, made, {key: len(views) for key, views in looks.items()})
 
 
-def _gathered(rows: list[_Looked], classes: int, seconds: float) -> Looks:
+def _gathered(rows: list[_Looked], classes: int, seconds: float) -> ViewScores:
     """The looks of all images; NaN, and no views, where an image has none of a key."""
     keys = list(dict.fromkeys(key for row in rows for key in row.scores))
     nothing = torch.full((classes,), torch.nan)
@@ -434,4 +368,4 @@ def _gathered(rows: list[_Looked], classes: int, seconds: float) -> Looks:
         for k, key in enumerate(keys):
             scores[i, k] = row.scores.get(key, nothing)
     counts = [torch.tensor([row.views.get(key, 0) for row in rows], dtype=torch.long) for key in keys]
-    return Looks(keys, scores, torch.tensor([row.spent for row in rows], dtype=torch.long), counts, seconds)
+    return ViewScores(keys, scores, torch.tensor([row.spent for row in rows], dtype=torch.long), counts, seconds)

@@ -61,5 +61,5 @@ def blend(cells: Tensor, x: Tensor, filled: Tensor) -> Tensor:
         cells: (E, 1, h, w) float32 kept shares.
         x, filled: (E, 3, H, W) in any precision, which is that of the result.
     """
-    blended: Tensor = _Blend.apply(cells, x, filled)  # type: ignore[no-untyped-call]
+    blended: Tensor = _Blend.apply(cells, x, filled)
     return blended

@@ -69,7 +69,7 @@ class SmoothMasks:
 
     def __call__(self, seeds: Tensor) -> Tensor:
         """(M, h, w) masks of (M, n, m) seeds in [0, 1]."""
-        masks: Tensor = _SmoothMax.apply(seeds, self)  # type: ignore[no-untyped-call]
+        masks: Tensor = _SmoothMax.apply(seeds, self)
         return masks
 
     def neighbours(self, seeds: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def train(
     """
     images, labels = pictures
     generator = torch.Generator().manual_seed(0)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)
     dtype = dtype or faster_dtype(network, normalised(images[:BATCH].float() / 255))
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.03)
     batches = len(images) // BATCH
