@@ -14,7 +14,7 @@ from study_cases import CLASSES, SIZE, make_classifier, register_counting
 import fidokit as fk
 from fidokit.errors import ErrorClusters, find_error_clusters
 from fidokit.errors.features import Features
-from fidokit.errors.find import Outcome
+from fidokit.errors.groups import Outcome
 
 #: Edge of the animal's box in the drawn photographs.
 CENTRE = slice(4, 12)

@@ -7,7 +7,7 @@ import pytest
 from errors_cases import feature_table, outcome_of
 
 from fidokit.errors.evidence import wilson_lower
-from fidokit.errors.find import Outcome, clearness, find, halves
+from fidokit.errors.groups import Outcome, clearness, group_and_test, halves
 
 
 def top_ten(found, group):
@@ -18,7 +18,7 @@ def top_ten(found, group):
 @pytest.mark.parametrize("cause", ["dark", "surroundings"])
 def test_a_planted_cause_is_found(cause):
     features, outcome, planted = feature_table(cause=cause)
-    found = find(features, outcome)
+    found = group_and_test(features, outcome)
     systematic = np.flatnonzero(found.table["systematic"])
     assert 1 <= len(systematic) <= 4
     assert max(planted[top_ten(found, g)].mean() for g in systematic) >= 0.8
@@ -28,7 +28,7 @@ def test_errors_at_random_are_no_cause():
     alarms = 0
     for seed in range(4):
         features, outcome, _ = feature_table(seed, n=240, noise=0.15)
-        alarms += bool(find(features, outcome, seed=seed).table["systematic"].any())
+        alarms += bool(group_and_test(features, outcome, seed=seed).table["systematic"].any())
     assert alarms == 0
 
 
@@ -42,7 +42,7 @@ def test_with_other_labels_the_groups_are_the_same():
         outcome.label[order] != outcome.predicted,
         outcome.score,
     )
-    one, other = find(features, outcome), find(features, shuffled)
+    one, other = group_and_test(features, outcome), group_and_test(features, shuffled)
     assert one.groups == other.groups
     assert (one.members == other.members).all()
     assert (one.typical == other.typical).all()
@@ -55,7 +55,7 @@ def test_with_other_labels_the_groups_are_the_same():
 def test_no_errors_or_only_errors_are_no_cause(wrong):
     features, _, _ = feature_table(n=120)
     label = (features.top + wrong) % 4
-    found = find(features, outcome_of(label, features.top, np.ones(120)))
+    found = group_and_test(features, outcome_of(label, features.top, np.ones(120)))
     assert len(found.table)
     assert not found.table["systematic"].any()
     assert (found.table["p_value"] == 1).all()
@@ -65,7 +65,7 @@ def test_images_without_a_label_count_neither_as_right_nor_as_wrong():
     features, outcome, _ = feature_table(cause="dark")
     outcome.judged[::3] = False
     outcome.wrong &= outcome.judged
-    found = find(features, outcome)
+    found = group_and_test(features, outcome)
     rows = ~found.holdout & outcome.judged
     assert (found.table["size"] == found.members[:, rows].sum(1)).all()
 

@@ -15,7 +15,7 @@ from study_cases import CLASSES, make_classifier, register_counting
 import fidokit as fk
 from fidokit import plots_errors
 from fidokit.errors import ErrorClusters, find_error_clusters
-from fidokit.errors.result import CLUSTER_COLUMNS, MEMBER_COLUMNS
+from fidokit.errors.tables import CLUSTER_COLUMNS, MEMBER_COLUMNS
 from fidokit.exceptions import MissingExtra, SettingsError, StoreError
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -14,7 +14,8 @@ from scipy.stats import fisher_exact
 
 from fidokit.errors import find_error_clusters, interventions, regions
 from fidokit.errors import verify as verify_module
-from fidokit.errors.verify import VERDICTS, more_often, paired_interval, sign_test, verify, verify_groups
+from fidokit.errors.verification import VERDICTS
+from fidokit.errors.verify import more_often, paired_interval, sign_test, verify, verify_groups
 from fidokit.exceptions import SettingsError
 from fidokit.methods.infill import blur, zeros
 from fidokit.study.ranks import soften

@@ -11,7 +11,7 @@ from errors_cases import drawn_errors
 from PIL import Image
 
 from fidokit import plots_errors
-from fidokit.errors.verify import COLUMNS
+from fidokit.errors.verification import COLUMNS
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -100,7 +100,7 @@ def test_the_effects_with_their_intervals_and_verdicts():
 
 
 def test_colours_of_all_verdicts():
-    from fidokit.errors.verify import VERDICTS
+    from fidokit.errors.verification import VERDICTS
 
     assert set(plots_errors.VERDICT_COLOURS) == set(VERDICTS)
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
+from fidokit.errors.find import find_error_clusters as find_error_clusters
 from fidokit.errors.result import ErrorClusters as ErrorClusters
-from fidokit.errors.result import find_error_clusters as find_error_clusters
 
 __all__ = ["ErrorClusters", "find_error_clusters"]

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, MissingExtra, SettingsError, StoreError
 from fidokit.geometry import Preprocessing
 from fidokit.photographs import photograph_size
 from fidokit.readers.cells import file_of
-
-if TYPE_CHECKING:
-    from fidokit.errors.result import ErrorClusters
 
 #: A cell that begins so is run as a formula by spreadsheets.
 _FORMULAE = ("=", "+", "-", "@", "\t", "\r")
@@ -22,7 +20,7 @@ _FORMULAE = ("=", "+", "-", "@", "\t", "\r")
 _LONGEST = 112
 
 
-def to_csv(errors: ErrorClusters, folder: str | Path) -> list[Path]:
+def to_csv(errors: ClusterTables, folder: str | Path) -> list[Path]:
     """Write the tables as CSV (UTF-8), which spreadsheets and R read.
 
     Args:
@@ -66,7 +64,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     return _plain(table).to_csv(index=False).encode("utf-8", "backslashreplace")
 
 
-def wrong_photographs(errors: ErrorClusters) -> pd.DataFrame:
+def wrong_photographs(errors: ClusterTables) -> pd.DataFrame:
     """The wrong photographs of the systematic clusters: cluster, rank, image_id, path, label, predicted, score, half,
     sentence."""
     columns = ["cluster", "rank", "image_id", "path", "label", "predicted", "score", "half", "sentence"]
@@ -82,7 +80,7 @@ def wrong_photographs(errors: ErrorClusters) -> pd.DataFrame:
     return table.iloc[order].reset_index(drop=True)[columns]
 
 
-def to_fiftyone(errors: ErrorClusters, name: str | None = None) -> Any:
+def to_fiftyone(errors: ClusterTables, name: str | None = None) -> Any:
     """The images as samples of a FiftyOne dataset, for its viewer.
 
     Each sample has ground_truth and prediction (with its score), mask (a heat map over the whole photograph), correct,
@@ -131,7 +129,7 @@ def to_fiftyone(errors: ErrorClusters, name: str | None = None) -> Any:
 
 
 def _over_photograph(
-    errors: ErrorClusters, i: int, image_id: str, path: str, preprocessing: Preprocessing
+    errors: ClusterTables, i: int, image_id: str, path: str, preprocessing: Preprocessing
 ) -> Any | None:
     """The mask of an image laid over its photograph; None where the photograph is gone."""
     study = errors.study

@@ -1,211 +1,79 @@
-"""From features and outcomes to tested groups."""
+"""`find_error_clusters`: from a study to groups of images, tested."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-import pandas as pd
-
-from fidokit.errors import evidence
-from fidokit.errors.clusters import Group, Source, find_groups, look_up, stabilities
-from fidokit.errors.features import Features
-
-Bools = npt.NDArray[np.bool_]
-Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
-
-#: Largest corrected p-value that counts, on the discovery half and on the held-out half.
-ALPHA = 0.05
-#: Smallest stability of a systematic group: below a half it is said to dissolve (Hennig 2007).
-LEAST_STABILITY = 0.5
-#: Errors of a systematic group, in each half.
-LEAST_ERRORS = 3
-#: A group beside a clearer one must be significant at this level without its images.
-DISTINCT_ALPHA = 1e-4
-#: How often images are drawn anew for the stability.
-DRAWS = 5
+from fidokit.errors.features import Features, extract
+from fidokit.errors.groups import Outcome, group_and_test
+from fidokit.errors.result import ErrorClusters
+from fidokit.exceptions import SettingsError
+from fidokit.study.study import Study
 
 
-@dataclass
-class Outcome:
-    """What became of N images; it comes in only after they are grouped.
+def find_error_clusters(
+    study: Study,
+    method: str | None = None,
+    kind: str | None = None,
+    *,
+    burst: str | None = None,
+    seed: int = 0,
+    progress: bool = False,
+) -> ErrorClusters:
+    """Group the images of a study by what the classifier used, and test which groups are wrong more often than chance.
 
-    Attributes:
-        label: (N,) names of the true classes, None where unknown.
-        predicted: (N,) names of the predicted classes.
-        judged: (N,) whether the label is known to the classifier, so that right or wrong can be said.
-        wrong: (N,) whether the image is judged and wrong.
-        score: (N,) probability of the predicted class.
+    Every photograph is read and sent through the classifier once. No label is read before the groups are there: a group
+    has an error rate, and the labels only count.
+
+    Args:
+        study: with predictions and masks of the predicted classes.
+        method: whose masks to read; None: the first with the preferred kind.
+        kind: of these masks; None: joint, or else sdr, ssr, attribution.
+        burst: a column of the user's table that names what belongs together, such as a burst of photographs or a night
+            at a trap: it stays in one half, since copies of one photograph would confirm each other.
+        seed: of the halves, of the stability and of the images that large trees are grown from.
+        progress: whether to show a progress bar while photographs are read.
+
+    Raises:
+        SettingsError: not a study, or a method, kind or column that there is not.
+        StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
     """
-
-    label: npt.NDArray[np.object_]
-    predicted: npt.NDArray[np.object_]
-    judged: Bools
-    wrong: Bools
-    score: Floats
-
-    @classmethod
-    def read(cls, predictions: pd.DataFrame, image_ids: Sequence[str]) -> Outcome:
-        """The outcome of some images, in this order, from `Study.predictions`."""
-        table = predictions.set_index("image_id").loc[list(image_ids)]
-        correct = table["correct"].astype("boolean")
-        return cls(
-            label=table["label"].to_numpy(object),
-            predicted=table["predicted"].to_numpy(object),
-            judged=correct.notna().to_numpy(bool),
-            wrong=correct.eq(False).fillna(False).to_numpy(bool),
-            score=table["score"].to_numpy(np.float64),
+    if not isinstance(study, Study):
+        raise SettingsError(
+            f"`study` must be a study, not {type(study).__name__}; fidokit.run_study or fidokit.open_study give one"
         )
-
-    def codes(self) -> tuple[Ints, Ints]:
-        """(N,) and (N,) numbers of the true and of the predicted classes."""
-        label, predicted = (pd.factorize(names)[0].astype(np.int64) for names in (self.label, self.predicted))
-        return label, predicted
+    features = extract(study, method, kind, progress=progress)
+    return group_images(study, features, burst=burst, seed=seed, masks=(method, kind))
 
 
-@dataclass
-class Found:
-    """G groups of N images and what speaks for each.
-
-    Attributes:
-        sources: trees, tails and values; their groups, in order, are `groups`. They look images up.
-        groups: what each group is; its position is the number of the cluster.
-        members: (G, N) whether the image is in the group.
-        typical: (G, N) float32, how typical the image is of the group; only the order among members means anything.
-        holdout: (N,) whether the image is of the held-out half.
-        table: a row a group; see `evidence_table`.
-        absorbed: systematic group -> groups that it makes superfluous.
-    """
-
-    sources: list[Source]
-    groups: list[Group]
-    members: Bools
-    typical: npt.NDArray[np.float32]
-    holdout: Bools
-    table: pd.DataFrame
-    absorbed: dict[int, list[int]]
-
-
-def find(features: Features, outcome: Outcome, *, seed: int = 0, bursts: Sequence[str | None] | None = None) -> Found:
-    """Groups found on the discovery half, without outcomes, looked up on the held-out half, and tested.
+def group_images(
+    study: Study,
+    features: Features,
+    *,
+    burst: str | None = None,
+    seed: int = 0,
+    masks: tuple[str | None, str | None] = (None, None),
+) -> ErrorClusters:
+    """`find_error_clusters` with features that are at hand.
 
     Args:
-        features: of N images.
-        outcome: of the same.
-        seed: of everything random.
-        bursts: (N,) names of what belongs together, such as a burst of photographs: it stays in one half. None for an
-            image that stands alone.
+        study: whose images they are.
+        features: from `fidokit.errors.features.extract`, or a part of them.
+        burst, seed: as in `find_error_clusters`.
+        masks: the method and kind with which the features were extracted.
     """
-    holdout = halves(features.image_ids, features.top, seed, bursts)
-    discovery = features.take(np.flatnonzero(~holdout))
-    sources = find_groups(discovery, seed)
-    stability = stabilities(sources, discovery, DRAWS, seed)
-    members, typical = look_up(sources, features)
-    table, absorbed = evidence_table(members, holdout, outcome, stability)
-    groups = [group for source in sources for group in source.groups]
-    return Found(sources, groups, members, typical, holdout, table, absorbed)
+    outcome = Outcome.read(study.predictions(), features.image_ids)
+    found = group_and_test(features, outcome, seed=seed, bursts=_bursts(study, features.image_ids, burst))
+    return ErrorClusters(study, features, outcome, found, seed, masks)
 
 
-def halves(ids: Sequence[str], strata: Ints, seed: int, bursts: Sequence[str | None] | None = None) -> Bools:
-    """(N,) which images are held out: half of every stratum, by a hash of their names.
-
-    Args:
-        ids: N names.
-        strata: (N,) within which the halves are even, such as the predicted classes; a burst counts in the stratum of
-            its first image.
-        seed: which halves.
-        bursts: as in `find`.
-    """
-    units: dict[tuple[bool, str], list[int]] = {}
-    for i, image_id in enumerate(ids):
-        burst = None if bursts is None else bursts[i]
-        units.setdefault((False, image_id) if burst is None else (True, burst), []).append(i)
-    by_stratum: dict[int, list[tuple[bytes, list[int]]]] = {}
-    for (together, name), own in units.items():
-        digest = hashlib.sha256(f"{seed}/{together}/{name}".encode("utf-8", "surrogatepass")).digest()
-        by_stratum.setdefault(int(strata[own[0]]), []).append((digest, own))
-    holdout = np.zeros(len(ids), dtype=bool)
-    for stratum in sorted(by_stratum):
-        balance = 0
-        for digest, own in sorted(by_stratum[stratum]):
-            out = balance > 0 or (balance == 0 and bool(digest[-1] & 1))
-            holdout[own] = out
-            balance += -len(own) if out else len(own)
-    return holdout
-
-
-def evidence_table(
-    members: Bools, holdout: Bools, outcome: Outcome, stability: Floats
-) -> tuple[pd.DataFrame, dict[int, list[int]]]:
-    """What speaks for G groups of N images.
-
-    Args:
-        members: (G, N).
-        holdout: (N,).
-        outcome: of N images; those without a known label are left out of everything.
-        stability: (G,).
-
-    Returns:
-        A row a group: size, n_errors, error_rate, expected_rate (from the true classes, `evidence.expected_rates`) and
-        p_value (`evidence.p_values`), all on the discovery half; expected_rate_score and p_value_score (from class and
-        score, Poisson-binomial); q_value (Benjamini-Hochberg over all groups); holdout_size, holdout_n_errors,
-        holdout_error_rate on the held-out half; holdout_p, corrected by Holm over the groups with a q_value of at most
-        `ALPHA`, missing for all others, which are not asked; stability; systematic. And, for each systematic group, the
-        groups that it makes superfluous (`evidence.distinct`).
-    """
-    label, predicted = outcome.codes()
-    halves_of = [np.flatnonzero(outcome.judged & (holdout == out)) for out in (False, True)]
-    first, second = halves_of
-    table = pd.DataFrame(index=range(len(members)))
-    for prefix, rows in (("", first), ("holdout_", second)):
-        size = members[:, rows].sum(1)
-        n_errors = members[:, rows[outcome.wrong[rows]]].sum(1)
-        table[f"{prefix}size"], table[f"{prefix}n_errors"] = size.astype(np.int64), n_errors.astype(np.int64)
-        table[f"{prefix}error_rate"] = np.divide(n_errors, size, out=np.full(len(members), np.nan), where=size > 0)
-    groups, wrong = members[:, first], outcome.wrong[first]
-    table["expected_rate"] = evidence.expected_rates(groups, wrong, label[first])
-    table["p_value"] = evidence.p_values(groups, wrong, label[first], predicted[first])
-    table["q_value"] = evidence.benjamini_hochberg(table["p_value"].to_numpy())
-    by_score = evidence.rates_by_class_and_score(wrong, label[first], outcome.score[first])
-    table["expected_rate_score"] = [float(by_score[own].mean()) if own.any() else np.nan for own in groups]
-    table["p_value_score"] = [
-        evidence.poisson_binomial_tail(by_score[own], int(wrong[own].sum())) if own.any() else 1.0 for own in groups
-    ]
-    asked = np.flatnonzero(table["q_value"].to_numpy() <= ALPHA)
-    confirmed = np.full(len(members), np.nan)
-    confirmed[asked] = evidence.p_values(
-        members[np.ix_(asked, second)], outcome.wrong[second], label[second], predicted[second]
-    )
-    table["holdout_p"] = evidence.holm(confirmed)
-    table["stability"] = stability
-    clear = (table["holdout_p"] <= ALPHA) & (table["stability"] >= LEAST_STABILITY)
-    clear &= (table["n_errors"] >= LEAST_ERRORS) & (table["holdout_n_errors"] >= LEAST_ERRORS)
-    candidates = np.flatnonzero(clear)
-    judged = np.flatnonzero(outcome.judged)
-    groups, wrong = members[np.ix_(candidates, judged)], outcome.wrong[judged]
-    order = np.argsort(-clearness(groups, wrong, label[judged], predicted[judged]), kind="stable")
-    kept = evidence.distinct(groups, wrong, label[judged], predicted[judged], order.tolist(), DISTINCT_ALPHA)
-    absorbed = {int(candidates[g]): [int(candidates[other]) for other in others] for g, others in kept.items()}
-    table["systematic"] = np.isin(np.arange(len(members)), list(absorbed))
-    return table, absorbed
-
-
-def clearness(groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
-    """(G,) how clearly groups show one cause: which of several that overlap is told first.
-
-    The number of errors of the most frequent true class, times the lower bound of the share that they have in the
-    group. Counting one true class alone keeps two causes apart that a larger group holds both of; a cause that strikes
-    all classes is then told class by class. Where errors are called what no image here rightly is, such as the class of
-    a background, the most frequent of those classes counts in the same way.
-    """
-    most = np.zeros(len(groups))
-    for classes, rows in ((label, wrong), (predicted, evidence.strangers(wrong, predicted))):
-        some = np.flatnonzero(rows)
-        for number in np.unique(classes[some]):
-            most = np.maximum(most, groups[:, some[classes[some] == number]].sum(1))
-    result: Floats = evidence.wilson_lower(most, groups.sum(1).astype(np.float64)) * most
-    return result
+def _bursts(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
+    """The burst of each image, from a column of the user's table."""
+    if column is None:
+        return None
+    table = study.data.metadata().set_index("image_id")
+    if column not in table.columns:
+        there = ", ".join(map(str, table.columns)) or "no columns beside paths and labels"
+        raise SettingsError(f"there is no column {column!r} that tells bursts apart; there are {there}")
+    values = table[column].loc[list(image_ids)]
+    return [None if missing else str(v) for v, missing in zip(values, values.isna(), strict=True)]

@@ -7,13 +7,14 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from fidokit.errors.regions import Rule, control_region
+from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, Mixture, blur, mean
@@ -21,9 +22,6 @@ from fidokit.study.metrics import find_place
 from fidokit.study.panel import choose_panel
 from fidokit.study.ranks import soften
 from fidokit.study.reading import Chunk, read_chunks
-
-if TYPE_CHECKING:
-    from fidokit.errors.result import ErrorClusters
 
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.
@@ -89,7 +87,7 @@ class Interventions:
 
     def __init__(
         self,
-        errors: ErrorClusters,
+        errors: ClusterTables,
         infills: Sequence[str],
         seed: int,
         bar: Any,

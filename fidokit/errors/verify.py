@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +20,10 @@ from tqdm.auto import tqdm
 from fidokit.errors.evidence import wilson
 from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, Stopped, check_infills
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
+from fidokit.errors.tables import ClusterTables
+from fidokit.errors.verification import COLUMNS, IMAGE_COLUMNS, VERDICTS, Verification
 from fidokit.study.compare import holm
 
-if TYPE_CHECKING:
-    from fidokit.errors.result import ErrorClusters
-
-VERDICTS = ("proved", "supported", "not shown", "not a matter of pixels to fill in")
 ALPHA = 0.05
 #: Errors in the held-out half; with fewer, not even all of them turned right could be told from chance.
 LEAST_ERRORS = 5
@@ -34,24 +31,6 @@ LEAST_ERRORS = 5
 LEAST_TO_CHOOSE = 3
 #: Images of one role, in one half and one cluster; of more, so many are drawn.
 MOST_IMAGES = 200
-COLUMNS = [
-    *("cluster", "rule", "n_errors", "turned_right", "turned_right_control", "n_other_errors", "turned_right_other"),
-    *("n_right", "turned_wrong", "effect", "effect_low", "effect_high", "p_control", "p_other", "p_net", "effect_p"),
-    *("verdict", "sentence"),
-]
-IMAGE_COLUMNS = [
-    "cluster",
-    "image_id",
-    "role",
-    "label",
-    "predicted",
-    "answer",
-    "before",
-    "after",
-    "control",
-    "share",
-    "share_control",
-]
 _COUNTS = ["n_errors", "turned_right", "turned_right_control", "n_other_errors", "turned_right_other", "n_right"]
 _COUNTS += ["turned_wrong"]
 # What no infill can mend, as the words of a cluster call it.
@@ -64,33 +43,8 @@ Rows = npt.NDArray[np.int64]
 OnProgress = Callable[[int, int], object]
 
 
-@dataclass(frozen=True)
-class Verification:
-    """What changing pixels did.
-
-    Attributes:
-        table: a row a cluster. cluster, rule (what was filled in), and of the held-out half: n_errors, turned_right,
-            turned_right_control (as many other pixels of the same images filled in), n_other_errors and
-            turned_right_other (other errors, of both halves, the same change), n_right and turned_wrong (the cluster's
-            right answers). effect is the share of errors turned right minus that under the control, with its 95 %
-            interval effect_low, effect_high; p_control, p_other and p_net are one-sided tests that more errors turn
-            right than under the control, than of the other errors, and than right answers turn wrong; effect_p is the
-            largest of the three, corrected by Holm over the clusters. verdict is one of `VERDICTS`, sentence says it.
-        images: a row a cluster, image and role (``error``, ``right``, ``other error``): label, predicted, answer (what
-            the classifier says after the change), whether the answer is right, 1 or 0, before, after and under the
-            control, and the shares of infills under which it is: share, share_control.
-        records: number of a cluster -> what was counted, from which the table is made again when others join it.
-        options: infills and seed.
-    """
-
-    table: pd.DataFrame
-    images: pd.DataFrame
-    records: Mapping[int, dict[str, Any]] = field(default_factory=dict, repr=False)
-    options: tuple[tuple[str, ...], int] | None = None
-
-
 def verify(
-    errors: ErrorClusters,
+    errors: ClusterTables,
     clusters: Sequence[int] | None = None,
     infills: Sequence[str] = DEFAULT_INFILLS,
     *,
@@ -154,7 +108,7 @@ def verify(
 
 
 def verify_groups(
-    errors: ErrorClusters,
+    errors: ClusterTables,
     members: Mapping[int, Bools],
     words: Mapping[int, str],
     infills: Sequence[str] = DEFAULT_INFILLS,
@@ -177,7 +131,7 @@ def verify_groups(
 
 
 def _verify(
-    errors: ErrorClusters,
+    errors: ClusterTables,
     members: Mapping[int, Bools],
     words: Mapping[int, str],
     infills: tuple[str, ...],
@@ -261,7 +215,7 @@ def paired_interval(both: int, first: int, second: int, neither: int, z: float =
     return one - two - max(below, 0.0) ** 0.5, one - two + max(above, 0.0) ** 0.5
 
 
-def _chosen_rule(errors: ErrorClusters, changes: Interventions, inside: Bools, seed: int) -> Rule | str:
+def _chosen_rule(errors: ClusterTables, changes: Interventions, inside: Bools, seed: int) -> Rule | str:
     """The rule that does best on the discovery half, or why there is none.
 
     Best is the rule that turns most errors right beyond the larger of what its control turns right and of the right
@@ -292,7 +246,7 @@ def _chosen_rule(errors: ErrorClusters, changes: Interventions, inside: Bools, s
 
 
 def _counted(
-    errors: ErrorClusters,
+    errors: ClusterTables,
     changes: Interventions,
     cluster: int,
     rule: Rule | str,
@@ -344,7 +298,7 @@ def _can_tell(n: int, n_other: int) -> bool:
 
 
 def _frame(
-    errors: ErrorClusters, changes: Interventions, cluster: int, rule: Rule, role: str, rows: Rows
+    errors: ClusterTables, changes: Interventions, cluster: int, rule: Rule, role: str, rows: Rows
 ) -> pd.DataFrame:
     found = changes.answers(rows, (rule,))
     answers = [found[row, rule] for row in rows]

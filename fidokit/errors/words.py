@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
-from fidokit.errors.find import ALPHA, LEAST_ERRORS, LEAST_STABILITY
+from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY
 from fidokit.errors.statistics import words_for
 from fidokit.study.manifest import shorten
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from fidokit.errors.export import csv_bytes
 from fidokit.errors.result import ErrorClusters
-from fidokit.errors.verify import Verification
+from fidokit.errors.verification import Verification
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, colour_map
 from fidokit.widgets.answering import RunningWidget

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 from fidokit.errors.result import ErrorClusters
-from fidokit.errors.verify import Verification
+from fidokit.errors.verification import Verification
 from fidokit.study.study import Study
 from fidokit.widgets.running import Beside, own_copy
 

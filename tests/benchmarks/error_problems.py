@@ -16,7 +16,8 @@ from fidokit import testbed
 from fidokit.errors import ErrorClusters
 from fidokit.errors.clusters import Space
 from fidokit.errors.features import Features, extract
-from fidokit.errors.find import Outcome, evidence_table
+from fidokit.errors.find import group_images
+from fidokit.errors.groups import Outcome, evidence_table
 from fidokit.study.study import Study
 
 CAUSES = ("habitat", "hidden_part", "watermark", "night", "tiny")
@@ -113,7 +114,7 @@ def _planted(pool: Pool, causes: list[tuple[str, str]], rate: float, generator: 
 
 def clusters_of(pool: Pool, rows: np.ndarray, seed: int) -> ErrorClusters:
     """The clusters of a part of a pool."""
-    return ErrorClusters(pool.study, pool.features.take(rows), seed=seed)
+    return group_images(pool.study, pool.features.take(rows), seed=seed)
 
 
 def random_errors(pool: Pool, seed: int) -> tuple[Features, Outcome]:

@@ -24,7 +24,7 @@ from material import report
 
 import fidokit as fk
 from fidokit import testbed
-from fidokit.errors.find import find
+from fidokit.errors.groups import group_and_test
 from fidokit.errors.verify import verify_groups
 
 RIVALS = ("k-means", "mixture", "domino")
@@ -92,7 +92,7 @@ def no_cause(pools, problems: int, seed: int) -> None:
     for number in range(problems):
         pool = pools[CLASSIFIERS[number % len(pools)]]
         features, outcome = random_errors(pool, seed + number)
-        alarms.append(bool(find(features, outcome, seed=seed + number).table["systematic"].any()))
+        alarms.append(bool(group_and_test(features, outcome, seed=seed + number).table["systematic"].any()))
     report(line="no cause", n=problems, alarms=int(np.sum(alarms)))
 
 
@@ -137,13 +137,13 @@ def scale(folder: Path, seed: int) -> None:
 
 def one_scale(store: Path) -> None:
     from fidokit.errors.features import extract
-    from fidokit.errors.result import ErrorClusters
+    from fidokit.errors.find import group_images
 
     study = fk.open_study(store, classifier=testbed.classifier("habitat"))
     start = time.perf_counter()
     features = extract(study)
     middle = time.perf_counter()
-    errors = ErrorClusters(study, features)
+    errors = group_images(study, features)
     tested = time.perf_counter()
     n = len(errors.clusters)
     worded = time.perf_counter()
