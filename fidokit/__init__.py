@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fidokit._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -32,8 +34,6 @@ if TYPE_CHECKING:
     from fidokit.widgets import ErrorWidget as ErrorWidget
     from fidokit.widgets import ExplainWidget as ExplainWidget
     from fidokit.widgets import MaskOverlay as MaskOverlay
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "Classifier": "classifier",

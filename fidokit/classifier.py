@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit import frozen
+from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 ProgressBar = Callable[[int], object]
 
 
-class Classifier:
+class Classifier(HtmlDisplay):
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
     The module itself is never changed: work is done on a frozen copy that lives as long as a `session`.
@@ -132,11 +133,6 @@ class Classifier:
         from fidokit.loading import load
 
         return load(name, **options)
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import classifier_html
-
-        return classifier_html(self)
 
     def __repr__(self) -> str:
         return (

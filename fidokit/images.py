@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, render_mask, to_input
 from fidokit.photographs import MAX_PIXELS, photograph_size, read_object_mask, read_part_map, read_photograph
@@ -43,7 +44,7 @@ __all__ = [
 ]
 
 
-class LabelledImages:
+class LabelledImages(HtmlDisplay):
     """A table of photographs with labels and boxes; a file is opened only in `open` and `load`.
 
     Attributes:
@@ -214,11 +215,6 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.table)
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import images_html
-
-        return images_html(self)
 
     def __repr__(self) -> str:
         n_boxes = 0 if BOX_COLUMNS[0] not in self.table.columns else int(self.table[BOX_COLUMNS[0]].notna().sum())

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fidokit import __version__
+from fidokit._version import __version__
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.markup import Html, joined, name_tag, tag
 from fidokit.plots import KIND_NAMES, interval_columns

@@ -18,7 +18,7 @@ from report_cases import HARM, NAMES, SCRIPT_FILE, parse
 from study_cases import make_classifier
 
 import fidokit as fk
-from fidokit.display import MOST_MASKS, MOST_ROWS, picture_tag
+from fidokit.widgets.display import MOST_MASKS, MOST_ROWS, picture_tag
 
 MOST_BYTES = 200_000
 

@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from fidokit import __version__
+from fidokit._version import __version__
 from fidokit.cli import checking, demo, errors, explaining, improving, lab, listing, planning, studying
 from fidokit.cli.options import INTERRUPTED
 from fidokit.cli.text import show_warning, tell

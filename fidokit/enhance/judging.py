@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fidokit._util.display import HtmlDisplay
 from fidokit.enhance import evidence
 from fidokit.enhance.choosing import (
     ALONE,
@@ -41,7 +42,7 @@ _TABLES = ("summary", "classes", "images", "choices", "gates", "failures")
 
 
 @dataclass(eq=False)
-class Improvement:
+class Improvement(HtmlDisplay):
     """Whether a second look helped, and everything behind the answer.
 
     Attributes:
@@ -87,11 +88,6 @@ class Improvement:
 
     def __repr__(self) -> str:
         return f"Improvement({len(self.images)} images, {self.images['unit'].nunique()} units: {self.verdict})"
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import improvement_html
-
-        return improvement_html(self)
 
     def to_csv(self, folder: str | Path) -> list[Path]:
         """Write the tables as CSV files, and verdict, notes and settings as a text; the paths.

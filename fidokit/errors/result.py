@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fidokit._util.display import HtmlDisplay
 from fidokit.errors.clusters import FEWEST, look_up
 from fidokit.errors.export import to_csv, to_fiftyone
 from fidokit.errors.features import Features, extract
@@ -20,7 +21,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.study.study import Study
 
 
-class ErrorClusters(ClusterTables):
+class ErrorClusters(HtmlDisplay, ClusterTables):
     """Groups of images alike in what the classifier used, with their error rates; made by `find_error_clusters`.
 
     Groups are found on one half of the images (discovery) without any label and looked up on the other (holdout).
@@ -47,11 +48,6 @@ class ErrorClusters(ClusterTables):
         """Use `find_error_clusters`."""
         super().__init__(study, features, outcome, found, seed)
         self.masks = masks
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import clusters_html
-
-        return clusters_html(self)
 
     def __repr__(self) -> str:
         k = int(self.found.table["systematic"].sum())

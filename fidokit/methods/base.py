@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import SettingsError
 from fidokit.methods.objective import Goal
 
@@ -79,7 +80,7 @@ class Batch:
 
 
 @dataclass
-class Masks:
+class Masks(HtmlDisplay):
     """Masks of B images by one method, one entry per kind; the tensors live on the CPU.
 
     Attributes:
@@ -124,11 +125,6 @@ class Masks:
 
     def __len__(self) -> int:
         return len(self.image_ids)
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import masks_html
-
-        return masks_html(self)
 
     def __repr__(self) -> str:
         shapes = ", ".join(f"{kind} {tuple(mask.shape)}" for kind, mask in self.kinds.items())

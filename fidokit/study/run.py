@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-import fidokit
+from fidokit._version import __version__
 from fidokit.classifier import Classifier
 from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
@@ -336,7 +336,7 @@ def _begin(
         _write_images(files, data)
         manifest = {
             "schema_version": SCHEMA_VERSION,
-            "fidokit_version": fidokit.__version__,
+            "fidokit_version": __version__,
             "classifier": describe_classifier(classifier),
             "dataset": describe_data(data),
             "methods": methods,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from fidokit._util.display import HtmlDisplay
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
@@ -26,7 +27,7 @@ from fidokit.study.store import SCHEMA, Store, mask_arrays
 from fidokit.study.summary import sanity_verdicts, summarise
 
 
-class Study:
+class Study(HtmlDisplay):
     """Masks of several methods over a dataset, read from its store; made by `run_study` and `open_study`.
 
     Attributes:
@@ -61,11 +62,6 @@ class Study:
 
     def __repr__(self) -> str:
         return f"Study({str(self.path)!r}: {len(self)} photographs, methods {', '.join(self.methods)})"
-
-    def _repr_html_(self) -> str:
-        from fidokit.display import study_html
-
-        return study_html(self)
 
     @property
     def classifier(self) -> Classifier:

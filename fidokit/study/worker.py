@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-import fidokit
+from fidokit._version import __version__
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClusterError, MissingExtra
 from fidokit.methods import get_method, register_method
@@ -118,7 +118,7 @@ class Kit(WorkerPlugin):
     """
 
     def __init__(self, name: str, payload: bytes) -> None:
-        self.name, self.payload, self.version = name, payload, fidokit.__version__
+        self.name, self.payload, self.version = name, payload, __version__
 
     def setup(self, worker: Worker) -> None:
         """Called by Dask on the worker."""
@@ -185,9 +185,9 @@ class Kit(WorkerPlugin):
 
     def _unpacked(self) -> tuple[Contents, Classifier]:
         if self._contents is None or self._classifier is None:
-            if self.version != fidokit.__version__:
+            if self.version != __version__:
                 raise ClusterError(
-                    f"the worker {self._address} has fidokit {fidokit.__version__}, the run was begun with "
+                    f"the worker {self._address} has fidokit {__version__}, the run was begun with "
                     f"{self.version}; install the same version on all machines"
                 )
             try:

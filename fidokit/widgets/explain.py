@@ -9,7 +9,6 @@ import traitlets
 from PIL import Image
 
 from fidokit.classifier import Classifier
-from fidokit.display import KIND_ORDER, facts_of
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
@@ -19,6 +18,7 @@ from fidokit.methods.base import Kind, Masks
 from fidokit.methods.objective import class_index
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
 from fidokit.widgets.answering import RunningWidget
+from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels

@@ -18,8 +18,8 @@ import anywidget
 import traitlets
 from PIL import Image
 
-from fidokit.display import picture_tag
 from fidokit.markup import Html, tag
+from fidokit.widgets.display import picture_tag
 
 #: Steps in the saved pictures' palette: a third of the size of full colour, and hardly to be told from it.
 COLOURS = 256

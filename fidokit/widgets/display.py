@@ -5,23 +5,23 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fidokit._util.display import html_of
+from fidokit.classifier import Classifier
+from fidokit.enhance.judging import Improvement
+from fidokit.errors.result import ErrorClusters
 from fidokit.exceptions import FidokitError, ImageError
+from fidokit.images import LabelledImages
 from fidokit.markup import Html, joined, name_tag, number, tag
 from fidokit.methods.base import Kind, Masks
 from fidokit.plots import KIND_NAMES, masks_png
-
-if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.enhance.judging import Improvement
-    from fidokit.errors.result import ErrorClusters
-    from fidokit.images import LabelledImages
-    from fidokit.study.study import Study
+from fidokit.plots_errors import contact_sheet
+from fidokit.study.study import Study
 
 #: The joint mask first: it is the one to look at when there is time for one alone.
 KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
@@ -38,6 +38,7 @@ _TYPICAL = 110
 _LEFT = "text-align:left"
 
 
+@html_of.register
 def masks_html(masks: Masks) -> Html:
     """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
     n = len(masks)
@@ -88,6 +89,7 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
     return facts if note is None else [*facts, ["Note", note]]
 
 
+@html_of.register
 def images_html(data: LabelledImages) -> Html:
     """How many photographs there are of each class, and a few of them."""
     labels = data.table["label"]
@@ -126,6 +128,7 @@ def _thumbnails(data: LabelledImages) -> Html | None:
     return tag("div", *shown, style="display:flex;flex-wrap:wrap;gap:8px") if shown else None
 
 
+@html_of.register
 def classifier_html(classifier: Classifier) -> Html:
     """What a classifier is, how it looks at photographs, and where and how it computes."""
     names, shape = classifier.class_names, classifier.preprocessing
@@ -146,6 +149,7 @@ def classifier_html(classifier: Classifier) -> Html:
     return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
 
 
+@html_of.register
 def clusters_html(errors: ErrorClusters) -> Html:
     """What was found, the clusters in a table, and the most typical photographs of the clearest one."""
     table = errors.clusters
@@ -179,8 +183,6 @@ def clusters_html(errors: ErrorClusters) -> Html:
 
 
 def _typical(errors: ErrorClusters, cluster: int) -> Html:
-    from fidokit.plots_errors import contact_sheet
-
     title = f"The most typical photographs of cluster {cluster}, errors in a red frame"
     try:
         sheet = _opened(contact_sheet(errors, cluster, n=6, columns=6, side=_TYPICAL))
@@ -189,6 +191,7 @@ def _typical(errors: ErrorClusters, cluster: int) -> Html:
     return tag("figure", picture_tag(sheet, title), tag("figcaption", title), style="margin:0")
 
 
+@html_of.register
 def improvement_html(improvement: Improvement) -> Html:
     """The verdict on a second look, and the table behind it."""
     rows = [
@@ -214,6 +217,7 @@ def improvement_html(improvement: Improvement) -> Html:
     )
 
 
+@html_of.register
 def study_html(study: Study) -> Html:
     """The folder of a study, and how far each method has come."""
     columns = ["finished", "failed", "missing"]
