@@ -1,6 +1,6 @@
-"""Comparisons as plotly figures: quality against cost, noise against samples, differences with intervals.
+"""Comparisons as plotly figures: quality against cost, differences with intervals.
 
-Everything shown stands in a table of `fidokit.study.compare` or `fidokit.study.samplers`; nothing is computed here.
+Everything shown stands in a table of `fidokit.study.compare`; nothing is computed here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 #: Colour is never alone: a second sign repeats after another number than the colours.
 _SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "triangle-down", "pentagon")
 _KIND_SYMBOLS = {"joint": "circle", "ssr": "square", "sdr": "diamond", "attribution": "cross"}
-_DASHES = ("solid", "dash", "dot", "dashdot")
 _BETTER_SIGNS = {
     "reference": {"color": "#0072B2", "symbol": "circle"},
     "other": {"color": "#D55E00", "symbol": "square"},
@@ -75,70 +74,6 @@ def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "eva
     figure.update_xaxes(type="log", title=f"{readable(cost)} per image")
     figure.update_yaxes(title=readable(metric))
     return dressed(figure, height=460)
-
-
-def noise_figure(table: pd.DataFrame, column: str = "noise") -> go.Figure:
-    """Noise of the gradient estimate against samples per step, both logarithmic: a panel for each grid and state.
-
-    Args:
-        table: of `fidokit.study.samplers.noise_table`.
-        column: ``noise``, ``variance_per_evaluation`` or ``zero_share``; the last on a linear axis.
-
-    Raises:
-        SettingsError: a column that there is not.
-    """
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    need_columns(
-        table, ["grid", "state", "sampler", "temperature", "samples", "n", column, f"{column}_low", f"{column}_high"]
-    )
-    panels = list(dict.fromkeys(zip(table["grid"], table["state"], strict=True)))
-    lines = list(dict.fromkeys(zip(table["sampler"], table["temperature"], strict=True)))
-    figure = make_subplots(
-        cols=len(panels),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
-        column_titles=[plotly_text(f"{grid}, {state}") for grid, state in panels],
-    )
-    for (grid, state), (sampler, temperature) in ((panel, line) for panel in panels for line in lines):
-        own = table[
-            (table["grid"] == grid)
-            & (table["state"] == state)
-            & (table["sampler"] == sampler)
-            & (table["temperature"] == temperature)
-        ].sort_values("samples")
-        rows = own.to_dict("records")
-        place = lines.index((sampler, temperature))
-        name = plotly_text(f"{sampler}, t = {temperature:g}")
-        figure.add_trace(
-            go.Scatter(
-                x=own["samples"].tolist(),
-                y=own[column].tolist(),
-                mode="lines+markers",
-                name=name,
-                legendgroup=name,
-                showlegend=panels.index((grid, state)) == 0,
-                # At equal temperature both formulas agree: lines on top of each other must both be seen.
-                line={"color": COLOURS[place % len(COLOURS)], "dash": _DASHES[place % len(_DASHES)], "width": 2},
-                marker={"symbol": _SYMBOLS[place % len(_SYMBOLS)], "size": 12 - 2 * (place % 4)},
-                error_y=error_bars(rows, column),
-                customdata=[
-                    [name, _with_interval(row, column), row["n"]] for row in rows
-                ],
-                hovertemplate=(
-                    "%{customdata[0]}, %{x} samples<br>" + readable(column)
-                    + " %{customdata[1]}<br>%{customdata[2]} images<extra></extra>"
-                ),
-            ),
-            row=1,
-            col=panels.index((grid, state)) + 1,
-        )  # fmt: skip
-    samples = sorted(set(table["samples"].tolist()))
-    figure.update_xaxes(type="log", tickmode="array", tickvals=samples, title="samples per step")
-    figure.update_yaxes(type="linear" if column.startswith(("zero", "non_finite")) else "log")
-    figure.update_yaxes(title=readable(column), col=1)
-    return dressed(figure, height=420)
 
 
 def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:

@@ -5,9 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-
-from fidokit.exceptions import SettingsError
-from fidokit.study.claims import (
+from paper_claims import (
     finer_and_more_coherent,
     judge_claim,
     noise_gain,
@@ -15,6 +13,8 @@ from fidokit.study.claims import (
     small_mini_batches,
     verdict,
 )
+
+from fidokit.exceptions import SettingsError
 
 FEW, MANY = ("2 samples", "joint"), ("16 samples", "joint")
 

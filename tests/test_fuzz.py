@@ -1,13 +1,7 @@
 """A short sample of the campaign in benchmarks/fuzz.py: every kind of input, always the same damage."""
 
-import sys
-from pathlib import Path
-
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent / "benchmarks"))
-
 import fuzz
+import pytest
 
 INPUTS = {"image": 80, "csv": 60, "coco": 60, "camtrap": 40, "cub": 40, "nabirds": 40} | dict.fromkeys(
     ("manifest", "part", "table"), 20

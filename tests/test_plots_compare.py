@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from fidokit.exceptions import SettingsError
-from fidokit.plots_compare import COLOURS, comparison_figure, cost_figure, noise_figure
+from fidokit.plots_compare import COLOURS, comparison_figure, cost_figure
 from fidokit.study.compare import compare
 
 STRANGE = "<b>$x$</b>"
@@ -28,19 +28,6 @@ def make_costs() -> pd.DataFrame:
             "seconds": [0.5, 0.5, 0.01],
         }
     )
-
-
-def make_noise() -> pd.DataFrame:
-    rows = [
-        {"grid": grid, "state": "step 0", "sampler": sampler, "temperature": t, "samples": s, "n": 3}
-        | {"noise": 10 / t / s, "noise_low": 9 / t / s, "noise_high": 12 / t / s}
-        | {"zero_share": 0.0, "zero_share_low": 0.0, "zero_share_high": 0.0}
-        for grid in ("fine", STRANGE)
-        for sampler in ("original", "simplified")
-        for t in (0.1, 1.0)
-        for s in (4, 1)
-    ]
-    return pd.DataFrame(rows)
 
 
 def make_comparisons() -> pd.DataFrame:
@@ -75,22 +62,6 @@ def test_methods_beyond_the_colours_are_told_apart_by_shape():
     assert first.marker.symbol != last.marker.symbol
 
 
-def test_noise_figure_has_a_panel_for_each_grid_and_a_line_for_each_setting():
-    figure = noise_figure(make_noise())
-    assert len(figure.data) == 2 * 4
-    assert [annotation.text for annotation in figure.layout.annotations] == ["fine, step 0", f"{SHOWN}, step 0"]
-    line = figure.data[0]
-    assert line.name == "original, t = 0.1"
-    assert (list(line.x), list(line.y)) == ([1, 4], [100, 25])
-    np.testing.assert_allclose(line.error_y.array, [20, 5])
-    np.testing.assert_allclose(line.error_y.arrayminus, [10, 2.5])
-    assert [trace.showlegend for trace in figure.data] == [True] * 4 + [False] * 4
-    assert len({(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in figure.data[:4]}) == 4
-    assert figure.layout.xaxis.type == figure.layout.yaxis.type == "log"
-    # A share may be 0, which a logarithmic axis cannot show.
-    assert noise_figure(make_noise(), "zero_share").layout.yaxis.type == "linear"
-
-
 def test_comparison_figure_shows_what_compare_found():
     comparisons = make_comparisons()
     figure = comparison_figure(comparisons)
@@ -113,9 +84,7 @@ def test_comparison_figure_shows_what_compare_found():
     assert figure.layout.title.text == "fido · joint minus each other"
 
 
-@pytest.mark.parametrize(
-    "figure", [cost_figure(make_costs()), noise_figure(make_noise()), comparison_figure(make_comparisons())]
-)
+@pytest.mark.parametrize("figure", [cost_figure(make_costs()), comparison_figure(make_comparisons())])
 def test_names_are_shown_literally(figure):
     text = json.dumps(json.loads(figure.to_json()), ensure_ascii=False)
     assert STRANGE not in text
@@ -126,8 +95,6 @@ def test_names_are_shown_literally(figure):
 def test_figures_say_what_is_missing():
     with pytest.raises(SettingsError, match="no column 'deletion', 'deletion_low'"):
         cost_figure(make_costs(), "deletion")
-    with pytest.raises(SettingsError, match="no column 'grid'"):
-        noise_figure(make_costs())
     with pytest.raises(SettingsError, match="no column 'metric'"):
         comparison_figure(make_costs())
     with pytest.raises(SettingsError, match="nothing is compared"):

@@ -7,6 +7,16 @@ import pandas as pd
 import pytest
 import torch
 from nets import conv_net, photographs
+from sampler_study import (
+    Moments,
+    _states,
+    grids,
+    mask_quality,
+    noise_table,
+    sampler_quality,
+    sampler_study,
+    squared_mean,
+)
 from scipy import integrate
 from torch import nn
 
@@ -18,16 +28,6 @@ from fidokit.methods.optimiser import Optimiser
 from fidokit.study.curves import insertion_and_deletion
 from fidokit.study.localisation import coherence, pixel_average_precision
 from fidokit.study.panel import mosaic
-from fidokit.study.samplers import (
-    Moments,
-    _states,
-    grids,
-    mask_quality,
-    noise_table,
-    sampler_quality,
-    sampler_study,
-    squared_mean,
-)
 
 SIZE = 16
 

@@ -7,13 +7,13 @@ Total variation at equal grid and equal area, and average precision against the 
 from __future__ import annotations
 
 from material import foreign_infills, report
+from paper_claims import finer_and_more_coherent
 from pictures import arguments, pictures, report_rows
+from sampler_study import mask_quality
 
 import fidokit as fk
 from fidokit import samples
-from fidokit.study.claims import finer_and_more_coherent
 from fidokit.study.compare import compare, means_table
-from fidokit.study.samplers import mask_quality
 
 METHODS = {
     "original t = 0.1": fk.FidoSettings.published(sampler="original", temperature=0.1),

@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from material import foreign_infills, report
+from paper_claims import small_mini_batches
 from pictures import arguments, pictures, report_rows
+from sampler_study import mask_quality
 
 import fidokit as fk
 from fidokit import samples
-from fidokit.study.claims import small_mini_batches
 from fidokit.study.compare import means_table
-from fidokit.study.samplers import mask_quality
 
 SMALL, LARGE = COUNTS = (2, 16)
 EVALUATIONS, STEPS = 480, 30

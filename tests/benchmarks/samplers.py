@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pandas as pd
 from material import foreign_infills, report
+from paper_claims import noise_gain, saturation
 from pictures import arguments, pictures, report_rows
+from sampler_study import SAMPLES, noise_table, sampler_quality, sampler_study
 
 from fidokit import samples
-from fidokit.study.claims import noise_gain, saturation
 from fidokit.study.compare import means_table
-from fidokit.study.samplers import SAMPLES, noise_table, sampler_quality, sampler_study
 
 #: The whole series of samples is measured at the first and at a later state, saturation at the published number.
 PUBLISHED_SAMPLES = 8

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
+from sampler_study import by_image
 
 from fidokit.exceptions import SettingsError
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.study.compare import METRIC_DIRECTIONS, compare, mean_and_interval
-from fidokit.study.samplers import by_image
 
 Verdict: TypeAlias = Literal["supported", "not supported", "contradicted"]
 _Labelled: TypeAlias = tuple[str, str]
@@ -164,7 +164,7 @@ def noise_gain(
     temperature times formula is the gain.
 
     Args:
-        rows: of `fidokit.study.samplers.sampler_study`.
+        rows: of `sampler_study.sampler_study`.
         pair: (sampler, temperature) from which, and to which.
         n_resamples, seed: of the bootstrap over the images.
 
@@ -205,7 +205,7 @@ def saturation(
     """What the formula saves: gradient entries that are exactly zero, original against simplified at equal t.
 
     Args:
-        rows: of `fidokit.study.samplers.sampler_study`.
+        rows: of `sampler_study.sampler_study`.
         column: ``zero_share``, or ``zero_share_positive`` for cells with a positive logit alone.
         n_resamples, seed: of the bootstrap over the images.
 
