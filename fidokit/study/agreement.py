@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tqdm.auto import tqdm
 
     from fidokit.study.metric_table import MetricTables
-    from fidokit.study.study import Study
+    from fidokit.study.stored import StoredStudy
 
 #: (h, w) to which masks are brought before they are correlated: fine enough for objects, too coarse for pixel noise.
 GRID = (28, 28)
@@ -42,7 +42,7 @@ class Agreement:
         kinds: of masks to measure.
     """
 
-    def __init__(self, study: Study, tables: MetricTables, labels: Sequence[str], kinds: Sequence[str]) -> None:
+    def __init__(self, study: StoredStudy, tables: MetricTables, labels: Sequence[str], kinds: Sequence[str]) -> None:
         self.study, self.tables = study, tables
         self.finished = {label: study.store.finished(label, study.kinds(label)) for label in study.methods}
         #: chunk -> label -> (image_id, kind, other label)

@@ -17,7 +17,7 @@ from fidokit.study.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, STORED_SC
 from fidokit.study.store import FOLDERS, IMAGES, PART, Store, part_name, slug
 
 if TYPE_CHECKING:
-    from fidokit.study.study import Study
+    from fidokit.study.stored import StoredStudy
 
 STATES = ("intact", "unsealed", "damaged", "foreign", "incomplete", "missing")
 _COLUMNS = ("part", "state", "reason", "image_ids")
@@ -46,7 +46,7 @@ class _Owner:
     label: str | None = None
 
 
-def check(study: Study) -> pd.DataFrame:
+def check(study: StoredStudy) -> pd.DataFrame:
     """The table of `Study.check`."""
     findings = list(_findings(study))
     return pd.DataFrame(
@@ -54,7 +54,7 @@ def check(study: Study) -> pd.DataFrame:
     )
 
 
-def move_aside(study: Study, found: pd.DataFrame) -> pd.DataFrame:
+def move_aside(study: StoredStudy, found: pd.DataFrame) -> pd.DataFrame:
     """Move what `check` found damaged or foreign out of the way, so that it counts as missing; its rows."""
     found = found[found["state"].isin(["damaged", "foreign"])].reset_index(drop=True)
     for part in found["part"]:
@@ -62,7 +62,7 @@ def move_aside(study: Study, found: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _findings(study: Study) -> Iterator[Finding]:
+def _findings(study: StoredStudy) -> Iterator[Finding]:
     store, manifest = study.store, study.manifest
     ids, found = _image_ids(store)
     yield found
@@ -120,7 +120,7 @@ class _Chunk:
         parts: file names and what they should hold.
     """
 
-    def __init__(self, study: Study, number: int, ids: list[str], parts: list[tuple[str, _Owner]]) -> None:
+    def __init__(self, study: StoredStudy, number: int, ids: list[str], parts: list[tuple[str, _Owner]]) -> None:
         self.study, self.number, self.ids, self.parts = study, number, ids, parts
         self.predicted: set[str] = set()
         self.failed: dict[str | None, set[str]] = {}

@@ -33,7 +33,7 @@ from fidokit.study.reading import Chunk, read_chunks
 from fidokit.study.road import imputation_noise
 from fidokit.study.sanity import RANDOM_CLASSIFIERS, randomised
 from fidokit.study.store import mask_arrays
-from fidokit.study.study import Study
+from fidokit.study.stored import StoredStudy
 
 _THREADS = 4
 # Fewer masks are measured before the fastest batch is found.
@@ -86,7 +86,7 @@ class Measuring:
         request: what is asked for.
     """
 
-    def __init__(self, study: Study, labels: Sequence[str], kinds: Sequence[str], request: Request) -> None:
+    def __init__(self, study: StoredStudy, labels: Sequence[str], kinds: Sequence[str], request: Request) -> None:
         self.study, self.labels, self.kinds, self.request = study, list(labels), list(kinds), request
         self.tables = MetricTables(study.store)
         self.removal_name = part_tests.removal_name(request.removal)

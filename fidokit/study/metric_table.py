@@ -14,10 +14,11 @@ from fidokit.study.metrics import KEYS, ON_REQUEST, ROW_KEYS, SCHEMAS, STANDING,
 from fidokit.study.panel import choose_panel
 from fidokit.study.parts import PartScore
 from fidokit.study.road import ROAD_SHARES
+from fidokit.study.selection import Selection
 from fidokit.study.store import Store, slug
 
 if TYPE_CHECKING:
-    from fidokit.study.study import Study
+    from fidokit.study.stored import StoredStudy
 
 NOT_YET = "not measured yet"
 
@@ -39,7 +40,7 @@ class MetricTables:
             with self._writing():
                 self.store.add_metrics(_name(group, label), chunk, frame, SCHEMAS[group], ROW_KEYS[group])
 
-    def protocol(self, study: Study) -> dict[str, Any]:
+    def protocol(self, study: StoredStudy) -> dict[str, Any]:
         """Panel and shares, as the manifest has them; chosen, and written there, at the first call."""
         manifest = self.store.read_manifest()
         if "metrics" not in manifest:
@@ -76,7 +77,7 @@ def _name(group: str, label: str | None) -> str:
 
 
 def metric_frame(
-    study: Study,
+    study: StoredStudy,
     labels: Sequence[str],
     kinds: Sequence[str],
     part_score: PartScore = "sum",
@@ -92,7 +93,7 @@ def metric_frame(
         keys: of the rows, by whoever has read them already.
     """
     tables = MetricTables(study.store)
-    frame = study.masks(labels, kinds, list(KEYS)) if keys is None else keys
+    frame = Selection(study, labels, kinds, KEYS, None).frame() if keys is None else keys
     reasons: list[list[str]] = [[] for _ in range(len(frame))]
     stored = {group: _all(tables, group, labels) for group in SCHEMAS if group != "effects"}
     frame = _join(frame, stored["standing"], STANDING, reasons)
@@ -130,7 +131,7 @@ def _mean_agreement(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(list(KEYS))[["agreement"]].mean().reset_index()
 
 
-def _explain_agreement(study: Study, frame: pd.DataFrame, rows: pd.DataFrame, reasons: list[list[str]]) -> None:
+def _explain_agreement(study: StoredStudy, frame: pd.DataFrame, rows: pd.DataFrame, reasons: list[list[str]]) -> None:
     lacking = np.flatnonzero(frame["agreement"].isna())
     compared = set(rows[list(KEYS)].itertuples(index=False, name=None)) if len(lacking) else set()
     for i, key in zip(lacking, frame[list(KEYS)].iloc[lacking].itertuples(index=False, name=None), strict=True):

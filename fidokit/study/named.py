@@ -1,19 +1,14 @@
-"""What a manifest names, and when its names are followed: the classifier and the photographs of a study."""
+"""The classifier that a manifest names, made as it was recorded."""
 
 from __future__ import annotations
 
 import re
 from contextlib import suppress
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fidokit.classifier import Classifier
-from fidokit.exceptions import ClassifierError, FidokitError, StoreError
-from fidokit.images import LabelledImages
+from fidokit.exceptions import ClassifierError
 from fidokit.study.manifest import classifier_difference, describe_classifier
-
-if TYPE_CHECKING:
-    from fidokit.study.study import Study
 
 # Names of weights that are published under them, and of what comes with fidokit: they mean the same to everybody.
 _PUBLISHED = re.compile(
@@ -21,28 +16,12 @@ _PUBLISHED = re.compile(
 )
 
 
-def named_classifier(study: Study) -> Classifier:
-    """The classifier that a study's manifest names; see `Study.classifier`."""
-    recorded = study.manifest["classifier"]
-    name = recorded["name"]
-    give = f"fidokit.open_study({str(study.path)!r}, classifier=...)"
-    if name is None:
-        raise StoreError(
-            f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
-        )
-    if not _PUBLISHED.fullmatch(name) and (name.startswith("python:") or not study.is_own):
-        what = "the Python function" if name.startswith("python:") else "what somebody else called"
-        raise StoreError(
-            f"the classifier of this study comes from {what} {name!r}, which is only run if you say so: "
-            f"classifier=fidokit.Classifier.load({name!r}) in {give}"
-        )
-    try:
-        return study.check_classifier(loaded(name, recorded))
-    except FidokitError as error:
-        raise StoreError(f"{error}; give the classifier yourself: {give}") from error
+def is_published(name: str) -> bool:
+    """Whether a name means the same to everybody: published weights, and what comes with fidokit."""
+    return _PUBLISHED.fullmatch(name) is not None
 
 
-def loaded(name: str, recorded: dict[str, Any]) -> Classifier:
+def load_recorded(name: str, recorded: dict[str, Any]) -> Classifier:
     """The classifier of a command-line name, with the options that make it the recorded one if it is not so by itself.
 
     Args:
@@ -54,24 +33,6 @@ def loaded(name: str, recorded: dict[str, Any]) -> Classifier:
         if classifier_difference(recorded, describe_classifier(classifier)) is None:
             return classifier
     return Classifier.load(name, **_options(recorded))
-
-
-def named_photographs(study: Study) -> LabelledImages:
-    """The photographs that a study's table names; see `Study.data`."""
-    give = f"fidokit.open_study({str(study.path)!r}, data=...)"
-    if not study.is_own:
-        raise StoreError(
-            f"{study.path} was not begun by you on this machine, so the photographs that it names are not read. Give "
-            f"them, {give}, or, if you know where it comes from, trust=True"
-        )
-    data = LabelledImages(study.images.copy(), Path(study.manifest["dataset"]["root"]))
-    try:
-        return study.check_data(data)
-    except StoreError as error:
-        raise StoreError(
-            f"the photographs of this study are not as they were under {data.root}: {error}. If they have moved, give "
-            f"them: {give}"
-        ) from error
 
 
 def _options(recorded: dict[str, Any]) -> dict[str, Any]:

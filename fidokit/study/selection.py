@@ -14,7 +14,7 @@ from fidokit.methods.base import KINDS
 from fidokit.study.schemas import KEYS, SCHEMA, mask_arrays
 
 if TYPE_CHECKING:
-    from fidokit.study.study import Study
+    from fidokit.study.stored import StoredStudy
 
 
 class Selection:
@@ -33,7 +33,7 @@ class Selection:
 
     def __init__(
         self,
-        study: Study,
+        study: StoredStudy,
         labels: Sequence[str],
         kinds: Sequence[str],
         columns: Sequence[str],

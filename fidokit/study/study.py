@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,21 +10,19 @@ import pandas as pd
 import torch
 
 from fidokit._util.display import HtmlDisplay
-from fidokit.classifier import Classifier, with_precision
-from fidokit.exceptions import SettingsError, StoreError
-from fidokit.images import LabelledImages
+from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, upsample
 from fidokit.study.checking import check, move_aside
-from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
-from fidokit.study.manifest_check import checked
-from fidokit.study.named import named_classifier, named_photographs
+from fidokit.study.measuring import Measuring, Request
+from fidokit.study.metric_table import metric_frame
 from fidokit.study.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.selection import Selection
-from fidokit.study.store import SCHEMA, Store, mask_arrays
+from fidokit.study.store import SCHEMA, mask_arrays
+from fidokit.study.stored import StoredStudy, known_names
 from fidokit.study.summary import sanity_verdicts, summarise
 
 
-class Study(HtmlDisplay):
+class Study(HtmlDisplay, StoredStudy):
     """Masks of several methods over a dataset, read from its store; made by `run_study` and `open_study`.
 
     Attributes:
@@ -37,139 +32,12 @@ class Study(HtmlDisplay):
         methods: labels of the methods, in the order in which they were added: the column `method` of all tables.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        classifier: Classifier | None = None,
-        data: LabelledImages | None = None,
-        trust: bool = False,
-    ) -> None:
-        self.store = store
-        self.path: Path | str = store.path
-        self.manifest: dict[str, Any] = checked(store.read_manifest(), str(store))
-        self._trust = trust
-        self.methods: list[str] = list(self.manifest["methods"])
-        self._classifier = classifier
-        self._data = data
-
-    def __len__(self) -> int:
-        """Number of photographs."""
-        return int(self.manifest["dataset"]["n"])
-
     def reread(self) -> Study:
         """The same study as its store has it by now, with methods that were added since."""
         return Study(self.store, self._classifier, self._data, self._trust)
 
     def __repr__(self) -> str:
         return f"Study({str(self.path)!r}: {len(self)} photographs, methods {', '.join(self.methods)})"
-
-    @property
-    def classifier(self) -> Classifier:
-        """The classifier, in the precision that the study was made with.
-
-        If none was given it is loaded by its command-line name, unless that is one of a user's own Python functions, or
-        a file or repository in a study that somebody else made: opening a folder must not run what is named in it.
-
-        Raises:
-            StoreError: it cannot be loaded, or is another one by now; the message says how to give it.
-        """
-        if self._classifier is None:
-            self._classifier = named_classifier(self)
-        return self._classifier
-
-    @cached_property
-    def is_own(self) -> bool:
-        """Whether this user began the study on this machine, or said `trust`; only then are files that it names read.
-
-        See `fidokit.study.trust`.
-        """
-        return self._trust or self.store.is_remembered(self.manifest)
-
-    @property
-    def data(self) -> LabelledImages:
-        """The photographs, found by the paths in the store if they were not given and the study is the user's own.
-
-        Raises:
-            StoreError: they have moved or changed, or somebody else wrote their paths; the message says how to give
-                them.
-        """
-        if self._data is None:
-            self._data = named_photographs(self)
-        return self._data
-
-    def check_classifier(self, classifier: Classifier) -> Classifier:
-        """The classifier with the study's precision and micro-batch.
-
-        Raises:
-            StoreError: it is another one; the message says what differs.
-        """
-        recorded = self.manifest["classifier"]
-        difference = classifier_difference(recorded, describe_classifier(classifier))
-        if difference is not None:
-            raise StoreError(
-                f"{self.path} holds masks of another classifier: {difference}. Give the classifier it was begun with, "
-                "or another folder as `store`"
-            )
-        return with_precision(classifier, recorded["precision"], recorded["micro_batch"])
-
-    def check_data(self, data: LabelledImages) -> LabelledImages:
-        """The dataset as it is.
-
-        Raises:
-            StoreError: it is another one; the message names the first photograph that differs.
-        """
-        if data.fingerprint() != self.manifest["dataset"]["fingerprint"]:
-            difference = data_difference(self.store.read_images(), self.manifest["dataset"]["root"], data)
-            raise StoreError(
-                f"{self.path} holds masks of another dataset: {difference}. Give the photographs it was begun with, or "
-                "another folder as `store`"
-            )
-        return data
-
-    @cached_property
-    def images(self) -> pd.DataFrame:
-        """The table of the dataset: image_id, path, label and every other column of the user's own table.
-
-        Raises:
-            StoreError: it is damaged, or not the one that the manifest counts.
-        """
-        table = self.store.read_images().drop(columns=BYTES_COLUMN, errors="ignore")
-        if len(table) != len(self):
-            raise StoreError(
-                f"{self.path} names {len(table)} photographs in its table and {len(self)} in its manifest; put back a "
-                "copy of the one that is damaged, or begin anew elsewhere"
-            )
-        return table
-
-    @cached_property
-    def positions(self) -> dict[str, int]:
-        """Position of each image_id in the dataset."""
-        return {image_id: i for i, image_id in enumerate(self.images["image_id"])}
-
-    def chunks_of(self, image_ids: Collection[str]) -> set[int]:
-        """Numbers of the chunks, and so of the parts, that hold these photographs."""
-        size: int = self.manifest["options"]["part_size"]
-        return set((self.places(pd.Series(list(image_ids), dtype=object)) // size).tolist())
-
-    def places(self, image_ids: pd.Series[Any]) -> npt.NDArray[np.int64]:
-        """Positions of image_ids that stand in parts.
-
-        Raises:
-            StoreError: the dataset has no such photograph, so a part is foreign.
-        """
-        # Not `Series.map`, which makes an index of the whole dataset at every call.
-        places = np.array([self.positions.get(image_id, -1) for image_id in image_ids.tolist()], dtype=np.int64)
-        if (places < 0).any():
-            raise StoreError(
-                f"{self.path} holds a row of {image_ids.iloc[int(places.argmin())]!r}, which is no photograph of its "
-                f"dataset; `fidokit check {self.path}` names the part, and running the study again sets it aside"
-            )
-        return places
-
-    def kinds(self, method: str) -> list[str]:
-        """The kinds of masks that a method makes."""
-        (label,) = self._labels(method)
-        return list(self.manifest["methods"][label]["kinds"])
 
     def masks(
         self,
@@ -254,7 +122,7 @@ class Study(HtmlDisplay):
         Raises:
             SettingsError: a method or kind that there is not.
         """
-        (label,) = self._labels(method)
+        (label,) = self.labels_of(method)
         if kind not in self.kinds(label):
             raise SettingsError(f"{label!r} makes no {kind!r} masks, only {', '.join(self.kinds(label))}")
         if size is None:
@@ -271,44 +139,6 @@ class Study(HtmlDisplay):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
                 result[place] = upsample(torch.from_numpy(mask), size).numpy()
         return result
-
-    def predictions(self) -> pd.DataFrame:
-        """One row per photograph of the dataset: image_id, path, label, predicted, correct, score, margin, runner_up,
-        reason; see `Classifier.predict`. The reason of a photograph that no run has reached is "not predicted yet".
-        """
-        made = self.store.read_predictions().assign(done=True)
-        if made["image_id"].duplicated().any() or made["image_id"].isna().any():
-            raise StoreError(
-                f"{self.path} holds two predictions of a photograph; `fidokit check {self.path}` names the parts, and "
-                "running the study again sets them aside"
-            )
-        table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left")
-        table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
-        table.loc[table["done"].isna(), "reason"] = "not predicted yet"
-        table["correct"] = table["correct"].astype("boolean")
-        return table.drop(columns="done")
-
-    def failures(self) -> pd.DataFrame:
-        """What went wrong: image_id, method (None where it concerns all), stage (``read``, ``predict``, ``target`` or
-        ``mask``) and reason, in the order of the dataset."""
-        frame = self.store.read_failures()
-        frame["method"] = frame["method"].astype(object).where(frame["method"].notna(), None)
-        rank = {None: -1} | {label: i for i, label in enumerate(self.methods)}
-        methods = np.array([rank.get(label, len(rank)) for label in frame["method"]], dtype=np.int64)
-        order = np.lexsort([methods, frame["image_id"].map(self.positions).fillna(len(self)).to_numpy(np.int64)])
-        return frame.iloc[order].reset_index(drop=True)
-
-    def status(self) -> pd.DataFrame:
-        """How far the study is, one row per method: method, finished, failed and missing, counts of photographs."""
-        failures = self.store.read_failures()
-        general = set(failures["image_id"][failures["method"].isna()])
-        rows = []
-        for label in self.methods:
-            finished = self.store.finished(label, self.kinds(label))
-            failed = (general | set(failures["image_id"][failures["method"] == label])) - finished
-            missing = len(self) - len(finished) - len(failed)
-            rows.append({"method": label, "finished": len(finished), "failed": len(failed), "missing": missing})
-        return pd.DataFrame(rows, columns=["method", "finished", "failed", "missing"])
 
     def metrics(
         self,
@@ -368,12 +198,9 @@ class Study(HtmlDisplay):
             SettingsError: a method, kind or option that there is not.
             StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
         """
-        from fidokit.study.measuring import Measuring, Request
-        from fidokit.study.metric_table import metric_frame
-
         if part_score not in PART_SCORES:
             raise SettingsError(f"part_score must be one of {', '.join(PART_SCORES)}, not {part_score!r}")
-        labels, chosen = self._labels(methods), _known(kinds, KINDS, "kind")
+        labels, chosen = self.labels_of(methods), known_names(kinds, KINDS, "kind")
         Measuring(self, labels, chosen, Request(stability, sanity, parts, removal)).run(progress)
         return metric_frame(self, labels, chosen, part_score)
 
@@ -408,16 +235,5 @@ class Study(HtmlDisplay):
         columns: Sequence[str] | None,
         image_ids: Collection[str] | None,
     ) -> Selection:
-        chosen, wanted = _known(kinds, KINDS, "kind"), _known(columns, SCHEMA.names, "column")
-        return Selection(self, self._labels(methods), chosen, wanted, image_ids)
-
-    def _labels(self, methods: str | Sequence[str] | None) -> list[str]:
-        return _known(methods, self.methods, "method")
-
-
-def _known(names: str | Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:
-    chosen = list(known) if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
-    for name in chosen:
-        if name not in known:
-            raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
-    return chosen
+        chosen, wanted = known_names(kinds, KINDS, "kind"), known_names(columns, SCHEMA.names, "column")
+        return Selection(self, self.labels_of(methods), chosen, wanted, image_ids)

@@ -18,7 +18,7 @@ from fidokit.study.sanity import passes
 from fidokit.study.schemas import STORED_SCHEMA, mask_means
 
 if TYPE_CHECKING:
-    from fidokit.study.study import Study
+    from fidokit.study.stored import StoredStudy
 
 Floats = npt.NDArray[np.float64]
 #: Columns of the summary that get an interval.
@@ -65,7 +65,7 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
     return bounds[0], bounds[1]
 
 
-def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.summary`."""
     _check_resamples(n_resamples)
     table = _per_image(study)
@@ -96,7 +96,7 @@ def summarise(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFr
     return pd.DataFrame(columns)
 
 
-def sanity_verdicts(study: Study, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def sanity_verdicts(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.sanity`."""
     _check_resamples(n_resamples)
     metrics = _stored_metrics(study, None)
@@ -124,14 +124,14 @@ def _check_resamples(n_resamples: int) -> None:
         raise SettingsError(f"n_resamples is {n_resamples}; at least 1 is needed, 2000 is usual")
 
 
-def _stored_metrics(study: Study, keys: pd.DataFrame | None) -> pd.DataFrame:
+def _stored_metrics(study: StoredStudy, keys: pd.DataFrame | None) -> pd.DataFrame:
     """The metrics that are stored; without a column for those of which no method has a value."""
     frame = metric_frame(study, study.methods, KINDS, keys=keys)
     measured = [name for name in frame.columns if name in (*KEYS, "reason", *ON_REQUEST) or frame[name].notna().any()]
     return frame[measured]
 
 
-def _by_image(study: Study, keys: list[tuple[str, str]], table: pd.DataFrame, names: Sequence[str]) -> Floats:
+def _by_image(study: StoredStudy, keys: list[tuple[str, str]], table: pd.DataFrame, names: Sequence[str]) -> Floats:
     """(K, C, N) columns of a table with a row per mask: for each method and kind, in the order of the dataset."""
     figures = np.full((len(keys), len(names), len(study)), np.nan)
     groups = dict(list(table.groupby(["method", "kind"], sort=False))) if len(table) else {}
@@ -143,7 +143,7 @@ def _by_image(study: Study, keys: list[tuple[str, str]], table: pd.DataFrame, na
     return figures
 
 
-def _per_image(study: Study) -> pd.DataFrame:
+def _per_image(study: StoredStudy) -> pd.DataFrame:
     """One row per mask: image_id, method, kind, measures and costs."""
     names = [*KEYS, *MEASURES, *_COSTS]
     batches = list(study.store.mask_batches(study.methods, names))
@@ -158,7 +158,7 @@ def _per_image(study: Study) -> pd.DataFrame:
     return frame
 
 
-def _areas(study: Study, chunks: set[int]) -> dict[tuple[str, str, str], float]:
+def _areas(study: StoredStudy, chunks: set[int]) -> dict[tuple[str, str, str], float]:
     """Means of the masks of some chunks, whose parts an earlier version wrote without them; no mask is kept."""
     areas: dict[tuple[str, str, str], float] = {}
     for batch in study.store.mask_batches(study.methods, [*KEYS, "mask", "height", "width"], chunks=chunks):

@@ -25,7 +25,7 @@ from fidokit.methods.base import Method
 from fidokit.readers.cells import file_of
 from fidokit.study.making import GpuLost, Recipe, Step, Task, make
 from fidokit.study.manifest import Entry, classifier_difference, describe_classifier
-from fidokit.study.named import loaded
+from fidokit.study.named import load_recorded
 from fidokit.study.store import Store
 
 try:
@@ -48,7 +48,7 @@ class Named:
 
     def load(self) -> Classifier:
         """The classifier; `ClusterError` if the name stands for another one on this machine."""
-        classifier = loaded(self.name, self.recorded)
+        classifier = load_recorded(self.name, self.recorded)
         difference = classifier_difference(self.recorded, describe_classifier(classifier))
         if difference is not None:
             raise ClusterError(f"a worker finds another classifier under {self.name!r}: {difference}; put that right")
