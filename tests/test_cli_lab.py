@@ -101,7 +101,7 @@ def test_without_jupyterlab_the_extra_is_named_and_nothing_is_copied(served, cap
 
 def test_a_package_without_notebooks_says_so(monkeypatch, place):
     (place / "fidokit").mkdir()
-    monkeypatch.setattr(fidokit, "__file__", str(place / "fidokit" / "__init__.py"))
+    monkeypatch.setattr(lab, "PACKAGE", place / "fidokit")
     with pytest.raises(fidokit.FidokitError, match="install fidokit again"):
         lab.packaged_notebooks()
     (place / "fidokit" / "notebooks").mkdir()

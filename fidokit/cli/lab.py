@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import fidokit
 from fidokit.cli.options import command, writing
 from fidokit.cli.text import plain, tell
 from fidokit.exceptions import MissingExtra, StoreError
 
 #: Seconds that JupyterLab gets to end its kernels and itself: by itself, and when it is told to.
 PATIENCE = (2.0, 20.0)
+#: Of this package.
+PACKAGE = Path(__file__).parents[1]
 _NEEDED = ("jupyterlab", "anywidget", "ipywidgets", "ipykernel")
 
 
@@ -55,11 +56,10 @@ def packaged_notebooks() -> list[Path]:
     Raises:
         StoreError: they are in neither place.
     """
-    package = Path(fidokit.__file__).parent
-    for folder in (package / "notebooks", package.parent / "notebooks"):
+    for folder in (PACKAGE / "notebooks", PACKAGE.parent / "notebooks"):
         if found := sorted(folder.glob("*.ipynb")):
             return found
-    raise StoreError(f"{package} comes without its notebooks; install fidokit again")
+    raise StoreError(f"{PACKAGE} comes without its notebooks; install fidokit again")
 
 
 def copy_notebooks(folder: Path) -> list[tuple[Path, str]]:
