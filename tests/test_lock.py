@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -20,6 +21,10 @@ from fidokit.study.lock import Owner, held
 from fidokit.study.store import Store
 
 
+def no_locks(*_args, **_options):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
 @pytest.fixture(params=["flock", "record", "memory"])
 def files(request, tmp_path, monkeypatch):
     """A folder with file locks, one without, and an object store."""
@@ -29,7 +34,7 @@ def files(request, tmp_path, monkeypatch):
         fsspec.filesystem("memory").store.pop("/fidokit-lock/.lock", None)
         return
     if request.param == "record":
-        monkeypatch.setattr(lock, "_flock", lambda _descriptor: None)
+        monkeypatch.setattr(lock, "FileLock", no_locks)
     yield LocalFiles(tmp_path)
 
 
@@ -109,11 +114,12 @@ def test_absurd_records_do_no_harm(files):
         pass
 
 
-def test_the_lock_is_no_way_out_of_the_folder(tmp_path):
+@pytest.mark.parametrize("name", [lock.LOCK, lock.HELD])
+def test_the_lock_is_no_way_out_of_the_folder(tmp_path, name):
     outside = tmp_path / "profile"
     outside.write_text("mine")
     (tmp_path / "store").mkdir()
-    (tmp_path / "store" / ".lock").symlink_to(outside)
+    (tmp_path / "store" / name).symlink_to(outside)
     with pytest.raises(StoreError, match="symbolic link"), held(LocalFiles(tmp_path / "store")):
         pass
     assert outside.read_text() == "mine"

@@ -228,6 +228,7 @@ def test_a_folder_of_other_things_is_refused(tmp_path):
 def test_a_folder_that_was_begun_and_never_got_its_manifest_is_taken(store):
     store.write_images(pd.DataFrame({"image_id": ["a"]}))
     (store.path / ".lock").touch()
+    (store.path / ".lock.held").touch()
     (store.path / ".study.json.00.tmp").touch()
     store.prepare()
 

@@ -1,7 +1,7 @@
 """One writer at a time: who writes to a store, since when, and whether they still live.
 
 The lock is a small file, ``.lock``: its owner's host, process and user, and a heartbeat. Where the system has file
-locks, one is held on it too: it goes with the process however that ends, which no record can promise. On object
+locks, one is held beside it: it goes with the process however that ends, which no record can promise. On object
 stores, and on drives without file locks, the record is all there is, so an owner elsewhere counts as dead when its
 heartbeat is older than `STALE_AFTER`; clocks of the machines may differ by about a minute.
 """
@@ -17,15 +17,18 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
+
+from filelock import FileLock, Timeout
 
 from fidokit.exceptions import StoreError
 from fidokit.study.files import Files, LocalFiles
 
 LOCK = ".lock"
+HELD = ".lock.held"
 HEARTBEAT = 15.0
 """Seconds between two signs of life."""
 STALE_AFTER = 120.0
@@ -54,7 +57,7 @@ class Owner:
 
     @classmethod
     def parse(cls, content: bytes) -> Owner | None:
-        """The owner that a record names; None for an empty or unreadable one, as a released lock has."""
+        """The owner that a record names; None for an empty or unreadable one."""
         try:
             record: dict[str, Any] = json.loads(content)
             owner = cls(**{f.name: record[f.name] for f in fields(cls)})
@@ -67,8 +70,8 @@ class Owner:
         return None
 
     def content(self) -> bytes:
-        """The record, now. Its length does not change, so that it is overwritten in one go."""
-        return json.dumps(asdict(self) | {"heartbeat": time.time()}).encode().ljust(512) + b"\n"
+        """The record, now."""
+        return json.dumps(asdict(self) | {"heartbeat": time.time()}).encode()
 
     def __str__(self) -> str:
         try:
@@ -98,70 +101,53 @@ def held(files: Files) -> Iterator[None]:
     Warns:
         RuntimeWarning: it was taken over from a run that ended without letting go of it.
     """
-    if isinstance(files, LocalFiles):
-        path = files.path(LOCK)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
-        try:
-            outcome = _flock(descriptor)
-            if outcome is False:
-                raise _busy(files, Owner.parse(os.pread(descriptor, _MOST_BYTES, 0)))
-            if outcome is True:
-                with _held_descriptor(files, descriptor):
-                    yield
-                return
-        finally:
-            os.close(descriptor)
-    with _held_object(files):
-        yield
-
-
-@contextmanager
-def _held_descriptor(files: Files, descriptor: int) -> Iterator[None]:
-    before, me = Owner.parse(os.pread(descriptor, _MOST_BYTES, 0)), Owner.me()
-    # With the file lock in our hands, an owner on this machine is gone; of another machine, the lock may not tell.
-    if before is not None:
-        if before.host != me.host and not before.is_dead():
-            raise _busy(files, before)
-        _tell(files, before)
-
-    def write() -> None:
-        os.pwrite(descriptor, me.content(), 0)
-
-    write()
-    try:
-        with _beating(write):
+    with ExitStack() as stack:
+        locked = isinstance(files, LocalFiles) and _file_lock(files, stack)
+        me, before = Owner.me(), _ended(files, locked)
+        if before is not None:
+            warnings.warn(
+                f"{files} was locked by a run that ended without letting go of it ({before}); its lock was taken over",
+                RuntimeWarning,
+                stacklevel=5,
+            )
+        if locked:
+            # The record only says whose lock it is; that no more can be written, the run itself will say.
+            with suppress(OSError):
+                files.write(LOCK, me.content())
+        else:
+            if before is not None or not files.create(LOCK, me.content()):
+                _ended(files, locked)
+                files.write(LOCK, me.content())
+                time.sleep(_SETTLE)
+            if not _is_mine(files, me):
+                raise _busy(files, _read(files))
+        stack.callback(_let_go, files, me)
+        with _beating(files, me):
             yield
-    finally:
-        os.ftruncate(descriptor, 0)
 
 
-@contextmanager
-def _held_object(files: Files) -> Iterator[None]:
-    before, me = _read(files), Owner.me()
-    if before is not None:
-        if not before.is_dead():
-            raise _busy(files, before)
-        _tell(files, before)
-        files.write(LOCK, me.content())
-        time.sleep(_SETTLE)
-    elif not files.create(LOCK, me.content()):
-        other = _read(files)
-        if other is not None and not other.is_dead():
-            raise _busy(files, other)
-        files.write(LOCK, me.content())
-        time.sleep(_SETTLE)
-    _check_mine(files, me)
-
-    def beat() -> None:
-        if _is_mine(files, me):
-            files.write(LOCK, me.content())
-
+def _file_lock(files: LocalFiles, stack: ExitStack) -> bool:
+    """Whether the system locked a file of the folder; there are no locks on some network drives."""
     try:
-        with _beating(beat):
-            yield
-    finally:
-        if _is_mine(files, me):
-            files.remove(LOCK)
+        files.path(LOCK)
+        stack.enter_context(FileLock(files.path(HELD), timeout=0, fallback_to_soft=False))
+    except Timeout:
+        raise _busy(files, _read(files)) from None
+    except (OSError, NotImplementedError):
+        return False
+    return True
+
+
+def _ended(files: Files, locked: bool) -> Owner | None:
+    """The owner that the record names, which is dead, or None; with the file lock in hand, all of this machine are.
+
+    Raises:
+        StoreError: it lives.
+    """
+    owner = _read(files)
+    if owner is not None and not owner.is_dead() and not (locked and owner.host == socket.gethostname()):
+        raise _busy(files, owner)
+    return owner
 
 
 def _read(files: Files) -> Owner | None:
@@ -176,10 +162,9 @@ def _is_mine(files: Files, me: Owner) -> bool:
     return now is not None and now.token == me.token
 
 
-def _check_mine(files: Files, me: Owner) -> None:
-    now = _read(files)
-    if now is None or now.token != me.token:
-        raise _busy(files, now)
+def _let_go(files: Files, me: Owner) -> None:
+    if _is_mine(files, me):
+        files.remove(LOCK)
 
 
 def _busy(files: Files, owner: Owner | None) -> StoreError:
@@ -190,25 +175,17 @@ def _busy(files: Files, owner: Owner | None) -> StoreError:
     )
 
 
-def _tell(files: Files, before: Owner) -> None:
-    warnings.warn(
-        f"{files} was locked by a run that ended without letting go of it ({before}); its lock was taken over",
-        RuntimeWarning,
-        stacklevel=6,
-    )
-
-
 @contextmanager
-def _beating(beat: Any) -> Iterator[None]:
+def _beating(files: Files, me: Owner) -> Iterator[None]:
     """Gives a sign of life every `HEARTBEAT` seconds, from a thread of its own."""
     done = threading.Event()
 
     def run() -> None:
         while not done.wait(HEARTBEAT):
-            try:
-                beat()
-            except OSError:
-                continue  # the next one may get through
+            # One that is lost on its way is made good by the next.
+            with suppress(OSError):
+                if _is_mine(files, me):
+                    files.write(LOCK, me.content())
 
     thread = threading.Thread(target=run, name="fidokit-lock", daemon=True)
     thread.start()
@@ -219,30 +196,13 @@ def _beating(beat: Any) -> Iterator[None]:
         thread.join()
 
 
-def _flock(descriptor: int) -> bool | None:
-    """Whether the file could be locked; None where there are no locks, as on some network drives."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return None
-    return True
-
-
 def _runs(process: int) -> bool:
     """Whether a process of this machine is alive; on Windows, where asking would end it, it is taken for alive."""
     if os.name == "nt":
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OverflowError, ValueError):
+    except (ProcessLookupError, OverflowError, ValueError):
         return False
     except OSError:
         return True

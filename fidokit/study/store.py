@@ -52,7 +52,7 @@ FOLDERS = ("predictions", "masks", "failures", "metrics")
 DAMAGED = "damaged"
 #: `name` and `chunk` of the file name of a part.
 PART = re.compile(r"part-(?:(?P<name>.+)-)?(?P<chunk>\d{5,9})\.parquet")
-_OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, DAMAGED, *FOLDERS})
+_OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, lock.HELD, DAMAGED, *FOLDERS})
 # A hundred thousand class names have a tenth of it.
 _MOST_MANIFEST = 64 * 2**20
 _MOST_IMAGES = 2**33
