@@ -6,10 +6,9 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from scipy.stats import binom, false_discovery_control, fisher_exact, hypergeom
+from scipy.stats import binom, fisher_exact, hypergeom
 
 from fidokit.errors.evidence import (
-    benjamini_hochberg,
     distinct,
     expected_rates,
     holm,
@@ -126,14 +125,6 @@ def test_rates_by_class_and_score_add_up_in_every_bin():
     for part in np.array_split(order, 8):
         assert rates[part].sum() == pytest.approx(wrong[part].sum(), abs=2)
     assert rates[order[:100]].mean() > rates[order[-100:]].mean() + 0.2
-
-
-def test_q_values_are_those_of_scipy():
-    p = np.random.default_rng(0).random(50) ** 3
-    assert benjamini_hochberg(p) == pytest.approx(false_discovery_control(p))
-    assert len(benjamini_hochberg([])) == 0
-    # 0.01 * 4 / 1, then the least of 0.03 * 4 / 2 and what follows it: 0.04 * 4 / 3, and 0.5.
-    assert benjamini_hochberg([0.5, 0.01, 0.04, 0.03]) == pytest.approx([0.5, 0.04, 0.16 / 3, 0.16 / 3])
 
 
 def test_holm_by_hand():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.special import expit, gammaln, logit
-from scipy.stats import false_discovery_control
 
 from fidokit.study.compare import holm as holm
 
@@ -173,13 +172,6 @@ def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: i
             low, high = (middle, high) if expit(odds[part] + middle).sum() < wanted else (low, middle)
         result[part] = expit(odds[part] + (low + high) / 2)
     return result
-
-
-def benjamini_hochberg(p_values: Sequence[float] | Floats) -> Floats:
-    """(M,) p-values corrected for their number: those at or below 0.05 hold at most 5 % false findings on average
-    (Benjamini and Hochberg 1995)."""
-    q: Floats = false_discovery_control(np.asarray(p_values, np.float64))
-    return q
 
 
 def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Floats]:

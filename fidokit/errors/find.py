@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from scipy.stats import false_discovery_control
 
 from fidokit.errors import evidence
 from fidokit.errors.clusters import Group, Source, find_groups, look_up, stabilities
@@ -169,7 +170,7 @@ def evidence_table(
     groups, wrong = members[:, first], outcome.wrong[first]
     table["expected_rate"] = evidence.expected_rates(groups, wrong, label[first])
     table["p_value"] = evidence.p_values(groups, wrong, label[first], predicted[first])
-    table["q_value"] = evidence.benjamini_hochberg(table["p_value"].to_numpy())
+    table["q_value"] = false_discovery_control(table["p_value"].to_numpy())
     by_score = evidence.rates_by_class_and_score(wrong, label[first], outcome.score[first])
     table["expected_rate_score"] = [float(by_score[own].mean()) if own.any() else np.nan for own in groups]
     table["p_value_score"] = [
