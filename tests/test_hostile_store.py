@@ -19,7 +19,7 @@ import fidokit as fk
 from fidokit import cli
 from fidokit.classifier import Classifier
 from fidokit.exceptions import FidokitError, StoreError
-from fidokit.study import origin, sealed
+from fidokit.study import sealed, trust
 from fidokit.study.store import Store, part_name, slug
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -43,8 +43,8 @@ def store(made, tmp_path):
 
 @pytest.fixture
 def stranger(monkeypatch, tmp_path):
-    """From here on this machine has another user's key."""
-    monkeypatch.setattr(origin, "_key_path", lambda: tmp_path / "other" / "origin.key")
+    """From here on this machine has another user, who began no study."""
+    monkeypatch.setattr(trust, "_list_path", lambda: tmp_path / "other" / "studies.txt")
 
 
 def edit(store, path, value):
@@ -132,7 +132,7 @@ def test_a_model_of_ones_own_study_is_loaded_unless_its_name_was_changed(made, s
         _ = fk.open_study(store).classifier
     assert fk.open_study(store, trust=True).classifier.class_names == make_classifier().class_names
     manifest = json.loads((store / "study.json").read_text())
-    edit(store, ["origin"], Store(store).origin(manifest))
+    Store(store).remember(manifest)
     assert fk.open_study(store).classifier.class_names == make_classifier().class_names
 
 
@@ -163,7 +163,7 @@ def pictures(page):
 
 
 def test_photographs_that_a_stranger_names_are_not_shown(store, tmp_path):
-    """The table was changed, so the mark of the user's own study does not fit any more."""
+    """The table was changed, so it is not the user's own study any more."""
     assert pictures(fk.write_report(fk.open_study(store), tmp_path / "before.html"))
     private(store, tmp_path)
     study = fk.open_study(store)
@@ -195,23 +195,35 @@ def test_the_command_reads_them_if_it_is_told_to(store, stranger, tmp_path, caps
     assert len(pictures(page)) == 6
 
 
-def test_the_key_is_made_once_and_for_the_user_alone(stranger, tmp_path):
+def test_a_study_is_known_again_by_all_that_it_names(stranger, tmp_path):
     manifest = {"dataset": {"root": "/x"}, "classifier": {"name": None}}
-    first = origin.mark(b"table", manifest)
-    assert origin.mark(b"table", manifest) == first
-    assert origin.fits(b"table", manifest | {"origin": first})
-    assert not origin.fits(b"other", manifest | {"origin": first})
-    assert not origin.fits(b"table", {"dataset": {"root": "/"}, "classifier": {"name": None}, "origin": first})
-    for forged in (None, "", 7, "é", first[:-1], "ä" * 64, "\ud800"):
-        assert not origin.fits(b"table", manifest | {"origin": forged})
-    key = tmp_path / "other" / "origin.key"
-    assert key.stat().st_mode & 0o077 == 0
-    assert [path.name for path in key.parent.iterdir()] == ["origin.key"]
+    assert not trust.is_remembered(b"table", manifest)
+    trust.remember(b"another", manifest)
+    trust.remember(b"table", manifest)
+    assert trust.is_remembered(b"table", manifest | {"methods": {}})
+    assert not trust.is_remembered(b"other", manifest)
+    assert not trust.is_remembered(b"table", manifest | {"dataset": {"root": "/"}})
+    assert not trust.is_remembered(b"table", manifest | {"classifier": {"name": "weights.pt2"}})
+    (tmp_path / "other" / "studies.txt").write_bytes(b"\0\xff\n")
+    assert not trust.is_remembered(b"table", manifest)
 
 
-def test_without_a_place_for_the_key_a_study_is_made_and_asks_for_its_photographs(made, tmp_path, monkeypatch):
+def test_a_study_whose_table_is_written_anew_names_only_what_was_given(store, stranger, made):
+    """A stranger's study without its table: with a table of the user's own, his other names are not taken over."""
+    edit(store, ["classifier", "name"], "weights.pt2")
+    edit(store, ["dataset", "root"], "/secret")
+    (store / "images.parquet").unlink()
+    register_counting("counting")
+    run(make_classifier(), made[1], store)
+    study = fk.open_study(store)
+    assert study.manifest["classifier"]["name"] is None
+    assert study.manifest["dataset"]["root"] == str(made[1].root)
+    assert len(study.data) == 6
+
+
+def test_without_a_place_for_the_list_a_study_is_made_and_asks_for_its_photographs(made, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(origin, "_key_path", lambda: tmp_path / "file" / "origin.key")
+    monkeypatch.setattr(trust, "_list_path", lambda: tmp_path / "file" / "studies.txt")
     register_counting("counting")
     study = run(make_classifier(), made[1], tmp_path / "s")
     assert len(study.data) == 6

@@ -137,34 +137,17 @@ def test_texts_that_are_none_are_refused():
         sealed.decode(pa.BufferReader(parquet(pa.table({"image_id": bad}))), STORED_SCHEMA)
 
 
-@pytest.mark.parametrize(
-    ("table", "message"),
-    [(flat(3_000_000), "3,000,000 rows"), (flat(500_000, 3000), "would decode to 1,500,000,000 bytes")],
-    ids=["rows", "texts"],
-)
-def test_bombs_are_refused_before_they_go_off(table, message):
-    content = parquet(table, row_group_size=2**26, compression="zstd")
+def test_a_footer_that_promises_too_much_is_refused():
+    content = parquet(flat(3_000_000), row_group_size=2**26, compression="zstd")
     assert len(content) < 2**19
-    with pytest.raises(sealed.Damaged, match=message):
+    with pytest.raises(sealed.Damaged, match="3,000,000 rows"):
         sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])
 
 
-def test_lists_that_become_long_are_refused(monkeypatch):
-    monkeypatch.setattr(sealed, "_MOST_BYTES", 2**24)
-    values = pa.array(np.zeros(3_000_000, np.float16))
-    content = parquet(pa.table({"image_id": ["a"], "mask": pa.ListArray.from_arrays([0, len(values)], values)}))
-    with pytest.raises(sealed.Damaged, match="lists of 3,000,000 values"):
-        sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["mask"])
-    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])["image_id"].to_pylist() == ["a"]
-
-
-def test_the_number_of_values_in_lists_is_found_in_the_footer():
-    for length in (0, 1, 63, 64, 5000, 123_456):
-        for kind in (pa.float16(), pa.string()):
-            values = pa.array(np.zeros(length, np.float16)) if kind == pa.float16() else pa.array(["x"] * length)
-            content = parquet(pa.table({"x": [1], "mask": pa.ListArray.from_arrays([0, length], values)}))
-            (found,) = map(sealed._number, sealed._LISTED.findall(sealed._footer(pa.BufferReader(content))))
-            assert found == pq.read_metadata(io.BytesIO(content)).row_group(0).column(1).num_values == max(1, length)
+def test_a_footer_that_promises_too_many_bytes_is_refused(monkeypatch, content):
+    monkeypatch.setattr(sealed, "_MOST_BYTES", 10)
+    with pytest.raises(sealed.Damaged, match="bytes in a row group, of at most 10"):
+        sealed.decode(pa.BufferReader(content), STORED_SCHEMA)
 
 
 def test_a_footer_that_ends_the_process_elsewhere_is_refused():
@@ -176,17 +159,3 @@ def test_a_footer_that_ends_the_process_elsewhere_is_refused():
     damaged = content.replace(histogram, b"\x19\x16\x02\x00")[:-8] + length.to_bytes(4, "little") + b"PAR1"
     with pytest.raises(sealed.Damaged, match="histogram"):
         sealed.decode(pa.BufferReader(damaged), STORED_SCHEMA, ["image_id"])
-
-
-def test_a_long_text_among_many_is_no_bomb(monkeypatch):
-    monkeypatch.setattr(sealed, "_MOST_BYTES", 10**6)
-    texts = ["x" * 40_000, *map(str, range(5000))]
-    content = parquet(pa.table({"image_id": texts}))
-    assert sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])["image_id"].to_pylist() == texts
-
-
-def test_bombs_of_many_groups_are_refused(monkeypatch):
-    monkeypatch.setattr(sealed, "_MOST_BYTES", 2**24)
-    content = parquet(flat(400_000), row_group_size=10_000, compression="zstd")
-    with pytest.raises(sealed.Damaged, match="decodes to more than"):
-        sealed.decode(pa.BufferReader(content), STORED_SCHEMA, ["image_id"])

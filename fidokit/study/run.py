@@ -295,18 +295,22 @@ def _resume(
                 f"{study.path} was begun with {name}={recorded[name]!r}, not {options[name]!r}; choose another folder "
                 "as `store` for these"
             )
-    _set_aside(study, data)
+    _set_aside(study, classifier, data)
     if options["part_size"] not in (None, recorded["part_size"]):
         _warn(f"the study was begun with part_size={recorded['part_size']} and goes on so")
     return classifier
 
 
-def _set_aside(study: Study, data: LabelledImages) -> None:
+def _set_aside(study: Study, classifier: Classifier, data: LabelledImages) -> None:
     """What is not as it was written counts as missing: it is moved away, and what was in it is computed again."""
     found = move_aside(study, check(study))
     if not study.store.files.exists(IMAGES):
         _write_images(study.store, data)
-        study.store.write_manifest(study.manifest | {"origin": study.store.origin(study.manifest)})
+        # From here on it names nothing but what this user gave.
+        named = {"dataset": describe_data(data), "classifier": study.manifest["classifier"] | {"name": classifier.name}}
+        study.manifest.update(named)
+        study.store.write_manifest(study.manifest)
+        study.store.remember(study.manifest)
         # Which photographs belong into a part is known only now.
         found = pd.concat([found, move_aside(study, check(study))], ignore_index=True)
     if len(found):
@@ -342,7 +346,8 @@ def _begin(
             "methods": methods,
             "options": {**options, "part_size": options["part_size"] or PART_SIZE},
         }
-        files.write_manifest(manifest | {"origin": files.origin(manifest)})
+        files.write_manifest(manifest)
+        files.remember(manifest)
     except OSError as error:
         raise StoreError(
             f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "

@@ -3,30 +3,27 @@
 The seal stands among the key-value metadata of the file's footer: the SHA-256 of all bytes of the file, the digits of
 the seal itself counted as zeros. So a part and its checksum are one file, which appears in one rename; workers that
 write at the same time share nothing; and any Parquet reader can read the part. Each page has a checksum too, which
-every reading verifies of the pages that it needs, at no cost worth mentioning; the seal is verified by `problem`.
+every reading verifies of the pages that it needs, at no cost worth mentioning; the seal is verified by `verify`.
 
-A file may come from a stranger: what its footer promises to decode to is limited before anything is decoded, and
-texts, lists and lengths are validated before they are used.
+A file may be damaged, or come from a stranger: how many rows and bytes its footer may promise is limited, and texts,
+lists and lengths are validated before they are used.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fidokit.exceptions import FidokitError
 
 _SEAL, _STUDY = b"fidokit.seal", b"fidokit.study"
 _ZEROS = b"sha256:" + b"0" * 64
-_DIGITS = re.compile(rb"sha256:([0-9a-f]{64})")
 #: Bytes of Arrow data in a row group as it is written: what a reader of a large part has in memory at once.
 _GROUP_BYTES = 64 * 2**20
 # Bytes of a column that is read in less time than zstd takes to begin; a study's parts have thousands of them.
@@ -37,13 +34,6 @@ _MOST_ROWS = 2**20
 _MOST_BYTES = 2**30
 #: Nothing that a study writes has more columns; a table of the user's own may have hundreds.
 _MOST_COLUMNS = 4096
-# How many values a column of lists has, in a footer: after its path and codec. Asking pyarrow for it instead would end
-# the whole process where the footer is damaged, by an exception that its C++ does not let through.
-_LISTED = re.compile(rb"\x04list(?:\x07element|\x04item)\x15.\x16([\x80-\xff]*[\x00-\x7f])", re.DOTALL)
-# A value in half precision, and where in its list it stands.
-_VALUE_BYTES = 6
-#: Bytes that a file may decode to for each of its own: zstd leaves a twentieth of paths and labels.
-_MOST_GROWTH = 64
 
 
 class Damaged(FidokitError):
@@ -72,10 +62,9 @@ def encode(table: pa.Table, study: str | None = None) -> bytes:
     ) as writer:
         writer.write_table(table, row_group_size=rows)
         writer.add_key_value_metadata({_SEAL: _ZEROS, **({} if study is None else {_STUDY: study.encode()})})
-    content = bytearray(sink.getvalue())
-    place = content.rindex(_ZEROS) + len("sha256:")
-    content[place : place + 64] = hashlib.sha256(content).hexdigest().encode()
-    return bytes(content)
+    content = sink.getvalue()
+    before, _, after = content.rpartition(_ZEROS)
+    return before + _seal(content) + after
 
 
 def verify(content: bytes) -> bool:
@@ -84,17 +73,13 @@ def verify(content: bytes) -> bool:
     Raises:
         Damaged: its bytes do not fit its checksum.
     """
+    # The bytes are searched, not the footer read: that may be what is damaged.
     place = content.rfind(_SEAL)
-    seal = _DIGITS.search(content, place) if place >= 0 else None
-    if seal is None:
-        if place >= 0:
-            raise Damaged("its checksum is damaged")
+    if place < 0:
         return False
-    start, end = seal.span(1)
-    digest = hashlib.sha256(memoryview(content)[:start])
-    digest.update(b"0" * 64)
-    digest.update(memoryview(content)[end:])
-    if digest.hexdigest().encode() != seal[1]:
+    start = max(place, content.find(b"sha256:", place))
+    end = start + len(_ZEROS)
+    if content[start:end] != _seal(content[:start] + _ZEROS + content[end:]):
         raise Damaged("its bytes do not fit its checksum")
     return True
 
@@ -102,22 +87,18 @@ def verify(content: bytes) -> bool:
 def study_of(file: Any) -> str | None:
     """Id of the study that a file names, None if it names none."""
     with _suspicious():
-        metadata = pq.read_metadata(file).metadata or {}
-        name = metadata.get(_STUDY)
+        name = (pq.read_metadata(file).metadata or {}).get(_STUDY)
         return None if name is None else name.decode("utf-8", "backslashreplace")
+
+
+def _seal(content: bytes) -> bytes:
+    return b"sha256:" + hashlib.sha256(content).hexdigest().encode()
 
 
 def decode(file: Any, schema: pa.Schema | None = None, columns: Sequence[str] | None = None) -> pa.Table:
     """The table in a file, as a whole; see `decode_groups`."""
     with _suspicious():
-        most = max(_MOST_BYTES, _MOST_GROWTH * file.size())
-        groups, n_bytes = [], 0
-        for group in decode_groups(file, schema, columns):
-            groups.append(group)
-            n_bytes += group.nbytes
-            if n_bytes > most:
-                raise Damaged(f"it decodes to more than {most:,} bytes")
-        return pa.concat_tables(groups)
+        return pa.concat_tables(decode_groups(file, schema, columns))
 
 
 def decode_groups(
@@ -134,22 +115,19 @@ def decode_groups(
         Damaged: it is no Parquet file, is cut off, has other columns, or holds what no part does.
     """
     with _suspicious():
-        reader = _reader(file)
+        reader = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         found = reader.schema_arrow
         names = found.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
             raise Damaged(f"it has {len(names)} columns, or two of one name")
         columns = columns if columns is not None or schema is None else schema.names
         wanted = names if columns is None else [name for name in columns if name in names]
-        coded = _check_promise(reader, found, file, wanted)
-        if coded:
-            reader = _reader(file, coded)
+        _check_promise(reader)
         for group in range(max(1, reader.num_row_groups)):
             if reader.num_row_groups:
                 table = reader.read_row_group(group, columns=wanted, use_threads=False)
             else:
                 table = found.empty_table().select(wanted)
-            table = _decoded(table, coded)
             table.validate(full=True)
             yield table if schema is None or columns is None else _conformed(table, schema, columns)
 
@@ -169,61 +147,16 @@ def _conformed(table: pa.Table, schema: pa.Schema, columns: Sequence[str]) -> pa
     return pa.table(arrays, schema=target)
 
 
-def _reader(file: Any, coded: Sequence[str] = ()) -> pq.ParquetFile:
-    return pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True, read_dictionary=list(coded))
-
-
-def _decoded(table: pa.Table, coded: Sequence[str]) -> pa.Table:
-    """The table with its coded columns as texts, unless they become too long."""
-    for name in coded:
-        if name in table.column_names:
-            place, kind = table.column_names.index(name), table.schema.field(name).type.value_type
-            if pa.types.is_string(kind) or pa.types.is_binary(kind):
-                lengths = (pc.binary_length(piece.dictionary).take(piece.indices) for piece in table[name].chunks)
-                length = sum(pc.sum(own).as_py() or 0 for own in lengths)
-                if length > _MOST_BYTES:
-                    raise Damaged(f"its column {name!r} would decode to {length:,} bytes, of at most {_MOST_BYTES:,}")
-            table = table.set_column(place, name, table[name].cast(kind))
-    return table
-
-
-def _check_promise(reader: pq.ParquetFile, found: pa.Schema, file: Any, wanted: Sequence[str]) -> list[str]:
-    """Refuse a footer that promises more than fits into memory, before anything is decoded.
-
-    Returns:
-        Columns of texts that could become many times as long as they are in the file: they are to be read as codes.
-    """
-    coded = False
+def _check_promise(reader: pq.ParquetFile) -> None:
+    """Refuse a footer that promises more than fits into memory, before anything is decoded."""
     for group in range(reader.num_row_groups):
         row_group = reader.metadata.row_group(group)
-        rows, n_bytes = row_group.num_rows, row_group.total_byte_size
-        if not 0 <= rows <= _MOST_ROWS:
-            raise Damaged(f"its footer promises {rows:,} rows in a row group, of at most {_MOST_ROWS:,}")
-        if not 0 <= n_bytes <= _MOST_BYTES:
-            raise Damaged(f"its footer promises {n_bytes:,} bytes in a row group, of at most {_MOST_BYTES:,}")
-        coded |= rows * n_bytes > _MOST_BYTES
-    types = {name: found.field(name).type for name in wanted}
-    if any(pa.types.is_nested(kind) for kind in types.values()):
-        most = max(map(_number, _LISTED.findall(_footer(file))), default=0)
-        if most * _VALUE_BYTES > _MOST_BYTES:
-            raise Damaged(f"its footer promises lists of {most:,} values, of at most {_MOST_BYTES // _VALUE_BYTES:,}")
-    texts = [name for name, kind in types.items() if pa.types.is_string(kind) or pa.types.is_binary(kind)]
-    return [name for name, kind in types.items() if pa.types.is_dictionary(kind)] + (texts if coded else [])
-
-
-def _footer(file: Any) -> bytes:
-    size = file.size()
-    file.seek(max(0, size - 8))
-    length = int.from_bytes(file.read(4), "little")
-    file.seek(max(0, size - 8 - length))
-    content: bytes = file.read(min(length, size))
-    return content
-
-
-def _number(varint: bytes) -> int:
-    """A zigzag variable-length integer, as Thrift writes them."""
-    value = sum((byte & 0x7F) << (7 * i) for i, byte in enumerate(varint))
-    return (value >> 1) ^ -(value & 1)
+        for found, most, what in (
+            (row_group.num_rows, _MOST_ROWS, "rows"),
+            (row_group.total_byte_size, _MOST_BYTES, "bytes"),
+        ):
+            if not 0 <= found <= most:
+                raise Damaged(f"its footer promises {found:,} {what} in a row group, of at most {most:,}")
 
 
 @contextmanager

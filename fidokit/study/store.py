@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidokit.exceptions import StoreError
-from fidokit.study import lock, origin, sealed
+from fidokit.study import lock, sealed, trust
 from fidokit.study.files import TEMPORARY, files_at
 from fidokit.study.manifest import SCHEMA_VERSION
 from fidokit.study.schemas import (
@@ -186,14 +186,14 @@ class Store:
             )
         return table
 
-    def origin(self, manifest: dict[str, Any]) -> str | None:
-        """The mark of a study that is begun now, see `fidokit.study.origin`; its images are written already."""
-        return origin.mark(self.files.read(IMAGES, _MOST_IMAGES), manifest)
+    def remember(self, manifest: dict[str, Any]) -> None:
+        """Note that this user begins the study now, see `fidokit.study.trust`; its images are written already."""
+        trust.remember(self.files.read(IMAGES, _MOST_IMAGES), manifest)
 
-    def fits_origin(self, manifest: dict[str, Any]) -> bool:
+    def is_remembered(self, manifest: dict[str, Any]) -> bool:
         """Whether this user began the study on this machine."""
         with self._readable(IMAGES):
-            return origin.fits(self.files.read(IMAGES, _MOST_IMAGES), manifest)
+            return trust.is_remembered(self.files.read(IMAGES, _MOST_IMAGES), manifest)
 
     def add_masks(self, label: str, chunk: int, frame: pd.DataFrame) -> None:
         """Write the masks of one method for a chunk; those of other images that its part has already stay.

@@ -85,9 +85,9 @@ class Study:
     def is_own(self) -> bool:
         """Whether this user began the study on this machine, or said `trust`; only then are files that it names read.
 
-        See `fidokit.study.origin`.
+        See `fidokit.study.trust`.
         """
-        return self._trust or self.store.fits_origin(self.manifest)
+        return self._trust or self.store.is_remembered(self.manifest)
 
     @property
     def data(self) -> LabelledImages:

@@ -336,13 +336,12 @@ def manifests(folder: Path, generator: np.random.Generator, odd: list[object]) -
 
 def parts(folder: Path, generator: np.random.Generator, _odd: list[object]) -> Iterator[Attempt]:
     store = study_in(folder)
-    files = {path: path.read_bytes() for path in [*sorted(store.rglob("*.parquet")), store / ".lock"]}
+    files = {path: path.read_bytes() for path in sorted(store.rglob("*.parquet"))}
     while True:
         path = list(files)[int(generator.integers(len(files)))]
         path.write_bytes(mutate(files[path], generator))
         page = folder / "page.html" if generator.random() < 0.1 else None
-        damaged = path.suffix == ".parquet" and path.read_bytes() != files[path]
-        part = str(path.relative_to(store)) if damaged else None
+        part = str(path.relative_to(store)) if path.read_bytes() != files[path] else None
         yield lambda page=page, part=part: use(store, page, part)
         path.write_bytes(files[path])
 
