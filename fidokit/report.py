@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import secrets
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,7 @@ from fidokit.report_errors import errors_section
 from fidokit.report_images import SIGNS, images_section
 from fidokit.report_page import data_file, limits_of, rendered
 from fidokit.study.compare import METRIC_DIRECTIONS
+from fidokit.study.files import write_whole
 from fidokit.study.metrics import AGAINST_BOX, AGAINST_OBJECT
 from fidokit.study.verdicts import verdicts
 
@@ -78,7 +77,15 @@ def write_report(
         raise SettingsError(f"max_images is {max_images}; it must be 0 or more")
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
-    _write_whole(path, _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace"))
+    content = _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, content)
+    except OSError as error:
+        raise StoreError(
+            f"the report cannot be written to {path}: {error.strerror or error}; choose another file, or change its "
+            "folder's permissions"
+        ) from error
     return path
 
 
@@ -164,22 +171,3 @@ def _heading(name: str) -> str:
 
 def _state(correct: Any) -> str:
     return "unknown" if pd.isna(correct) else "right" if correct else "wrong"
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with temporary.open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise StoreError(
-            f"the report cannot be written to {path}: {error.strerror or error}; choose another file, or change its "
-            "folder's permissions"
-        ) from error
