@@ -14,6 +14,14 @@ class Html(str):
 
     __slots__ = ()
 
+    def __html__(self) -> Html:
+        return self
+
+
+def printable(text: str) -> str:
+    """The text without control characters: they mean nothing in HTML, and some of them hide text in an editor."""
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\ufffd", text)
+
 
 def tag(element: str, /, *children: object, **attributes: object) -> Html:
     """An element. Text and attribute values are escaped; children that are None, and attributes that are None or
@@ -49,5 +57,4 @@ def number(value: float | None) -> str:
 
 
 def _escaped(value: object) -> str:
-    # Control characters mean nothing in HTML; some of them hide text in an editor.
-    return html.escape(re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "\ufffd", str(value)), quote=True)
+    return html.escape(printable(str(value)), quote=True)

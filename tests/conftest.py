@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from enhance_cases import make_spotted, register_spots
 from lab import lab as lab
 from lab import tab as tab
 from study_cases import make_classifier, make_data, register_counting
@@ -29,3 +30,13 @@ def data(tmp_path):
 @pytest.fixture
 def calls():
     return register_counting("counting")
+
+
+@pytest.fixture
+def spotted(tmp_path):
+    return make_spotted(tmp_path / "spots")
+
+
+@pytest.fixture
+def spots():
+    return register_spots()

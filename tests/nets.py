@@ -9,6 +9,9 @@ from torch import Tensor, nn
 LEFT = (slice(56, 96), slice(24, 64))
 RIGHT = (slice(56, 96), slice(96, 136))
 PATCH_SIZE = (160, 160)
+#: A quarter of an image of `SIDE` pixels.
+SIDE = 20
+PATCH = (slice(5, 15), slice(5, 15))
 
 
 class PatchLogit(nn.Module):
@@ -33,6 +36,14 @@ class PatchLogit(nn.Module):
             "maximum": torch.maximum(1.0 * left, 0.6 * right),
         }
         return 60 * value[self.how][:, None]
+
+
+class PatchShare(nn.Module):
+    """Two logits whose softmax is the mean brightness of `PATCH`, between 0 and 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        p = x[:, :, PATCH[0], PATCH[1]].mean(dim=(1, 2, 3)).clamp(1e-6, 1 - 1e-6)
+        return torch.stack([p.log(), (1 - p).log()], dim=1)
 
 
 class ConvNet(nn.Module):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +71,20 @@ class GridSettings:
 
     def grid_size(self, _size):
         return self.cells, self.cells
+
+
+def fill_disk(monkeypatch) -> None:
+    """Let the disk be full when the third part of masks is written."""
+    replace, parts = os.replace, []
+
+    def fill_up(source, target):
+        if "masks" in str(target):
+            parts.append(target)
+            if len(parts) == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fill_up)
 
 
 def grid_masks(images, cells: int):

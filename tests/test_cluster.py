@@ -25,6 +25,7 @@ from study_cases import (
     PART,
     SIZE,
     counting_method,
+    fill_disk,
     make_classifier,
     make_data,
     paint,
@@ -393,16 +394,7 @@ def test_errors_that_concern_every_photograph_end_the_run(data, tmp_path, two):
 
 
 def test_a_full_disk_of_a_worker_says_so(data, tmp_path, calls, inside, monkeypatch):
-    replace, parts = os.replace, []
-
-    def fill_up(source, target):
-        if "masks" in str(target):
-            parts.append(target)
-            if len(parts) == 3:
-                raise OSError(errno.ENOSPC, "No space left on device")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", fill_up)
+    fill_disk(monkeypatch)
     with pytest.raises(StoreError, match=r"the disk is full .*run the same command again"):
         run(make_classifier(), data, tmp_path / "s", client=inside)
     monkeypatch.undo()

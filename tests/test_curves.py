@@ -3,23 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from nets import conv_net, photographs
+from nets import PATCH, SIDE, PatchShare, conv_net, photographs
 from torch import nn
 
 from fidokit.classifier import Classifier
 from fidokit.study import ranks
 from fidokit.study.curves import SHARES, Curves, held, insertion_and_deletion
-
-SIDE = 20
-PATCH = (slice(5, 15), slice(5, 15))  # a quarter of the image
-
-
-class PatchShare(nn.Module):
-    """Two logits whose softmax is the mean brightness of the patch, between 0 and 1."""
-
-    def forward(self, x):
-        p = x[:, :, PATCH[0], PATCH[1]].mean(dim=(1, 2, 3)).clamp(1e-6, 1 - 1e-6)
-        return torch.stack([p.log(), (1 - p).log()], dim=1)
 
 
 def make(module=None, size=SIDE, **options) -> Classifier:

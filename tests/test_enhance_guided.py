@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from enhance_cases import make_spotted, register_spots
 from PIL import Image
 from study_cases import CLASSES, SIZE, make_classifier, paint
 
@@ -17,16 +16,6 @@ from fidokit.methods import register_method
 
 pytestmark = pytest.mark.usefixtures("quick")
 FAST = {"method": "grad-cam", "kind": "attribution"}
-
-
-@pytest.fixture
-def spotted(tmp_path):
-    return make_spotted(tmp_path / "spots")
-
-
-@pytest.fixture
-def spots():
-    return register_spots()
 
 
 def test_without_weight_it_is_the_classifier(classifier, data):

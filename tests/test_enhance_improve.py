@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from enhance_cases import make_spotted, register_spots
 from study_cases import CLASSES, SIZE, make_data, register_counting, run
 
 from fidokit.classifier import Classifier
@@ -14,16 +13,6 @@ from fidokit.images import LabelledImages
 
 pytestmark = pytest.mark.usefixtures("quick")
 GRID = GuidedGrid(shares=(0.5,), paddings=((0.0, 0.3),), weights=(1.0,), gates=(1.0,))
-
-
-@pytest.fixture
-def spotted(tmp_path):
-    return make_spotted(tmp_path / "spots")
-
-
-@pytest.fixture
-def spots():
-    return register_spots()
 
 
 def study_of(classifier, data, folder, methods=("spots",), **options):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from study_cases import (
+    fill_disk,
     grid_masks,
     make_classifier,
     make_data,
@@ -162,16 +163,7 @@ def test_a_full_disk_leaves_the_earlier_parts_and_says_so(classifier, data, tmp_
     register_counting("counting")
     undisturbed = run(classifier, data, tmp_path / "whole")
     calls = register_counting("counting")
-    replace, parts = os.replace, []
-
-    def fill_up(source, target):
-        if "masks" in str(target):
-            parts.append(target)
-            if len(parts) == 3:
-                raise OSError(errno.ENOSPC, "No space left on device")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", fill_up)
+    fill_disk(monkeypatch)
     message = (
         r"the disk is full \(No space left on device\): 8 masks are finished and safe in .*, 2 are missing. "
         r"To go on, make room, about 1 MB more are needed, and run the same command again"

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from nets import PATCH, SIDE, PatchShare
 from PIL import Image
 from torch import nn
 
@@ -27,17 +28,6 @@ from fidokit.study.metrics import (
     standing,
 )
 from fidokit.study.road import ROAD_SHARES
-
-SIDE = 20
-PATCH = (slice(5, 15), slice(5, 15))  # a quarter of the image
-
-
-class PatchShare(nn.Module):
-    """Two logits whose softmax is the mean brightness of the patch, between 0 and 1."""
-
-    def forward(self, x):
-        p = x[:, :, PATCH[0], PATCH[1]].mean(dim=(1, 2, 3)).clamp(1e-6, 1 - 1e-6)
-        return torch.stack([p.log(), (1 - p).log()], dim=1)
 
 
 def make(module=None, **options):

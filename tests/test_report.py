@@ -5,11 +5,13 @@ import os
 import re
 from pathlib import Path
 
+import jinja2
 import numpy as np
 import pytest
 from PIL import Image
 from report_cases import HARM, LONG, SCRIPT_FILE, Element, make_study, parse
 
+from fidokit import report_page
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.markup import Html, joined, number, tag
 from fidokit.report import write_report
@@ -76,6 +78,15 @@ def test_void_elements_are_not_closed():
 
 def test_control_characters_are_replaced():
     assert tag("p", "a\x00b\x1b[31mc\r\x7f\td\n") == "<p>a\ufffdb\ufffd[31mc\ufffd\ufffd\td\n</p>"
+
+
+def test_templates_escape_names_and_nothing_twice():
+    template = report_page._environment().from_string('<p title="{{ value }}">{{ value }}</p>{{ nothing }}')
+    made = template.render(value="<b>&\x1b'\"", nothing=None)
+    assert made == '<p title="&lt;b&gt;&amp;\ufffd&#39;&#34;">&lt;b&gt;&amp;\ufffd&#39;&#34;</p>'
+    assert template.render(value=Html("<b>"), nothing=Html("<hr>")) == '<p title="<b>"><b></p><hr>'
+    with pytest.raises(jinja2.UndefinedError):
+        template.render(value=1)
 
 
 @pytest.mark.parametrize(

@@ -174,9 +174,7 @@ class LocalFiles(Files):
     def write(self, name: str, content: bytes) -> None:
         path = self.path(name)
         path.parent.mkdir(exist_ok=True)
-        with _temporary(path, content) as temporary:
-            os.replace(temporary, path)  # noqa: PTH105
-        _sync_folder(path.parent)
+        write_whole(path, content)
 
     def create(self, name: str, content: bytes) -> bool:
         path = self.path(name)
@@ -328,6 +326,13 @@ class RemoteFiles(Files):
 def _arrived(name: str, coming: Any) -> Iterator[tuple[str, pa.NativeFile]]:
     with suppress(FileNotFoundError):
         yield name, coming.result()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write or replace a file on this machine: it has all of the content, on the disk, or is as it was."""
+    with _temporary(path, content) as temporary:
+        os.replace(temporary, path)  # noqa: PTH105
+    _sync_folder(path.parent)
 
 
 @contextmanager

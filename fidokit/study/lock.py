@@ -111,13 +111,16 @@ def held(files: Files) -> Iterator[None]:
                 stacklevel=5,
             )
         if locked:
-            files.write(LOCK, me.content())
-        elif before is not None or not files.create(LOCK, me.content()):
-            _ended(files, locked)
-            files.write(LOCK, me.content())
-            time.sleep(_SETTLE)
-        if not _is_mine(files, me):
-            raise _busy(files, _read(files))
+            # The record only says whose lock it is; that no more can be written, the run itself will say.
+            with suppress(OSError):
+                files.write(LOCK, me.content())
+        else:
+            if before is not None or not files.create(LOCK, me.content()):
+                _ended(files, locked)
+                files.write(LOCK, me.content())
+                time.sleep(_SETTLE)
+            if not _is_mine(files, me):
+                raise _busy(files, _read(files))
         stack.callback(_let_go, files, me)
         with _beating(files, me):
             yield
