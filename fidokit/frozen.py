@@ -6,6 +6,7 @@ import copy
 import functools
 import gc
 import time
+import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,8 +38,10 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """The module in eval mode with frozen parameters; training flags and requires_grad are restored, also on error."""
-    training = [(m, m.training) for m in module.modules()]
-    trainable = [(p, p.requires_grad) for p in module.parameters()]
+    # A frozen TorchScript module has no flag: there is nothing in it that could train.
+    training = [(m, m.training) for m in module.modules() if hasattr(m, "training")]
+    # Parameters that were made in inference mode have no gradient outside it, whatever their flag says.
+    trainable = [(p, p.requires_grad) for p in module.parameters() if not p.is_inference()]
     try:
         _to_eval(module)
         for parameter, _ in trainable:
@@ -52,6 +55,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _to_eval(module: nn.Module) -> None:
+    if not hasattr(module, "training"):
+        return
     try:
         module.eval()
     except NotImplementedError:
@@ -98,7 +103,28 @@ def _duplicate(module: nn.Module) -> nn.Module:
                 if not _belongs_to(hook, own):
                     memo[id(hook)] = hook
     with torch.no_grad():  # without it, scripted modules are copied into a graph
-        return copy.deepcopy(module, memo)
+        return _uncompiled(copy.deepcopy(module, memo))
+
+
+def _uncompiled(module: nn.Module) -> nn.Module:
+    """A copy whose modules run as they are written, not as torch.compile made of them.
+
+    It would compile anew for every size of a batch, and again with and without gradients and hooks, until it gives up.
+    """
+    for parent in list(module.modules()):
+        for name, child in parent.named_children():
+            if hasattr(child, "_orig_mod"):
+                setattr(parent, name, child._orig_mod)
+    module = getattr(module, "_orig_mod", module)
+    for submodule in module.modules():
+        if getattr(submodule, "_compiled_call_impl", None) is not None:
+            submodule._compiled_call_impl = None
+        # A compiled method is a function that is bound to the module it was copied from.
+        compiled = submodule.__dict__.get("forward")
+        if hasattr(compiled, "_torchdynamo_orig_callable"):
+            original = compiled._torchdynamo_orig_callable
+            submodule.forward = types.MethodType(getattr(original, "__func__", original), submodule)
+    return module
 
 
 def _belongs_to(hook: object, modules: set[int]) -> bool:
