@@ -6,7 +6,6 @@ import copy
 import functools
 import gc
 import time
-import types
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit.exceptions import ClassifierError
+from fidokit.uncompiled import uncompiled
 
 #: A low precision is used where the root mean square error of its logits is within this share of their spread, ...
 LOGIT_TOLERANCE = 0.10
@@ -103,28 +103,7 @@ def _duplicate(module: nn.Module) -> nn.Module:
                 if not _belongs_to(hook, own):
                     memo[id(hook)] = hook
     with torch.no_grad():  # without it, scripted modules are copied into a graph
-        return _uncompiled(copy.deepcopy(module, memo))
-
-
-def _uncompiled(module: nn.Module) -> nn.Module:
-    """A copy whose modules run as they are written, not as torch.compile made of them.
-
-    It would compile anew for every size of a batch, and again with and without gradients and hooks, until it gives up.
-    """
-    for parent in list(module.modules()):
-        for name, child in parent.named_children():
-            if hasattr(child, "_orig_mod"):
-                setattr(parent, name, child._orig_mod)
-    module = getattr(module, "_orig_mod", module)
-    for submodule in module.modules():
-        if getattr(submodule, "_compiled_call_impl", None) is not None:
-            submodule._compiled_call_impl = None
-        # A compiled method is a function that is bound to the module it was copied from.
-        compiled = submodule.__dict__.get("forward")
-        if hasattr(compiled, "_torchdynamo_orig_callable"):
-            original = compiled._torchdynamo_orig_callable
-            submodule.forward = types.MethodType(getattr(original, "__func__", original), submodule)
-    return module
+        return uncompiled(copy.deepcopy(module, memo))
 
 
 def _belongs_to(hook: object, modules: set[int]) -> bool:
@@ -306,11 +285,30 @@ def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor
     """
     images = images.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = forward(images)
+        logits = recorded(forward, images)
         if not logits.requires_grad:
             return logits.float(), torch.zeros_like(images).float()
-        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
+        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images, allow_unused=True)
+    gradient = torch.zeros_like(images) if gradient is None else gradient
     return logits.detach().float(), gradient.float()
+
+
+def recorded(forward: Forward, images: Tensor) -> Tensor:
+    """Logits (B, K) of images that require gradients: with a graph where the module lets there be one.
+
+    A module that goes through numpy fails on such images, and runs on those that require none.
+    """
+    try:
+        with torch.enable_grad():
+            return forward(images)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        try:
+            with torch.no_grad():
+                return forward(images.detach())
+        except Exception:
+            raise error from None
 
 
 def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> str | None:

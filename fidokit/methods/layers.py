@@ -20,10 +20,13 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fidokit.exceptions import MethodNotApplicable, SettingsError
+from fidokit.frozen import recorded
 from fidokit.methods.layouts import Call, Layout, change_of, lay_out, pair
 from fidokit.methods.objective import Goal
+from fidokit.uncompiled import plain_name
 
 if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
     from fidokit.session import Session, Tally
 
 #: Gradients of float16 are computed at this multiple, so that small ones do not round to zero.
@@ -58,6 +61,7 @@ class _Probe:
 
 
 #: By the tally, which all sessions of a classifier share: their modules have the same layers.
+_differentiable: WeakKeyDictionary[Tally, bool] = WeakKeyDictionary()
 _probes: WeakKeyDictionary[Tally, _Probe] = WeakKeyDictionary()
 
 
@@ -82,6 +86,16 @@ def find_layer(session: Session, normalised: Tensor) -> str:
     return probe.found
 
 
+def check_layer(session: Session, normalised: Tensor, layer_name: str) -> None:
+    """See that class activation maps can be made of a layer that was named.
+
+    Raises:
+        MethodNotApplicable: the logits have no gradient.
+        SettingsError: no such layer, or one whose output is no map of the image.
+    """
+    _layout(session, normalised, plain_name(layer_name))
+
+
 def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str) -> tuple[Tensor, Tensor, Tensor]:
     """A layer's maps and the gradient of the explained logit in them: one forward and one backward pass.
 
@@ -101,6 +115,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         MethodNotApplicable: the logits have no gradient.
         SettingsError: no such layer, or one whose output is no map of the image.
     """
+    layer_name = plain_name(layer_name)
     layout = _layout(session, normalised, layer_name)
     remaining = _probe(session, normalised).counts[layer_name]
     held: list[Tensor] = []
@@ -170,8 +185,27 @@ def class_activation_map(session: Session, normalised: Tensor, goal: Goal, layer
     return torch.cat([part for _, part in in_micro_batches(session, len(normalised), maps)])
 
 
+def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
+    """A `Method.check`: whether the logits can be differentiated; looked up once a classifier, with one evaluation.
+
+    Raises:
+        MethodNotApplicable: they cannot.
+    """
+    if classifier.tally not in _differentiable:
+        session = classifier.any_session()
+        image = session.normalise(torch.full((1, 3, *classifier.size), 0.5)).requires_grad_(True)
+        _differentiable[classifier.tally] = recorded(session.forward, image).requires_grad
+    if not _differentiable[classifier.tally]:
+        raise MethodNotApplicable(NO_GRADIENT)
+
+
 def class_values(goal: Goal, logits: Tensor) -> Tensor:
-    """(B,) explained values of (B, K) logits: ``goal.class_logit``, checked.
+    """(B,) explained values of (B, K) logits: ``goal.class_logit``, from `checked_values`."""
+    return checked_values(goal.class_logit(logits), logits)
+
+
+def checked_values(values: Tensor, logits: Tensor) -> Tensor:
+    """(B,) values computed from (B, K) logits, as they are, if they are what can be explained.
 
     Raises:
         MethodNotApplicable: gradients are wanted and the logits have none.
@@ -179,7 +213,6 @@ def class_values(goal: Goal, logits: Tensor) -> Tensor:
     """
     if torch.is_grad_enabled() and not logits.requires_grad:
         raise MethodNotApplicable(NO_GRADIENT)
-    values = goal.class_logit(logits)
     if values.shape != logits.shape[:1]:
         raise SettingsError(f"the target function returned shape {tuple(values.shape)}; one score an image is needed")
     if torch.is_grad_enabled() and not values.requires_grad:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
@@ -247,6 +248,7 @@ class Study:
             move_aside(self, found)
         return found
 
+    @unaffected()
     def mask_array(self, method: str, kind: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
         """(N, H, W) float32 masks of one method and kind, in the order of `predictions`; NaN where there is none.
 
@@ -314,6 +316,7 @@ class Study:
             rows.append({"method": label, "finished": len(finished), "failed": len(failed), "missing": missing})
         return pd.DataFrame(rows, columns=["method", "finished", "failed", "missing"])
 
+    @unaffected()
     def metrics(
         self,
         methods: str | Sequence[str] | None = None,
@@ -381,6 +384,7 @@ class Study:
         Measuring(self, labels, chosen, Request(stability, sanity, parts, removal)).run(progress)
         return metric_frame(self, labels, chosen, part_score)
 
+    @unaffected()
     def sanity(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """Which methods fail the sanity check, as far as ``metrics(sanity=True)`` has measured it.
 
@@ -391,6 +395,7 @@ class Study:
         """
         return sanity_verdicts(self, n_resamples, seed)
 
+    @unaffected()
     def summary(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """One row per method and kind: means over the images, with 95 % bootstrap intervals.
 
