@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from fidokit import frozen
 from fidokit._util.display import HtmlDisplay
+from fidokit.ambient import unaffected
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
 from fidokit.session import Session, Tally
+from fidokit.uncompiled import plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +56,7 @@ class Classifier(HtmlDisplay):
         SettingsError: an unknown head, device, precision or layer, or a micro-batch below 1.
     """
 
+    @unaffected()
     def __init__(
         self,
         module: nn.Module,
@@ -104,7 +107,7 @@ class Classifier(HtmlDisplay):
         self.forward_batches: dict[str, int] = {}
         self.layer = layer
         self.name = name
-        if layer is not None and layer not in dict(module.named_modules()):
+        if layer is not None and plain_name(layer) not in map(plain_name, dict(module.named_modules())):
             raise SettingsError(f"the classifier has no layer {layer!r}; `dict(module.named_modules())` lists them")
         if head not in ("auto", "softmax", "sigmoid"):
             raise SettingsError(f"unknown head {head!r}; choose auto, softmax or sigmoid")
@@ -163,7 +166,8 @@ class Classifier(HtmlDisplay):
         if kind in self._open:
             yield self._open[kind]
             return
-        session = self._open_exact() if exact else self._open_fast()
+        with unaffected():
+            session = self._open_exact() if exact else self._open_fast()
         self._open[kind] = session
         begun_with = session.micro_batch
         try:
@@ -272,7 +276,7 @@ class Classifier(HtmlDisplay):
             )
         if not images.is_floating_point():
             raise ImageError(f"images must be floating point in [0, 1], not {images.dtype}; divide by 255 first")
-        images = images.detach()
+        images = images.clone() if images.is_inference() else images.detach()
         low, high = (float(v) for v in images.aminmax()) if images.numel() else (0.0, 0.0)
         if not (low >= -1e-3 and high <= 1 + 1e-3):
             raise ImageError(
@@ -411,7 +415,7 @@ def _class_names(given: Sequence[str] | None, own: Sequence[str] | None, outputs
         raise ClassifierError(f"class_names must be a list of names, not the text {given!r}")
     if given is None:
         # A module that was given a new head may still carry the names of its old one.
-        return _distinct(own) if own is not None and len(own) == outputs > 1 else _numbers(max(outputs, 2))
+        return _distinct(own) if own is not None and len(own) == outputs > 1 else [*map(str, range(max(outputs, 2)))]
     names = [str(name) for name in given]
     if outputs == 1:
         names = [f"not {names[0]}", names[0]] if len(names) == 1 else names
@@ -424,15 +428,11 @@ def _class_names(given: Sequence[str] | None, own: Sequence[str] | None, outputs
     return names
 
 
-def _numbers(n: int) -> list[str]:
-    return [str(i) for i in range(n)]
-
-
 def _distinct(names: Sequence[str]) -> list[str]:
     """The names, those that stand there more than once with their index: ImageNet has two classes "crane"."""
     texts = [str(name) for name in names]
     marked = [f"{name} ({i})" if texts.count(name) > 1 else name for i, name in enumerate(texts)]
-    return marked if len(set(marked)) == len(marked) else _numbers(len(texts))
+    return marked if len(set(marked)) == len(marked) else [*map(str, range(len(texts)))]
 
 
 def with_precision(classifier: Classifier, precision: str, micro_batch: int | None) -> Classifier:

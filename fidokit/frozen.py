@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit.exceptions import ClassifierError
+from fidokit.uncompiled import uncompiled
 
 #: A low precision is used where the root mean square error of its logits is within this share of their spread, ...
 LOGIT_TOLERANCE = 0.10
@@ -37,8 +38,10 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 @contextmanager
 def borrowed(module: nn.Module) -> Iterator[nn.Module]:
     """The module in eval mode with frozen parameters; training flags and requires_grad are restored, also on error."""
-    training = [(m, m.training) for m in module.modules()]
-    trainable = [(p, p.requires_grad) for p in module.parameters()]
+    # A frozen TorchScript module has no flag: there is nothing in it that could train.
+    training = [(m, m.training) for m in module.modules() if hasattr(m, "training")]
+    # Parameters that were made in inference mode have no gradient outside it, whatever their flag says.
+    trainable = [(p, p.requires_grad) for p in module.parameters() if not p.is_inference()]
     try:
         _to_eval(module)
         for parameter, _ in trainable:
@@ -52,6 +55,8 @@ def borrowed(module: nn.Module) -> Iterator[nn.Module]:
 
 
 def _to_eval(module: nn.Module) -> None:
+    if not hasattr(module, "training"):
+        return
     try:
         module.eval()
     except NotImplementedError:
@@ -98,7 +103,7 @@ def _duplicate(module: nn.Module) -> nn.Module:
                 if not _belongs_to(hook, own):
                     memo[id(hook)] = hook
     with torch.no_grad():  # without it, scripted modules are copied into a graph
-        return copy.deepcopy(module, memo)
+        return uncompiled(copy.deepcopy(module, memo))
 
 
 def _belongs_to(hook: object, modules: set[int]) -> bool:
@@ -280,11 +285,30 @@ def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor
     """
     images = images.detach().requires_grad_(True)
     with torch.enable_grad():
-        logits = forward(images)
+        logits = recorded(forward, images)
         if not logits.requires_grad:
             return logits.float(), torch.zeros_like(images).float()
-        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
+        (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images, allow_unused=True)
+    gradient = torch.zeros_like(images) if gradient is None else gradient
     return logits.detach().float(), gradient.float()
+
+
+def recorded(forward: Forward, images: Tensor) -> Tensor:
+    """Logits (B, K) of images that require gradients: with a graph where the module lets there be one.
+
+    A module that goes through numpy fails on such images, and runs on those that require none.
+    """
+    try:
+        with torch.enable_grad():
+            return forward(images)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        try:
+            with torch.no_grad():
+                return forward(images.detach())
+        except Exception:
+            raise error from None
 
 
 def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> str | None:

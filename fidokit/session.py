@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit import frozen
+from fidokit.ambient import unaffected
 from fidokit.depthwise import FastDepthwise
 
 if TYPE_CHECKING:
@@ -69,14 +70,18 @@ class Session:
         # A mixture of images may have come out in another layout; there are modules that only run in theirs.
         normalised = normalised.contiguous(memory_format=self.memory_format)
         with ExitStack() as ways:
+            ways.enter_context(unaffected(gradients=False))
             if self.device.type == "cpu":
                 ways.enter_context(FastDepthwise())
             if self.precision.autocast is not None:
                 ways.enter_context(torch.autocast(self.device.type, dtype=self.precision.autocast))
             output = self.module(normalised)
-        logits = frozen.logits_of(output).float()
-        return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
+            # A module that runs in inference mode by itself returns what no later gradient may use.
+            logits = frozen.logits_of(output)
+            logits = (logits.clone() if logits.is_inference() else logits).float()
+            return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
 
+    @unaffected()
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits, on the CPU, of (B, 3, H, W) images in [0, 1], a micro-batch at a time."""

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fidokit.ambient import unaffected
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.images import LabelledImages
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
@@ -89,6 +90,7 @@ def register_method(name: str, method: Method | SimpleFunction) -> None:
     _REGISTRY[name] = method
 
 
+@unaffected()
 def explain(
     classifier: Classifier,
     images: Tensor | LabelledImages,
@@ -152,6 +154,7 @@ def explain(
     return masks
 
 
+@unaffected()
 def compute_masks(
     name: str,
     classifier: Classifier,

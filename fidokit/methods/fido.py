@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fidokit.exceptions import MethodNotApplicable
+from fidokit.exceptions import FidokitError, MethodNotApplicable
+from fidokit.frozen import is_out_of_memory
 from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
 from fidokit.methods.concrete import image_keys, read_out
 from fidokit.methods.fido_settings import FidoSettings as FidoSettings
+from fidokit.methods.layers import class_activation_map, find_layer, needs_gradient
 from fidokit.methods.objective import Goal
 from fidokit.methods.optimiser import PATIENCE, Optimiser, Slots, rows_of
 
@@ -91,17 +93,21 @@ class _Run:
         return self.optimiser.fill(x, self.keys[index], goal, start)
 
     def _grad_cam(self, images: list[int], x: Tensor, goal: Goal) -> Tensor | None:
-        """(B, h, w) Grad-CAM maps in [0, 1]; None, with a note, where the classifier has no layer for it."""
-        from fidokit.methods.layers import class_activation_map, find_layer
+        """(B, h, w) Grad-CAM maps in [0, 1]; None, with a note, where the classifier has no layer for it.
 
+        A start is a help and no condition, so that only a layer that was named may fail.
+        """
         normalised = self.session.normalise(x)
         try:
-            if self.layer is None:
-                self.layer = find_layer(self.session, normalised)
-            maps = class_activation_map(self.session, normalised, goal, self.layer)
-        except MethodNotApplicable as error:
+            maps = class_activation_map(
+                self.session, normalised, goal, self.layer or find_layer(self.session, normalised)
+            )
+        except Exception as error:
+            if is_out_of_memory(error) or (self.layer is not None and not isinstance(error, MethodNotApplicable)):
+                raise
+            what = f"{error}" if isinstance(error, FidokitError) else f"{type(error).__name__}: {error}"
             for image in images:
-                self.notes[self.batch.image_ids[image]] = f"flat start: {error}"
+                self.notes[self.batch.image_ids[image]] = f"flat start: {what}"
             return None
         for image in images:
             self.evaluations[image] += 1
@@ -194,4 +200,5 @@ METHOD = Method(
     FidoSettings,
     ("ssr", "sdr", "joint"),
     "optimised masks: smallest sufficient and destroying regions, jointly",
+    needs_gradient,
 )

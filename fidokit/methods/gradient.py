@@ -24,6 +24,7 @@ from fidokit.methods.gradient_settings import OcclusionSettings as OcclusionSett
 from fidokit.methods.gradient_settings import SmoothGradSettings as SmoothGradSettings
 from fidokit.methods.infill import blur
 from fidokit.methods.layers import (
+    check_layer,
     class_values,
     count_relus,
     find_layer,
@@ -32,6 +33,7 @@ from fidokit.methods.layers import (
     in_micro_batches,
     layer_cam,
     layer_maps,
+    needs_gradient,
 )
 from fidokit.methods.objective import Goal
 
@@ -244,15 +246,22 @@ def _no_relu(module: nn.Module) -> MethodNotApplicable:
     )
 
 
-def _has_relu(classifier: Classifier, _settings: CamSettings) -> None:
+def _has_relu(classifier: Classifier, settings: CamSettings) -> None:
+    needs_gradient(classifier)
     if not any(isinstance(module, nn.ReLU) for module in classifier.module.modules()):
         raise _no_relu(classifier.module)
+    _has_layer(classifier, settings)
 
 
 def _has_layer(classifier: Classifier, settings: CamSettings) -> None:
-    if settings.layer is None and classifier.layer is None:
-        session = classifier.any_session()
-        find_layer(session, session.normalise(torch.full((1, 3, *classifier.size), 0.5)))
+    needs_gradient(classifier)
+    session = classifier.any_session()
+    grey = session.normalise(torch.full((1, 3, *classifier.size), 0.5))
+    layer = settings.layer or classifier.layer
+    if layer is None:
+        find_layer(session, grey)
+    else:
+        check_layer(session, grey, layer)
 
 
 Attribute = Callable[[_Work, Any], Tensor]
@@ -333,11 +342,20 @@ METHODS: dict[str, Method] = {
     ),
     "hires-cam": _method(_cam(hires_cam), CamSettings, "gradient times activation of a late layer", check=_has_layer),
     "integrated-gradients": _method(
-        _integrated_gradients, IntegratedGradientsSettings, "gradients summed on the way from a baseline to the image"
+        _integrated_gradients,
+        IntegratedGradientsSettings,
+        "gradients summed on the way from a baseline to the image",
+        check=needs_gradient,
     ),
-    "saliency": _method(_saliency, NoSettings, "magnitude of the gradient at each pixel", sensitivity_to_mask),
+    "saliency": _method(
+        _saliency, NoSettings, "magnitude of the gradient at each pixel", sensitivity_to_mask, needs_gradient
+    ),
     "smoothgrad": _method(
-        _smoothgrad, SmoothGradSettings, "magnitude of the mean gradient of noisy copies", sensitivity_to_mask
+        _smoothgrad,
+        SmoothGradSettings,
+        "magnitude of the mean gradient of noisy copies",
+        sensitivity_to_mask,
+        needs_gradient,
     ),
     "guided-grad-cam": _method(
         _guided_grad_cam, CamSettings, "Grad-CAM times guided backpropagation", attribution_to_mask, _has_relu

@@ -8,64 +8,32 @@ of a transformer and of the (B, h, w, C) maps of a Swin. Here every layer is fir
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from fidokit.exceptions import MethodNotApplicable, SettingsError
+from fidokit.frozen import recorded
+from fidokit.methods.layouts import Call, Layout, change_of, lay_out, pair
 from fidokit.methods.objective import Goal
+from fidokit.uncompiled import plain_name
 
 if TYPE_CHECKING:
+    from fidokit.classifier import Classifier
     from fidokit.session import Session, Tally
 
-#: Tokens that may stand before those of the grid: none, class, class and distillation, class and four registers.
-PREFIXES = (0, 1, 2, 5)
 #: Gradients of float16 are computed at this multiple, so that small ones do not round to zero.
 _HALF_SCALE = 256.0
-_NO_GRADIENT = "the classifier's logits have no gradient (it detaches, rounds or runs under no_grad); use occlusion"
+NO_GRADIENT = "the classifier's logits have no gradient (it detaches, rounds or runs under no_grad); use occlusion"
 _POOLING = re.compile(r"pool(ing)?(2d)?(same)?$", re.IGNORECASE)
 _NORMALISATION = re.compile(r"norm", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a layer's output lies in memory.
-
-    Attributes:
-        order: ``channels_first`` (B, C, h, w), ``channels_last`` (B, h, w, C), or ``tokens`` (B, prefix + h * w, C).
-        height, width: the grid (h, w).
-        prefix: tokens before those of the grid.
-    """
-
-    order: Literal["channels_first", "channels_last", "tokens"]
-    height: int
-    width: int
-    prefix: int = 0
-
-    def maps(self, output: Tensor) -> Tensor:
-        """The output, or its gradient, as (B, C, h, w) maps without the prefix tokens."""
-        if self.order == "channels_first":
-            return output
-        if self.order == "channels_last":
-            return output.permute(0, 3, 1, 2)
-        tokens = output[:, self.prefix :].transpose(1, 2)
-        return tokens.reshape(len(output), -1, self.height, self.width)
-
-
-@dataclass
-class _Call:
-    """The last call of one module in a probe."""
-
-    name: str
-    module: nn.Module
-    output: Tensor
-    count: int
-    layout: Layout | None = None
-    live: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,6 +61,7 @@ class _Probe:
 
 
 #: By the tally, which all sessions of a classifier share: their modules have the same layers.
+_differentiable: WeakKeyDictionary[Tally, bool] = WeakKeyDictionary()
 _probes: WeakKeyDictionary[Tally, _Probe] = WeakKeyDictionary()
 
 
@@ -117,6 +86,16 @@ def find_layer(session: Session, normalised: Tensor) -> str:
     return probe.found
 
 
+def check_layer(session: Session, normalised: Tensor, layer_name: str) -> None:
+    """See that class activation maps can be made of a layer that was named.
+
+    Raises:
+        MethodNotApplicable: the logits have no gradient.
+        SettingsError: no such layer, or one whose output is no map of the image.
+    """
+    _layout(session, normalised, plain_name(layer_name))
+
+
 def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str) -> tuple[Tensor, Tensor, Tensor]:
     """A layer's maps and the gradient of the explained logit in them: one forward and one backward pass.
 
@@ -136,6 +115,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         MethodNotApplicable: the logits have no gradient.
         SettingsError: no such layer, or one whose output is no map of the image.
     """
+    layer_name = plain_name(layer_name)
     layout = _layout(session, normalised, layer_name)
     remaining = _probe(session, normalised).counts[layer_name]
     held: list[Tensor] = []
@@ -151,7 +131,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         # a leaf.
         leaf = tensor.detach().clone().requires_grad_(True)
         held[:] = [leaf]
-        return leaf.clone() if tensor is output else type(output)((leaf.clone(), *output[1:]))
+        return _with_first(output, leaf.clone())
 
     handle = session.module.get_submodule(layer_name).register_forward_hook(cut)
     try:
@@ -205,16 +185,34 @@ def class_activation_map(session: Session, normalised: Tensor, goal: Goal, layer
     return torch.cat([part for _, part in in_micro_batches(session, len(normalised), maps)])
 
 
+def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
+    """A `Method.check`: whether the logits can be differentiated; looked up once a classifier, with one evaluation.
+
+    Raises:
+        MethodNotApplicable: they cannot.
+    """
+    if classifier.tally not in _differentiable:
+        session = classifier.any_session()
+        image = session.normalise(torch.full((1, 3, *classifier.size), 0.5)).requires_grad_(True)
+        _differentiable[classifier.tally] = recorded(session.forward, image).requires_grad
+    if not _differentiable[classifier.tally]:
+        raise MethodNotApplicable(NO_GRADIENT)
+
+
 def class_values(goal: Goal, logits: Tensor) -> Tensor:
-    """(B,) explained values of (B, K) logits: ``goal.class_logit``, checked.
+    """(B,) explained values of (B, K) logits: ``goal.class_logit``, from `checked_values`."""
+    return checked_values(goal.class_logit(logits), logits)
+
+
+def checked_values(values: Tensor, logits: Tensor) -> Tensor:
+    """(B,) values computed from (B, K) logits, as they are, if they are what can be explained.
 
     Raises:
         MethodNotApplicable: gradients are wanted and the logits have none.
         SettingsError: a user's function that returns another shape, or a result without gradient.
     """
     if torch.is_grad_enabled() and not logits.requires_grad:
-        raise MethodNotApplicable(_NO_GRADIENT)
-    values = goal.class_logit(logits)
+        raise MethodNotApplicable(NO_GRADIENT)
     if values.shape != logits.shape[:1]:
         raise SettingsError(f"the target function returned shape {tuple(values.shape)}; one score an image is needed")
     if torch.is_grad_enabled() and not values.requires_grad:
@@ -272,137 +270,131 @@ def _probe(session: Session, normalised: Tensor) -> _Probe:
 
 
 def _make_probe(session: Session, normalised: Tensor) -> _Probe:
-    calls: dict[str, _Call] = {}
-    relus = 0
-
-    def recorder(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def record(module: nn.Module, _args: object, output: object) -> None:
-            nonlocal relus
-            tensor = _first_tensor(output)
-            if tensor is not None:
-                relus += isinstance(module, nn.ReLU) and tensor.requires_grad
-                # The last call counts, so it is what the order is by.
-                earlier = calls.pop(name, None)
-                calls[name] = _Call(name, module, tensor, 1 if earlier is None else earlier.count + 1)
-
-        return record
-
-    handles = [m.register_forward_hook(recorder(name)) for name, m in session.module.named_modules() if name]
-    try:
-        with torch.enable_grad():
-            # Two images, where they fit, tell the batch axis from one that happens to be 1.
-            rows = torch.arange(min(2, session.micro_batch), device=normalised.device) % len(normalised)
-            images = normalised.detach()[rows].requires_grad_(True)
-            logits = session.forward(images)
-            if not logits.requires_grad:
-                raise MethodNotApplicable(_NO_GRADIENT)
-            relu_calls = _count_nodes(logits, "ReluBackward")
-            recorded = [call for call in calls.values() if call.output.requires_grad]
-            outputs = [call.output for call in recorded]
-            gradients = torch.autograd.grad(logits.amax(1).sum(), outputs, allow_unused=True) if outputs else ()
-    finally:
-        for handle in handles:
-            handle.remove()
+    images = pair(normalised.detach()[0]).contiguous(memory_format=session.memory_format)
+    other: _Record | None = None
+    if session.micro_batch == 1:  # there are programs that take one image and no more
+        other = _Record(session.module)
+        with other, torch.no_grad():
+            session.forward(images[1:])
+        images = images[:1]
+    record = _Record(session.module, other)
+    with record, torch.enable_grad():
+        logits = session.forward(images.requires_grad_(True))
+        if not logits.requires_grad:
+            raise MethodNotApplicable(NO_GRADIENT)
+        relu_calls = _count_nodes(logits, "ReluBackward")
+        calls = list(record.calls.values())
+        recorded = [call for call in calls if call.output.requires_grad]
+        outputs = [call.output for call in recorded]
+        gradients = torch.autograd.grad(logits.amax(1).sum(), outputs, allow_unused=True) if outputs else ()
     size = (images.shape[2], images.shape[3])
     connected = [c for c, gradient in zip(recorded, gradients, strict=True) if gradient is not None]
-    _lay_out(list(calls.values()), len(images), size)
+    lay_out(calls, len(images), size)
     for call, gradient in zip(recorded, gradients, strict=True):
         if call.layout is not None and gradient is not None:
             call.live = bool((call.layout.maps(gradient) != 0).any())
     found = _choose(connected, size)
     return _Probe(
-        shapes={name: tuple(call.output.shape) for name, call in calls.items()},
-        counts={name: call.count for name, call in calls.items()},
-        layouts={name: call.layout for name, call in calls.items() if call.layout is not None},
+        shapes={call.name: tuple(call.output.shape) for call in calls},
+        counts={call.name: call.count for call in calls},
+        layouts={call.name: call.layout for call in calls if call.layout is not None},
         dead=frozenset(
             c.name for c in connected if c.name != found and c.layout and c.layout.order == "tokens" and not c.live
         ),
         found=found,
-        reason=f"no layer of {type(session.module).__name__} keeps a map of the image, (B, C, h, w), (B, h, w, C) or "
-        f"tokens of a grid, smaller than the input and larger than one cell, so there is no class activation map; "
-        "integrated-gradients, saliency, smoothgrad and occlusion need no layer",
-        relu_modules=relus,
+        reason=_no_layer(session.module),
+        relu_modules=record.relus,
         relu_calls=relu_calls,
     )
+
+
+def _no_layer(module: nn.Module) -> str:
+    sealed = next((m for m in module.modules() if not _can_be_read(m)), None)
+    why = ""
+    if sealed is not None:
+        why = f" (its {type(sealed).__name__} is TorchScript, whose layers cannot be read: give what it was made of)"
+    elif isinstance(module, torch.fx.GraphModule):
+        why = " (it is an exported or traced program, whose layers are gone: give the module it was made of)"
+    return (
+        f"no layer of {type(module).__name__} keeps a map of the image, (B, C, h, w), (B, h, w, C) or tokens of a "
+        f"grid, smaller than the input and larger than one cell, so there is no class activation map{why}; "
+        "integrated-gradients, saliency, smoothgrad and occlusion need no layer"
+    )
+
+
+def _can_be_read(module: nn.Module) -> bool:
+    """Whether hooks can be put on a module: TorchScript refuses them."""
+    return not isinstance(module, torch.jit.ScriptModule)
+
+
+class _Record(AbstractContextManager[None]):
+    """The last call of each module, as long as the context is open.
+
+    Modules get views of their outputs back, so that a gradient is that of what follows this module alone: one that
+    returns what it was given would else be taken for the layer that made it.
+
+    Args:
+        module: what is called.
+        other: of the second image of a pair, if it went through alone; else two images go through at once.
+    """
+
+    def __init__(self, module: nn.Module, other: _Record | None = None) -> None:
+        self.calls: dict[str, Call] = {}
+        self.relus = 0
+        self._module, self._other = module, other
+        self._pooled: dict[int, Tensor] = {}
+        self._handles: list[RemovableHandle] = []
+
+    def __enter__(self) -> None:
+        self._handles = [
+            module.register_forward_hook(partial(self._keep, name))
+            for name, module in self._module.named_modules()
+            if name and _can_be_read(module)
+        ]
+
+    def __exit__(self, *_error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+    def _keep(self, name: str, module: nn.Module, _args: object, output: Any) -> Any:
+        tensor = _first_tensor(output)
+        if tensor is None:
+            return None
+        self.relus += isinstance(module, nn.ReLU) and tensor.requires_grad
+        pooled = id(tensor) in self._pooled or bool(_POOLING.search(type(module).__name__))
+        held = tensor.view_as(tensor) if tensor.requires_grad else tensor
+        if pooled:
+            self._pooled[id(held)] = held
+        # The last call counts, so it is what the order is by.
+        earlier = self.calls.pop(name, None)
+        count = 1 if earlier is None else earlier.count + 1
+        self.calls[name] = Call(name, module, held, count, self._change(name, tensor), pooled)
+        return None if held is tensor else _with_first(output, held)
+
+    def _change(self, name: str, tensor: Tensor) -> tuple[Tensor, ...] | None:
+        if len(tensor) == 2 and self._other is None:
+            return change_of(tensor[0], tensor[1])
+        earlier = None if self._other is None else self._other.calls.get(name)
+        return None if earlier is None else change_of(tensor[0], earlier.output[0])
 
 
 def _first_tensor(output: object) -> Tensor | None:
     """The floating-point tensor that a module returned, alone or first in a plain tuple or list."""
     if type(output) in (tuple, list) and output:
         output = output[0]  # type: ignore[index]
-    return output if isinstance(output, Tensor) and output.is_floating_point() else None
+    return output if isinstance(output, Tensor) and output.is_floating_point() and output.ndim else None
 
 
-def _lay_out(calls: list[_Call], batch: int, size: tuple[int, int]) -> None:
-    """Give each call the layout of its output, if it is a map of the image."""
-    whole = [call for call in calls if call.output.shape[:1] == (batch,)]
-    token_counts = {call.output.shape[1] for call in whole if call.output.ndim == 3}
-    for call in whole:
-        if call.output.ndim == 4:
-            call.layout = _layout_of_map(call, size, token_counts)
-    placed = [call for call in reversed(whole) if call.layout is not None]
-    grids = [(c.layout.height, c.layout.width) for c in placed if c.layout is not None]
-    flattened = {(c.output.shape[1], c.output.shape[2] * c.output.shape[3]) for c in placed}
-    for call in whole:
-        if call.output.ndim == 3:
-            _, tokens, features = call.output.shape
-            # (B, C, h * w) is a map with its places flattened, not C tokens.
-            if tokens == features or (tokens, features) not in flattened:
-                call.layout = _layout_of_tokens(tokens, grids, size)
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    """What a module returned with another tensor in the place of `_first_tensor`."""
+    return tensor if isinstance(output, Tensor) else type(output)((tensor, *output[1:]))
 
 
-def _layout_of_map(call: _Call, size: tuple[int, int], token_counts: set[int]) -> Layout | None:
-    _, a, b, c = call.output.shape
-    if isinstance(call.module, nn.Conv2d | nn.BatchNorm2d):
-        return Layout("channels_first", b, c) if b > 1 and c > 1 else None
-    if b in token_counts:  # attention: (B, heads, N, N) weights, (B, heads, N, D) queries
-        return None
-    first, last = _mismatch(b, c, size), _mismatch(a, b, size)
-    if first is not None and (last is None or first <= last):
-        return Layout("channels_first", b, c)
-    return None if last is None else Layout("channels_last", a, b)
-
-
-def _mismatch(height: int, width: int, size: tuple[int, int]) -> int | None:
-    """How far a grid's aspect is from the input's; None if by more than one cell of rounding on each side."""
-    gap = abs(height * size[1] - width * size[0])
-    return gap if height > 1 and width > 1 and gap <= size[0] + size[1] else None
-
-
-def _layout_of_tokens(tokens: int, grids: list[tuple[int, int]], size: tuple[int, int]) -> Layout | None:
-    """The grid of N tokens: one that a map of the network has (its patch embedding's), or that one halved where tokens
-    are merged, else one of the input's aspect.
-
-    The aspect is asked only in networks without any map: in others, three axes can mean anything.
-    """
-    for height, width in [*grids, *(half for grid in grids for half in _halved(*grid))]:
-        if tokens - height * width in PREFIXES:
-            return Layout("tokens", height, width, tokens - height * width)
-    if grids:
-        return None
-    for prefix in PREFIXES:
-        count = tokens - prefix
-        for height in range(2, count // 2 + 1):
-            if count % height == 0 and height * size[1] == count // height * size[0]:
-                return Layout("tokens", height, count // height, prefix)
-    return None
-
-
-def _halved(height: int, width: int) -> Iterator[tuple[int, int]]:
-    while height > 2 and width > 2:
-        height, width = -(-height // 2), -(-width // 2)
-        yield height, width
-
-
-def _choose(calls: list[_Call], size: tuple[int, int]) -> str | None:
-    pooled = {id(call.output) for call in calls if _POOLING.search(type(call.module).__name__)}
+def _choose(calls: Sequence[Call], size: tuple[int, int]) -> str | None:
     fitting = [
         call
         for call in calls
-        if call.layout is not None
-        and call.layout.height < size[0]
-        and call.layout.width < size[1]
-        and id(call.output) not in pooled
+        if call.layout is not None and call.layout.height < size[0] and call.layout.width < size[1] and not call.pooled
     ]
     # Where everything is dead, as with a head of zeros, any map is all zero; the last layer is as good as another.
     usable = [call for call in fitting if call.live] or fitting
@@ -412,7 +404,8 @@ def _choose(calls: list[_Call], size: tuple[int, int]) -> str | None:
     if last.layout is not None and last.layout.order == "tokens":
         # Inside an attention there are projections of the tokens as well. What is read by practice is the stream of
         # tokens from block to block: a normalisation of it, or the output of a block that has one.
-        stream = [c for c in usable if c.layout == last.layout and any(map(_is_normalisation, c.module.modules()))]
+        tokens = [c for c in usable if c.layout and (c.layout.order, c.layout.grid) == ("tokens", last.layout.grid)]
+        stream = [c for c in tokens if any(map(_is_normalisation, c.module.modules()))]
         return (stream or usable)[-1].name
     return last.name
 

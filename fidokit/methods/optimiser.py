@@ -20,9 +20,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
 from fidokit.methods.infill import InfillFunction, Mixture
+from fidokit.methods.layers import NO_GRADIENT, checked_values
 from fidokit.methods.objective import Goal, area, total_variation
 
 if TYPE_CHECKING:
@@ -203,8 +205,10 @@ class Optimiser:
             x = slots.x[image[rows]]
             filled = self._filled(slots, image[rows], entry[rows], cells)
             logits = self.session.forward(blend(cells, x, filled))
-            values = goal[image[rows]].log_odds(logits)
-            (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells)
+            values = checked_values(goal[image[rows]].log_odds(logits), logits)
+            (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells, allow_unused=True)
+            if gradient is None:
+                raise MethodNotApplicable(NO_GRADIENT)
             odds.append(values.detach())
             gradients.append(gradient)
         return torch.cat(odds), torch.cat(gradients)

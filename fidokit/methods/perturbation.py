@@ -16,6 +16,7 @@ from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
 from fidokit.methods.blend import blend, interpolation_matrix
 from fidokit.methods.concrete import image_keys, uniform
 from fidokit.methods.gradient import scale_to_mask
+from fidokit.methods.layers import needs_gradient
 from fidokit.methods.perturbation_settings import ExtremalSettings as ExtremalSettings
 from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
 from fidokit.methods.pyramid import baseline_images
@@ -195,5 +196,6 @@ METHODS: dict[str, Method] = {
         ExtremalSettings,
         ("attribution",),
         "smooth masks of several given areas, optimised to keep the class logit high",
+        needs_gradient,
     ),
 }

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fidokit._version import __version__
+from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier
 from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
@@ -44,6 +45,7 @@ PART_SIZE = 32
 Methods = str | Sequence[str] | Mapping[str, str | tuple[str, Any]]
 
 
+@unaffected()
 def run_study(
     classifier: Classifier,
     data: LabelledImages,

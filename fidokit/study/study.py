@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from fidokit._util.display import HtmlDisplay
+from fidokit.ambient import unaffected
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, upsample
 from fidokit.study.checking import check, move_aside
@@ -111,6 +112,7 @@ class Study(HtmlDisplay, StoredStudy):
             move_aside(self, found)
         return found
 
+    @unaffected()
     def mask_array(self, method: str, kind: str, size: tuple[int, int] | None = None) -> npt.NDArray[np.float32]:
         """(N, H, W) float32 masks of one method and kind, in the order of `predictions`; NaN where there is none.
 
@@ -140,6 +142,7 @@ class Study(HtmlDisplay, StoredStudy):
                 result[place] = upsample(torch.from_numpy(mask), size).numpy()
         return result
 
+    @unaffected()
     def metrics(
         self,
         methods: str | Sequence[str] | None = None,
@@ -204,6 +207,7 @@ class Study(HtmlDisplay, StoredStudy):
         Measuring(self, labels, chosen, Request(stability, sanity, parts, removal)).run(progress)
         return metric_frame(self, labels, chosen, part_score)
 
+    @unaffected()
     def sanity(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """Which methods fail the sanity check, as far as ``metrics(sanity=True)`` has measured it.
 
@@ -214,6 +218,7 @@ class Study(HtmlDisplay, StoredStudy):
         """
         return sanity_verdicts(self, n_resamples, seed)
 
+    @unaffected()
     def summary(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """One row per method and kind: means over the images, with 95 % bootstrap intervals.
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from fidokit._version import __version__
+from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClusterError, MissingExtra
 from fidokit.methods import get_method, register_method
@@ -149,6 +150,7 @@ class Kit(WorkerPlugin):
         """Ask the job in work to stop as Ctrl-C does; later ones do not begin."""
         self._stopped.set()
 
+    @unaffected()
     def probe(self) -> tuple[str, str, int | None]:
         """Precision, why, and micro-batch, as they are found on this worker."""
         with self._turn, _threads(self._threads):
@@ -156,6 +158,7 @@ class Kit(WorkerPlugin):
             self._sessions.enter_context(classifier.session())
             return classifier.precision, classifier.precision_reason, classifier.micro_batch
 
+    @unaffected()
     def do(self, job: Job) -> Outcome:
         """Do a job: read, predict, explain and write."""
         steps: list[Step] = []
