@@ -27,7 +27,8 @@ from fidokit.readers.reading import (
     read_text,
     usable_boxes,
 )
-from fidokit.readers.table import BOX_COLUMNS
+from fidokit.readers.sizes import note_sizes, without_resized
+from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 
 _REQUIRED = ("images.txt", "image_class_labels.txt", "classes.txt")
 CUB_FOLDER = "CUB_200_2011"
@@ -115,7 +116,12 @@ def _read(root: Path, label_of: Callable[[str], str]) -> tuple[Reading, list[str
     _add_split(frame, root, position, notes)
     _add_boxes(frame, root, position, notes)
     _add_points(frame, root, position, notes)
-    return Reading(frame, root, RowNames(f"{root / 'images.txt'}, line ", lines), notes=notes), classes
+    rows = RowNames(f"{root / 'images.txt'}, line ", lines)
+    if _add_sizes(frame, root, position, notes):
+        note_sizes(frame, root, rows, notes)
+    else:
+        frame = without_resized(frame, root, rows, notes)
+    return Reading(frame, root, rows, notes=notes), classes
 
 
 def _classes(root: Path, names: Mapping[str, str], position: Mapping[str, int], notes: Notes) -> list[str | None]:
@@ -178,6 +184,22 @@ def _add_boxes(frame: pd.DataFrame, root: Path, position: Mapping[str, int], not
         boxes[i] = [_number(cell) for cell in cells]
     usable = usable_boxes(boxes, given, RowNames(f"{path}, line ", lines), notes)
     frame[BOX_COLUMNS] = np.where(usable[:, None], corners(boxes), np.nan)
+
+
+def _add_sizes(frame: pd.DataFrame, root: Path, position: Mapping[str, int], notes: Notes) -> bool:
+    """sizes.txt says how large the photographs were that were annotated; only NABirds has it."""
+    path = root / "sizes.txt"
+    if not path.is_file():
+        return False
+    sizes = np.full((len(position), 2), np.nan)
+    for i, cells, line in _known(path, 3, position, notes):
+        size = [_number(cell) for cell in cells]
+        if all(math.isfinite(side) and side > 0 for side in size):
+            sizes[i] = size
+        else:
+            notes.add("sizes are not two numbers and were left out", f"{path}, line {line}")
+    frame[ANNOTATED_COLUMNS] = sizes
+    return True
 
 
 def _add_points(frame: pd.DataFrame, root: Path, position: Mapping[str, int], notes: Notes) -> None:
