@@ -78,11 +78,6 @@ def describe_data(data: LabelledImages) -> dict[str, Any]:
     return {"fingerprint": data.fingerprint(), "n": len(data), "root": str(data.root.absolute())}
 
 
-def shorten(label: str) -> str:
-    """A label for a message: labels may be of any length."""
-    return label if len(label) <= 40 else f"{label[:39]}…"
-
-
 def file_sizes(data: LabelledImages) -> list[int | None]:
     """Bytes of every file, None for those that are missing."""
     sizes: list[int | None] = []
