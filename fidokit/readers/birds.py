@@ -77,6 +77,7 @@ def read_nabirds(root: Path) -> Reading:
 
 _UNLISTED = "lines name a photograph that is not in images.txt and were left out"
 _SHORT = "lines are cut off and were left out"
+_BLANKS = " \t"
 
 
 def _read(root: Path, label_of: Callable[[str], str]) -> tuple[Reading, list[str | None]]:
@@ -258,13 +259,13 @@ def _rows(path: Path, n: int, *, optional: bool = False, notes: Notes | None = N
     if optional and not path.is_file():
         return
     text = read_text(path, errors="replace" if optional else "strict").replace("\r\n", "\n").replace("\r", "\n")
-    # Not splitlines: names may hold characters that it takes for line ends.
+    # Neither splitlines nor split(None): names may hold characters that these take for line ends and blanks.
     for number, line in enumerate(text.split("\n"), start=1):
-        cells = line.split(None, n - 1)
-        if not cells:
+        line = line.strip(_BLANKS)
+        if not line:
             continue
+        cells = re.split(f"[{_BLANKS}]+", line, maxsplit=n - 1)
         if len(cells) == n:
-            cells[-1] = cells[-1].rstrip()
             yield number, cells
         elif notes is None:
             raise SettingsError(

@@ -87,10 +87,6 @@ def read_table(
         raise SettingsError(f"{path}, resource {name}: the encoding is {encoding!r}; it must be a name such as utf-8")
     files = [path.parent / path_inside(part, f"{path}, resource {name}") for part in parts]
     frames = [_read_file(file, dialect, encoding, needed, further, notes) for file in files]
-    for file, frame in zip(files, frames, strict=True):
-        missing = [column for column in needed if column not in frame.columns]
-        if missing:
-            raise SettingsError(f"{file}: no column {missing[0]}; the table {name} of a Camtrap DP has it")
     rows = (
         RowNames(f"{files[0]}, record ", range(1, len(frames[0]) + 1))
         if len(files) == 1
@@ -196,6 +192,12 @@ def _read_file(
         raise SettingsError(f"{file} cannot be read as CSV ({problem}); check the dialect of the package") from problem
     if not records.header:
         raise SettingsError(f"{file} cannot be read as CSV (it is empty); copy the package again")
+    missing = [column for column in needed if column not in records.header]
+    if missing:
+        raise SettingsError(
+            f"{file}: no column {missing[0]} among {', '.join(records.header)}, as separated by "
+            f"{records.delimiter!r}; this table of a Camtrap DP has it"
+        )
     places = {column: records.header.index(column) for column in (*needed, *further) if column in records.header}
     columns: dict[str, list[str | None]] = {column: [] for column in places}
     known: dict[str, str | None] = {}
