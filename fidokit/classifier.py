@@ -17,6 +17,7 @@ from fidokit._util.display import HtmlDisplay
 from fidokit.ambient import unaffected
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
+from fidokit.labels import judged, warn_of_labels
 from fidokit.methods.objective import Goal, Head, Targets
 from fidokit.session import Session, Tally
 from fidokit.uncompiled import plain_name
@@ -207,12 +208,14 @@ class Classifier(HtmlDisplay):
 
         ``score`` is the probability of the predicted class and ``margin`` its distance to the runner-up's. An image
         that cannot be read keeps its row, with the reason and without a prediction; so does one with NaN logits.
-        ``correct`` is missing where there is no label or the classifier does not know it.
+        ``label`` is the class that the photograph's label means, see `labels.match_labels`; where it means none, a
+        warning says so, and ``correct`` is missing, as it is without a label.
 
         Args:
             data: the photographs.
             on_image: called with the number of images done since the last call.
         """
+        warn_of_labels(data.table["label"], self.class_names)
         rows: list[dict[str, object]] = []
         with self.session() as session:
             for start in range(0, len(data), session.micro_batch):
@@ -252,13 +255,10 @@ class Classifier(HtmlDisplay):
         """The table of `predict` from one `prediction` an image."""
         import pandas as pd
 
-        known = set(self.class_names)
         table = data.table[["image_id", "path", "label"]].reset_index(drop=True)
         columns = ["predicted", "score", "margin", "runner_up", "reason"]
         table = pd.concat([table, pd.DataFrame(rows, index=table.index, columns=columns)], axis=1)
-        judged = table["predicted"].notna() & table["label"].isin(known)
-        table.insert(4, "correct", (table["predicted"] == table["label"]).astype("boolean").where(judged))
-        return table
+        return judged(table, self.class_names)
 
     def check_images(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.

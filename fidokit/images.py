@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,22 @@ import torch
 from PIL import Image
 
 from fidokit._util.display import HtmlDisplay
-from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, render_mask, to_input
-from fidokit.photographs import MAX_PIXELS, photograph_size, read_object_mask, read_part_map, read_photograph
+from fidokit.annotated import Annotated
+from fidokit.exceptions import SettingsError
+from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, to_input
+from fidokit.photographs import MAX_PIXELS, read_photograph
 from fidokit.readers.birds import read_cub, read_nabirds
 from fidokit.readers.camtrap_dp import read_camtrap_dp
 from fidokit.readers.cells import file_of, portable, relative_all
 from fidokit.readers.coco import read_coco
 from fidokit.readers.csv_table import read_csv
 from fidokit.readers.folder import SUFFIXES, read_folder
-from fidokit.readers.reading import Reading
-from fidokit.readers.table import BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
+from fidokit.readers.reading import Notes, Reading, RowNames
+from fidokit.readers.sizes import complete_annotated
+from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
 
 __all__ = [
+    "ANNOTATED_COLUMNS",
     "BOX_COLUMNS",
     "MAX_PIXELS",
     "SUFFIXES",
@@ -44,12 +47,15 @@ __all__ = [
 ]
 
 
-class LabelledImages(HtmlDisplay):
+class LabelledImages(HtmlDisplay, Annotated):
     """A table of photographs with labels and boxes; a file is opened only in `open` and `load`.
 
     Attributes:
         table: one row a photograph: image_id (unique), path, label (None where unknown), and, where there are such:
             box_x0, box_y0, box_x1, box_y1: pixels of the upright photograph, NaN where there is none;
+            annotated_width, annotated_height: size of the picture to which box and part_points refer instead of the
+            upright photograph in its file, NaN where that is meant, 1 x 1 where they are relative; `box` and
+            `part_points` give both in pixels of the upright photograph;
             split;
             object_mask: path of a mask image, bright = object;
             part_map: path of an 8-bit indexed or grey image as large as the upright photograph, pixel 0 = no part,
@@ -59,37 +65,47 @@ class LabelledImages(HtmlDisplay):
         classes: the sorted labels.
         skipped: what the reader passed over: hidden files and such that are no image by their suffix (`from_folder`),
             photographs of the dataset that cannot be used (`from_coco`, `from_camtrap_dp`).
+        left_out: what `from_folder` passed over, by ending, with the entries of folders that it did not enter.
     """
 
-    def __init__(self, table: pd.DataFrame, root: Path, skipped: int = 0) -> None:
+    def __init__(
+        self, table: pd.DataFrame, root: Path, skipped: int = 0, left_out: Mapping[str, int] | None = None
+    ) -> None:
         """Use `from_folder`, `from_csv` or `from_table`: they check what this takes as given."""
-        self.table = table
+        super().__init__(table)
         self.root = root
         self.skipped = skipped
+        self.left_out = dict(left_out or {})
         self.classes: list[str] = sorted({label for label in table["label"] if label is not None})
 
     @classmethod
     def from_folder(cls, root: str | Path) -> LabelledImages:
         """One folder a class, with the photographs at any depth in it; photographs right in `root` have no label.
 
-        `image_id` is the path relative to `root`, with "/" between its parts.
+        `image_id` is the path relative to `root`, with "/" between its parts. Hidden folders, and those in which
+        programs and systems keep thumbnails and deleted files (@eaDir, __MACOSX, $RECYCLE.BIN, Lightroom's previews),
+        are not entered.
 
         Raises:
             SettingsError: no such folder, or no photograph in it.
+
+        Warns:
+            RuntimeWarning: what was left out, by ending and folder, unless it is only hidden files and Thumbs.db.
         """
-        root = Path(root)
-        frame, skipped = read_folder(root)
-        data = cls.from_table(frame, root=root)
-        data.skipped = skipped
-        return data
+        return cls._from_reading(read_folder(Path(root)), root)
 
     @classmethod
     def from_csv(cls, path: str | Path, *, root: str | Path | None = None) -> LabelledImages:
-        """A UTF-8 table with a header, separated by commas, semicolons or tabs.
+        """A table with a header, separated by commas, semicolons or tabs, or as its first line ``sep=;`` says.
+
+        In UTF-8, or in UTF-16 with a byte order mark, as Excel writes "Unicode text".
 
         Columns: path; optional label, image_id, split, object_mask, part_map with parts, part_points (see the attribute
         `table`), and boxes as box_x0, box_y0, box_x1, box_y1, or x0, y0, x1, y1, or one column box with "x0 y0 x1 y1".
-        Others are kept as they are.
+        Boxes in pixels of a picture of another size have it in annotated_width and annotated_height; boxes that all lie
+        within 0 to 1 are relative. Others are kept as they are. Without these names, Path is taken for path, or
+        Timelapse's RelativePath and File, and for label the only column that is called like one: Label, Species,
+        scientificName, class, category.
 
         Args:
             path: of the table.
@@ -97,10 +113,11 @@ class LabelledImages(HtmlDisplay):
 
         Raises:
             SettingsError: the table cannot be used; the message names file and line.
+
+        Warns:
+            RuntimeWarning: what columns and boxes were taken for, where that could be otherwise.
         """
-        path = Path(path)
-        frame, rows = read_csv(path)
-        return cls.from_table(frame, root=path.parent if root is None else root, rows=rows)
+        return cls._from_reading(read_csv(Path(path), None if root is None else Path(root)), path)
 
     @classmethod
     def from_cub(cls, root: str | Path, *, readable: bool = True) -> LabelledImages:
@@ -190,8 +207,8 @@ class LabelledImages(HtmlDisplay):
 
     @classmethod
     def _from_reading(cls, reading: Reading, source: str | Path) -> LabelledImages:
-        data = cls.from_table(reading.frame, root=reading.root, rows=reading.rows)
-        data.skipped = reading.skipped
+        data = cls._completed(reading.frame, reading.root, reading.rows, reading.notes)
+        data.skipped, data.left_out = reading.skipped, dict(reading.left_out)
         if str(reading.notes):
             warnings.warn(f"{source}: {reading.notes}", RuntimeWarning, stacklevel=3)
         return data
@@ -210,15 +227,29 @@ class LabelledImages(HtmlDisplay):
         Raises:
             SettingsError: a column is missing, a path is empty, a box is no box, parts or part_points are no such JSON,
                 or an image_id stands there twice.
+
+        Warns:
+            RuntimeWarning: as `from_csv`.
         """
-        return cls(*complete_table(frame, root, rows))
+        notes = Notes()
+        data = cls._completed(frame, root, rows, notes)
+        if str(notes):
+            warnings.warn(str(notes), RuntimeWarning, stacklevel=2)
+        return data
+
+    @classmethod
+    def _completed(
+        cls, frame: pd.DataFrame, root: str | Path | None, rows: Sequence[str] | None, notes: Notes
+    ) -> LabelledImages:
+        table, anchor = complete_table(frame, root, rows, notes)
+        names: Sequence[str] = rows if rows is not None else RowNames("row ", range(len(table)))
+        return cls(complete_annotated(table, names, notes), anchor)
 
     def __len__(self) -> int:
         return len(self.table)
 
     def __repr__(self) -> str:
-        n_boxes = 0 if BOX_COLUMNS[0] not in self.table.columns else int(self.table[BOX_COLUMNS[0]].notna().sum())
-        counts = f"{len(self)} photographs, {len(self.classes)} classes, {n_boxes} boxes"
+        counts = f"{len(self)} photographs, {len(self.classes)} classes, {int(self.boxed.sum())} boxes"
         return f"LabelledImages({counts}, root {str(self.root)!r})"
 
     def subset(self, selector: Any) -> LabelledImages:
@@ -230,7 +261,10 @@ class LabelledImages(HtmlDisplay):
         positions = self._positions(selector)
         if len(set(positions.tolist())) < len(positions):
             raise SettingsError("the selection names a photograph twice; image_ids are unique, so name each once")
-        return LabelledImages(self.table.iloc[positions].reset_index(drop=True), self.root, self.skipped)
+        table = self.table.iloc[positions].reset_index(drop=True)
+        chosen = LabelledImages(table, self.root, self.skipped, self.left_out)
+        chosen._told = self._told
+        return chosen
 
     def open(self, i: int) -> Image.Image:
         """The upright RGB photograph at position i, in full resolution; raises `ImageError`, see `read_photograph`."""
@@ -245,53 +279,8 @@ class LabelledImages(HtmlDisplay):
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
-        geometry = self._geometry(i, image.width, image.height, preprocessing)
+        geometry = self.geometry(i, preprocessing, image.size)
         return to_input(image, geometry, preprocessing.interpolation), geometry
-
-    def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
-        """(H, W) bool, True on the object, in the geometry of `load`; None where the table names no mask.
-
-        The file is an image as large as the upright photograph, or of its aspect; see `photographs.read_object_mask`.
-
-        Raises:
-            ImageError: photograph or mask cannot be read, or they differ in aspect.
-        """
-        path = self._cell("object_mask", i)
-        if path is None:
-            return None
-        mask, geometry = self._laid_over(i, path, "object mask", read_object_mask(file_of(path)), preprocessing)
-        return render_mask(mask, geometry)
-
-    def load_part_masks(self, i: int, preprocessing: Preprocessing) -> dict[str, npt.NDArray[np.bool_]]:
-        """Name -> (H, W) bool, True on the part, in the geometry of `load`; empty where the table names no part map.
-
-        A part without visible pixels is there with a mask that is False throughout. One that is thinner than an input
-        pixel is seen, see `geometry.render_mask`; so masks of neighbouring parts may share pixels.
-
-        Raises:
-            ImageError: photograph or map cannot be read, they differ in aspect, or the map holds an index beyond the
-                names.
-        """
-        path, names = self._cell("part_map", i), self._cell("parts", i)
-        if path is None:
-            return {}
-        parts: list[str] = [] if names is None else json.loads(names)
-        indices, geometry = self._laid_over(i, path, "part map", read_part_map(file_of(path)), preprocessing)
-        values = np.asarray(indices)
-        if values.max() > len(parts):
-            raise ImageError(
-                f"the part map {path} holds the index {values.max()}, but its row names {len(parts)} parts; the k-th "
-                "name is that of index k"
-            )
-        return {
-            name: render_mask(Image.fromarray((values == index).astype(np.uint8) * 255), geometry)
-            for index, name in enumerate(parts, start=1)
-        }
-
-    def part_points(self, i: int) -> dict[str, tuple[float, float]]:
-        """Name -> (x, y) of the annotated, visible parts at position i, in pixels of the upright photograph."""
-        cell = self._cell("part_points", i)
-        return {} if cell is None else {name: (float(x), float(y)) for name, (x, y) in json.loads(cell).items()}
 
     def metadata(self) -> pd.DataFrame:
         """image_id and the user's own columns: what an analysis may read beside the photographs.
@@ -306,17 +295,11 @@ class LabelledImages(HtmlDisplay):
         ]
         return self.table[["image_id", *own]].copy()
 
-    def box(self, i: int) -> Box | None:
-        """The annotated box at position i, as it stands in the table, or None."""
-        if BOX_COLUMNS[0] not in self.table.columns:
-            return None
-        x0, y0, x1, y1 = (float(self.table[column].iloc[i]) for column in BOX_COLUMNS)
-        return None if math.isnan(x0) else (x0, y0, x1, y1)
-
     def fingerprint(self) -> str:
         """SHA-256 (hex) over image_id, path relative to the root, label, box and file size of every row, in order.
 
-        A folder that was moved or copied keeps its fingerprint; a missing file counts with the size None.
+        Where the box has one, also over the size of the picture that it was drawn on. A folder
+        that was moved or copied keeps its fingerprint; a missing file counts with the size None.
         """
         digest = hashlib.sha256()
         paths = relative_all(self.table["path"].tolist(), Path(portable(str(self.root))))
@@ -324,39 +307,20 @@ class LabelledImages(HtmlDisplay):
         if BOX_COLUMNS[0] in self.table.columns:
             corners = zip(*(self.table[column].to_numpy(np.float64).tolist() for column in BOX_COLUMNS), strict=True)
             boxes = [None if math.isnan(x0) else (x0, y0, x1, y1) for x0, y0, x1, y1 in corners]
-        for image_id, path, relative, label, box in zip(
-            self.table["image_id"], self.table["path"], paths, self.table["label"], boxes, strict=True
+        sizes: list[tuple[Any, ...]] = [()] * len(self)
+        if ANNOTATED_COLUMNS[0] in self.table.columns:
+            pairs = self.table[ANNOTATED_COLUMNS].to_numpy(np.float64).tolist()
+            sizes = [() if math.isnan(width) else (width, height) for width, height in pairs]
+        for i, (image_id, path, relative, label, box) in enumerate(
+            zip(self.table["image_id"], self.table["path"], paths, self.table["label"], boxes, strict=True)
         ):
             try:
                 n_bytes = file_of(path).stat().st_size
             except (OSError, ValueError):
                 n_bytes = None
-            row = [image_id, relative, label, box, n_bytes]
+            row = [image_id, relative, label, box, n_bytes, *sizes[i]]
             digest.update(json.dumps(row).encode() + b"\n")
         return digest.hexdigest()
-
-    def _cell(self, column: str, i: int) -> str | None:
-        """A cell of an optional column; None where there is nothing in it."""
-        value = self.table[column].iloc[i] if column in self.table.columns else None
-        return value if isinstance(value, str) else None
-
-    def _laid_over(
-        self, i: int, path: str, what: str, mask: Image.Image, preprocessing: Preprocessing
-    ) -> tuple[Image.Image, Geometry]:
-        """A mask in the size of its photograph, and the photograph's geometry."""
-        width, height = photograph_size(file_of(self.table["path"].iloc[i]))
-        if abs(mask.width * height - mask.height * width) > max(width, height):
-            raise ImageError(
-                f"the {what} {path} has {mask.width} x {mask.height} pixels, its photograph {width} x {height}; save "
-                "it in the size of the upright photograph"
-            )
-        return mask.resize((width, height), Image.Resampling.NEAREST), self._geometry(i, width, height, preprocessing)
-
-    def _geometry(self, i: int, width: int, height: int, preprocessing: Preprocessing) -> Geometry:
-        try:
-            return preprocessing.geometry(width, height, self.box(i))
-        except ImageError as error:
-            raise ImageError(f"{self.table['path'].iloc[i]}: {error}") from error
 
     def _positions(self, selector: Any) -> npt.NDArray[np.int64]:
         if isinstance(selector, slice):

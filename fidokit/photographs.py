@@ -7,6 +7,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fidokit.exceptions import ImageError
+
+SIDEWAYS = frozenset([5, 6, 7, 8])
+"""EXIF orientations of photographs whose stored width is their upright height."""
 
 MAX_PIXELS = 250_000_000
 """Photographs with more pixels are refused from their header, before a pixel is decoded."""
@@ -88,17 +92,45 @@ def read_part_map(path: Path) -> Image.Image:
         return Image.fromarray(np.asarray(image).astype(np.uint8))
 
 
-def photograph_size(path: str | Path) -> tuple[int, int]:
-    """(width, height) of the upright photograph in a file, from its header.
+@dataclass(frozen=True)
+class Header:
+    """What the header of a photograph says.
+
+    Attributes:
+        size: (width, height) of the upright photograph.
+        orientation: EXIF's, 1 to 8; 1 where there is none.
+    """
+
+    size: tuple[int, int]
+    orientation: int = 1
+
+    @property
+    def stored(self) -> tuple[int, int]:
+        """(width, height) of the pixels as they lie in the file."""
+        return self.size[::-1] if self.orientation in SIDEWAYS else self.size
+
+
+def read_header(path: str | Path) -> Header:
+    """Size and orientation of the photograph in a file.
 
     Raises:
         ImageError: as `read_photograph`, apart from damage beyond the header.
     """
     with _opened(Path(path)) as image:
-        orientation = None
+        orientation: Any = None
         with suppress(Exception):
             orientation = image.getexif().get(ExifTags.Base.Orientation)
-        return (image.height, image.width) if orientation in (5, 6, 7, 8) else image.size
+        size = (image.height, image.width) if orientation in SIDEWAYS else image.size
+        return Header(size, orientation if orientation in range(2, 9) else 1)
+
+
+def photograph_size(path: str | Path) -> tuple[int, int]:
+    """(width, height) of the upright photograph in a file, from its header.
+
+    Raises:
+        ImageError: as `read_header`.
+    """
+    return read_header(path).size
 
 
 @contextmanager

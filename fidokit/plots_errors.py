@@ -253,7 +253,7 @@ def _picture(
     data, position = errors.study.data, errors.study.positions[image_id]
     try:
         photograph = data.open(position)
-        geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
+        geometry = data.geometry(position, preprocessing, photograph.size)
     except ImageError:
         return None
     scale = side / max(photograph.size)

@@ -130,7 +130,7 @@ class _View:
             return cls(None, "not read, since the study is somebody else's", whole)
         try:
             photograph = data.open(position)
-            geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
+            geometry = data.geometry(position, preprocessing, photograph.size)
         except ImageError as error:
             return cls(None, str(error), whole)
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from fidokit.exceptions import SettingsError
 from fidokit.images import LabelledImages
-from fidokit.readers.camtrap_dp import _times
+from fidokit.readers.camtrap_events import times
 from fidokit.readers.detect import read_dataset
 
 NO_WARNING = pytest.mark.filterwarnings("error")
@@ -229,8 +229,8 @@ class TestBoxes:
             "2 boxes are not four numbers and were left out (first: ",
             "1 boxes have no area",
             "1 boxes are not relative, from 0 to 1",
-            "2 relative boxes were left out, since the size of their photographs cannot be read",
-            "observations.csv, record 5)",
+            "2 of the 3 photographs looked at have relative boxes that cannot be used, since the size of",
+            "media.csv, record 2)",
         ):
             assert part in message
         # A box beyond the photograph is kept.
@@ -390,5 +390,5 @@ class TestFiles:
 )
 def test_times_of_any_year(text, seconds):
     for column in ([text], [text, "2024-01-01T00:00:00Z"], ["2024-01-01T00:00:00", text]):
-        found = _times(pd.Series(column, dtype=object))[column.index(text)]
+        found = times(pd.Series(column, dtype=object))[column.index(text)]
         assert np.isnan(found) if seconds is None else found == pytest.approx(seconds, abs=1e-5)

@@ -158,10 +158,13 @@ def test_relative_boxes(tmp_path):
     images = [image("a", width=200, height=100), image("b"), image("c"), image("d", width=0, height=100)]
     box = [0.25, 0.5, 0.5, 0.25]
     annotations = [annotation(i, key, 1, bbox_relative=box) for i, key in enumerate("abcd")]
-    with pytest.warns(RuntimeWarning, match=r"2 relative boxes .* cannot be read \(first: .*annotation 2\)"):
+    with pytest.warns(RuntimeWarning, match=r"3 of the 4 photographs .* cannot be read \(first: .*image a\)"):
         data = read(tmp_path, images, annotations)
-    # The second photograph stands upright with 20 x 40 pixels.
-    assert [data.box(i) for i in range(4)] == [(50, 50, 150, 75), (5, 20, 15, 30), None, None]
+    # The second photograph stands upright with 20 x 40 pixels; the others are not there.
+    with pytest.warns(RuntimeWarning, match=r"boxes are left out: .*a\.jpg does not exist"):
+        assert [data.box(i) for i in range(4)] == [None, (5, 20, 15, 30), None, None]
+    Image.new("RGB", (100, 50)).save(tmp_path / "loc_1" / "a.jpg")
+    assert data.box(0) == (25, 25, 75, 37.5)
 
 
 def test_odd_records_are_counted(tmp_path):

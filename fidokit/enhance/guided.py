@@ -20,6 +20,7 @@ from fidokit.enhance.views import Images, Source, View, crop_size, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
+from fidokit.labels import warn_of_labels
 from fidokit.methods import identities
 from fidokit.session import Session
 from fidokit.study.making import raise_if_general
@@ -155,6 +156,7 @@ class MaskGuidedClassifier:
             on_image: called with the number of images done since the last call.
         """
         data = self._source(images).table()
+        warn_of_labels(data.table["label"], self.class_names)
         looked = self.look(images, on_image=on_image)
         rows = [self.classifier.prediction(looked.logits[i], looked.unanswered.get(i)) for i in range(len(data))]
         for i, reason in looked.failures.items():

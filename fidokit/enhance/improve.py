@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from fidokit.enhance.judging import judge as judge
 from fidokit.enhance.measure import measure
 from fidokit.enhance.settings import WAYS, GuidedGrid, GuidedSettings
 from fidokit.exceptions import SettingsError
+from fidokit.labels import match_labels
 from fidokit.methods import list_methods
 from fidokit.study.compare import units_of
 from fidokit.study.repeats import restore
@@ -89,7 +91,11 @@ def classify_with_masks(
     units = {str(image_id): value for image_id, value in units_of(data.table, unit).items()}
     folds_of(pd.factorize(pd.Series(list(units.values())).astype(str))[0], folds)
     known = {name: i for i, name in enumerate(study.classifier.class_names)}
-    labels = {str(i): known[name] for i, name in zip(data.table["image_id"], data.table["label"], strict=True)}
+    match = match_labels(data.table["label"], study.classifier.class_names)
+    labels = {
+        str(i): known[match.classes[label]]
+        for i, label in zip(data.table["image_id"], data.table["label"], strict=True)
+    }
     masks, costs, seconds, notes = _ready(study, label, settings)
     measured = measure(
         study.classifier,
@@ -164,10 +170,15 @@ def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str
 
 def _judged(study: Study) -> LabelledImages:
     """The photographs whose label the classifier knows."""
-    data, known = study.data, set(study.classifier.class_names)
-    judged = data.table["label"].isin(known).to_numpy()
+    data = study.data
+    match = match_labels(data.table["label"], study.classifier.class_names)
+    judged = data.table["label"].isin(list(match.classes)).to_numpy()
     if not judged.any():
-        raise SettingsError("no photograph has a label that the classifier knows; labels are needed to judge answers")
+        told = match.told_unknown(Counter(data.table["label"].dropna()), "cannot be judged")
+        raise SettingsError(
+            "no photograph has a label that the classifier knows; labels are needed to judge answers"
+            + (f": {told}" if told else "")
+        )
     if not judged.all():
         warnings.warn(
             f"{int((~judged).sum())} of {len(data)} photographs have no label that the classifier knows and are left "

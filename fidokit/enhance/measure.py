@@ -198,7 +198,7 @@ class _Run:
                     method.check(self.classifier, method.resolve())
                 except MethodNotApplicable as error:
                     why = str(error)
-        elif name == CEILING and all(self.data.box(i) is None for i in range(len(self.data))):
+        elif name == CEILING and not self.data.boxed.any():
             why = "the photographs have no boxes"
         if why is not None:
             self.notes.append(f"no {name}: {why}")
@@ -291,7 +291,8 @@ class _Run:
             elif name == "multi-crop":
                 plan[name] = control.multi_crop(n), 0
             else:
-                plan[name] = control.annotated(self.data.box(position), read.geometries[row], grid), 0
+                lies = read.geometries[row]
+                plan[name] = control.annotated(self.data.box(position, (lies.width, lies.height)), lies, grid), 0
         return plan
 
     def _look(self, read: Read, plans: dict[int, _Plan], failures: dict[str, str]) -> dict[int, dict[str, _Looked]]:

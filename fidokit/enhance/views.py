@@ -74,11 +74,11 @@ class Source:
             geometry = Geometry(width, height, (0.0, 0.0, float(width), float(height)), (height, width))
             return self.images[i].detach().float().cpu(), geometry
         image = self._decode(i)
-        box = self.images.box(i) if isinstance(self.images, LabelledImages) else None
-        try:
-            geometry = self.preprocessing.geometry(image.width, image.height, box)
-        except ImageError as error:
-            raise ImageError(f"{self._name(i)}: {error}") from error
+        geometry = (
+            self.images.geometry(i, self.preprocessing, image.size)
+            if isinstance(self.images, LabelledImages)
+            else self.preprocessing.geometry(*image.size)
+        )
         self._keep(i, image)
         return to_input(image, geometry, self.preprocessing.interpolation), geometry
 

@@ -135,7 +135,7 @@ def _over_photograph(
     study = errors.study
     try:
         width, height = photograph_size(file_of(path))
-        geometry = preprocessing.geometry(width, height, study.data.box(study.positions[image_id]))
+        geometry = study.data.geometry(study.positions[image_id], preprocessing, (width, height))
     except ImageError:
         return None
     scale = _LONGEST / max(width, height)

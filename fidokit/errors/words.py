@@ -14,7 +14,7 @@ from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY
 from fidokit.errors.statistics import words_for
-from fidokit.study.manifest import shorten
+from fidokit.labels import shorten
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

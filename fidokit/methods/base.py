@@ -181,7 +181,7 @@ class Masks(HtmlDisplay):
             return picture, Geometry.whole(*picture.size)
         position = self.images.table["image_id"].tolist().index(image_id)
         photograph = self.images.open(position)
-        return photograph, self.preprocessing.geometry(*photograph.size, self.images.box(position))
+        return photograph, self.images.geometry(position, self.preprocessing, photograph.size)
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""

@@ -27,7 +27,8 @@ from fidokit.readers.reading import (
     read_text,
     usable_boxes,
 )
-from fidokit.readers.table import BOX_COLUMNS
+from fidokit.readers.sizes import note_sizes, without_resized
+from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 
 _REQUIRED = ("images.txt", "image_class_labels.txt", "classes.txt")
 CUB_FOLDER = "CUB_200_2011"
@@ -76,6 +77,7 @@ def read_nabirds(root: Path) -> Reading:
 
 _UNLISTED = "lines name a photograph that is not in images.txt and were left out"
 _SHORT = "lines are cut off and were left out"
+_BLANKS = " \t"
 
 
 def _read(root: Path, label_of: Callable[[str], str]) -> tuple[Reading, list[str | None]]:
@@ -115,7 +117,12 @@ def _read(root: Path, label_of: Callable[[str], str]) -> tuple[Reading, list[str
     _add_split(frame, root, position, notes)
     _add_boxes(frame, root, position, notes)
     _add_points(frame, root, position, notes)
-    return Reading(frame, root, RowNames(f"{root / 'images.txt'}, line ", lines), notes=notes), classes
+    rows = RowNames(f"{root / 'images.txt'}, line ", lines)
+    if _add_sizes(frame, root, position, notes):
+        note_sizes(frame, root, rows, notes)
+    else:
+        frame = without_resized(frame, root, rows, notes)
+    return Reading(frame, root, rows, notes=notes), classes
 
 
 def _classes(root: Path, names: Mapping[str, str], position: Mapping[str, int], notes: Notes) -> list[str | None]:
@@ -180,6 +187,22 @@ def _add_boxes(frame: pd.DataFrame, root: Path, position: Mapping[str, int], not
     frame[BOX_COLUMNS] = np.where(usable[:, None], corners(boxes), np.nan)
 
 
+def _add_sizes(frame: pd.DataFrame, root: Path, position: Mapping[str, int], notes: Notes) -> bool:
+    """sizes.txt says how large the photographs were that were annotated; only NABirds has it."""
+    path = root / "sizes.txt"
+    if not path.is_file():
+        return False
+    sizes = np.full((len(position), 2), np.nan)
+    for i, cells, line in _known(path, 3, position, notes):
+        size = [_number(cell) for cell in cells]
+        if all(math.isfinite(side) and side > 0 for side in size):
+            sizes[i] = size
+        else:
+            notes.add("sizes are not two numbers and were left out", f"{path}, line {line}")
+    frame[ANNOTATED_COLUMNS] = sizes
+    return True
+
+
 def _add_points(frame: pd.DataFrame, root: Path, position: Mapping[str, int], notes: Notes) -> None:
     """parts/parts.txt names the parts, parts/part_locs.txt says: photograph, part, x, y, visible (0 or 1)."""
     path = root / "parts" / "part_locs.txt"
@@ -236,13 +259,13 @@ def _rows(path: Path, n: int, *, optional: bool = False, notes: Notes | None = N
     if optional and not path.is_file():
         return
     text = read_text(path, errors="replace" if optional else "strict").replace("\r\n", "\n").replace("\r", "\n")
-    # Not splitlines: names may hold characters that it takes for line ends.
+    # Neither splitlines nor split(None): names may hold characters that these take for line ends and blanks.
     for number, line in enumerate(text.split("\n"), start=1):
-        cells = line.split(None, n - 1)
-        if not cells:
+        line = line.strip(_BLANKS)
+        if not line:
             continue
+        cells = re.split(f"[{_BLANKS}]+", line, maxsplit=n - 1)
         if len(cells) == n:
-            cells[-1] = cells[-1].rstrip()
             yield number, cells
         elif notes is None:
             raise SettingsError(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
+from fidokit.placing import RELATIVE
 from fidokit.readers.cells import text_of
 from fidokit.readers.choice import choose_boxes, choose_labels
 from fidokit.readers.reading import (
@@ -26,12 +27,11 @@ from fidokit.readers.reading import (
     distinct_labels,
     path_inside,
     read_json,
-    sizes_of,
     texts_of,
     usable_boxes,
-    without_unknown_sizes,
 )
-from fidokit.readers.table import BOX_COLUMNS, OWN_COLUMNS
+from fidokit.readers.sizes import note_sizes
+from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS
 
 EMPTY_NAMES = frozenset(["empty", "blank"])
 """Names (lower case) of the category of photographs without an animal."""
@@ -70,7 +70,7 @@ def read_coco(path: Path, root: Path | None = None) -> Reading:
     frame = pd.DataFrame({"image_id": pd.Series(ids, dtype=object), "path": pd.Series(files, dtype=object)})
     found = _known_annotations(annotations, position, listed, names, path, notes)
     _add_labels(frame, found, categories, names, rows, notes)
-    _add_boxes(frame, found, images, folder, notes)
+    _add_boxes(frame, found, images, folder, rows, notes)
     _add_fields(frame, images)
     of_sequence = np.array([record.get(_OF_SEQUENCE) is True for record in found.records], dtype=np.bool_)
     if of_sequence.any():
@@ -194,41 +194,57 @@ def _add_labels(
 
 
 def _add_boxes(
-    frame: pd.DataFrame, found: _Annotations, images: Sequence[Mapping[str, Any]], folder: Path, notes: Notes
+    frame: pd.DataFrame,
+    found: _Annotations,
+    images: Sequence[Mapping[str, Any]],
+    folder: Path,
+    rows: Sequence[str],
+    notes: Notes,
 ) -> None:
+    """Boxes in pixels of a picture of the size that the JSON says, or relative ones."""
+    sizes = np.asarray([_size(image) for image in images], dtype=np.float64)
+    sized: npt.NDArray[np.bool_] = np.isfinite(sizes[:, 0])
     boxes = np.full((len(found.records), 4), np.nan)
     given, relative = np.zeros((2, len(found.records)), dtype=np.bool_)
     for i, record in enumerate(found.records):
-        box = record.get("bbox") or record.get("bbox_relative")
+        pixels, shares = record.get("bbox"), record.get("bbox_relative")
+        # A size that is not known says nothing about pixels; the relative box needs none.
+        box = shares if shares and (not pixels or not sized[found.places[i]]) else pixels
         if box:
-            given[i], relative[i] = True, not record.get("bbox")
+            given[i], relative[i] = True, box is shares
             if isinstance(box, list) and len(box) == 4 and all(_is_number(number) for number in box):
                 boxes[i] = box
     if not given.any():
         return
     usable = usable_boxes(boxes, given, found.rows, notes)
-    if (usable & relative).any():
-        wanted = np.unique(found.places[usable & relative]).tolist()
-        sizes = np.full((len(images), 2), np.nan)
-        sizes[wanted] = [_size(images[i], folder / frame["path"].iloc[i]) for i in wanted]
-        boxes[relative] *= np.tile(sizes[found.places[relative]], 2)
-        usable = without_unknown_sizes(boxes, usable, found.rows, notes)
+    in_pixels = np.zeros(len(images), dtype=np.bool_)
+    in_pixels[found.places[usable & ~relative]] = True
+    # One photograph has one scale: beside boxes in pixels, relative ones become such.
+    beside = usable & relative & in_pixels[found.places]
+    lost = np.flatnonzero(beside & ~sized[found.places])
+    if len(lost):
+        what = "relative boxes stand beside boxes in pixels of a picture of unknown size and were left out"
+        notes.add(what, found.rows[int(lost[0])], len(lost))
+        usable[lost] = False
+    boxes[beside] *= np.tile(sizes[found.places[beside]], 2)
     chosen, counts = choose_boxes(len(frame), found.places[usable], corners(boxes[usable]))
     frame[BOX_COLUMNS] = chosen
     frame["n_boxes"] = counts
+    sizes[~in_pixels] = RELATIVE
+    sizes[counts == 0] = np.nan
+    frame[ANNOTATED_COLUMNS] = sizes
+    note_sizes(frame, folder, rows, notes)
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < 1e100
 
 
-def _size(image: Mapping[str, Any], file: Path) -> npt.NDArray[np.float64]:
-    """(width, height) as the JSON says, or else the file."""
-    sides: list[Any] = [image.get("width"), image.get("height")]
-    if all(_is_number(side) and side > 0 for side in sides):
-        return np.asarray(sides, dtype=np.float64)
-    size: npt.NDArray[np.float64] = sizes_of([file])[0]
-    return size
+def _size(image: Mapping[str, Any]) -> tuple[float, float]:
+    """(width, height) as the JSON says; NaN where it does not."""
+    given: list[Any] = [image.get("width"), image.get("height")]
+    sides = [float(side) if _is_number(side) and side > 0 else np.nan for side in given]
+    return (np.nan, np.nan) if np.isnan(sides).any() else (sides[0], sides[1])
 
 
 def _add_fields(frame: pd.DataFrame, images: Sequence[Mapping[str, Any]]) -> None:

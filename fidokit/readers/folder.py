@@ -8,45 +8,61 @@ from pathlib import Path
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
+from fidokit.readers.left_out import LeftOut, is_left_out, told
+from fidokit.readers.reading import Notes, Reading, RowNames
 
 SUFFIXES = frozenset(
     [
         *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff"),
-        *(".webp", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm"),
+        *(".webp", ".avif", ".jp2", ".mpo", ".ppm", ".pgm", ".pbm", ".pnm"),
     ]
 )
 """Suffixes (lower case) of the files that `LabelledImages.from_folder` takes."""
 
 
-def read_folder(root: Path) -> tuple[pd.DataFrame, int]:
-    """path (relative to root) and label of every image below root, and the number of other files.
+def read_folder(root: Path) -> Reading:
+    """path (relative to root) and label of every image below root.
+
+    Folders of thumbnails and the like, and hidden ones, are not entered, see `left_out`.
 
     Raises:
         SettingsError: no such folder, or no photograph in it.
     """
     if not root.is_dir():
         raise SettingsError(f"{root} is not a folder; pass the folder that holds one folder a class")
-    found, skipped = _list_images(root)
+    found, left_out = _list_images(root)
     if not found:
         raise SettingsError(
-            f"{root} holds no images ({skipped} other files); expected are files such as "
+            f"{root} holds no images ({left_out.files} other files){_among(left_out)}; expected are files such as "
             f"{root}/class name/photo.jpg with one of the suffixes {', '.join(sorted(SUFFIXES))}"
         )
     relative = [path.relative_to(root) for path in found]
     labels = [path.parts[0] if len(path.parts) > 1 else None for path in relative]
-    return pd.DataFrame({"path": [path.as_posix() for path in relative], "label": labels}, dtype=object), skipped
+    frame = pd.DataFrame({"path": [path.as_posix() for path in relative], "label": labels}, dtype=object)
+    notes = Notes()
+    if str(left_out):
+        notes.say(str(left_out))
+    return Reading(frame, root, RowNames("row ", range(len(frame))), left_out.files, notes, left_out.counts)
 
 
-def _list_images(root: Path) -> tuple[list[Path], int]:
+def _among(left_out: LeftOut) -> str:
+    return f": {told(left_out.counts)}" if left_out.counts else ""
+
+
+def _list_images(root: Path) -> tuple[list[Path], LeftOut]:
     found: list[Path] = []
-    skipped = 0
+    left_out = LeftOut()
     for folder, folders, files in os.walk(root, followlinks=True):
         # A linked class folder is followed, a link that leads back up would never end.
-        folders[:] = [name for name in folders if not name.startswith(".") and not _leads_up(Path(folder), name)]
-        images = [name for name in files if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES]
-        found.extend(Path(folder) / name for name in images)
-        skipped += len(files) - len(images)
-    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), skipped
+        for name in filter(is_left_out, folders):
+            left_out.add_folder(Path(folder, name))
+        folders[:] = [name for name in folders if not is_left_out(name) and not _leads_up(Path(folder), name)]
+        for name in files:
+            if name.startswith(".") or Path(name).suffix.lower() not in SUFFIXES:
+                left_out.add_file(name)
+            else:
+                found.append(Path(folder) / name)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix()), left_out
 
 
 def _leads_up(folder: Path, name: str) -> bool:

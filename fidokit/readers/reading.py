@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -13,8 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fidokit.exceptions import ImageError, SettingsError
-from fidokit.photographs import photograph_size
+from fidokit.exceptions import SettingsError
 from fidokit.readers.cells import portable, text_of
 
 
@@ -39,19 +39,25 @@ class RowNames(Sequence[str]):
 
 
 class Notes:
-    """What was left out: how often, and where it came up first."""
+    """What was left out: how often, and where it came up first; and how the dataset was understood."""
 
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._first: dict[str, str] = {}
+        self._said: dict[str, None] = {}
 
     def add(self, what: str, where: str, n: int = 1) -> None:
         if n:
             self._counts[what] = self._counts.get(what, 0) + n
             self._first.setdefault(what, where)
 
+    def say(self, text: str) -> None:
+        """Note what concerns the whole dataset."""
+        self._said[text] = None
+
     def __str__(self) -> str:
-        return "; ".join(f"{n} {what} (first: {self._first[what]})" for what, n in self._counts.items())
+        counted = [f"{n} {what} (first: {self._first[what]})" for what, n in self._counts.items()]
+        return "; ".join([*counted, *self._said])
 
 
 @dataclass
@@ -64,6 +70,7 @@ class Reading:
         rows: what messages call its rows.
         skipped: photographs of the dataset that are not in the frame.
         notes: what was left out, for one warning.
+        left_out: files of a folder that were passed over, by their ending.
     """
 
     frame: pd.DataFrame
@@ -71,22 +78,49 @@ class Reading:
     rows: Sequence[str]
     skipped: int = 0
     notes: Notes = field(default_factory=Notes)
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_text(path: Path, data: bytes | None = None, errors: str = "strict") -> str:
-    """The text of a UTF-8 file without its byte order mark; `data` stands for its bytes if they are known.
+#: Byte order marks and what they stand for; that of UTF-32 begins with that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path, data: bytes | None = None, errors: str = "strict", encoding: str = "utf-8") -> str:
+    """The text of a file without its byte order mark, which goes before `encoding`.
+
+    Args:
+        path: of the file.
+        data: its bytes, if they are known.
+        errors: what becomes of bytes that are none of the encoding, as in `bytes.decode`.
+        encoding: of a file without a byte order mark; default UTF-8.
 
     Raises:
-        SettingsError: it cannot be read, or is not UTF-8; the message names file and line.
+        SettingsError: it cannot be read, has another encoding, or there is no such encoding; the message names file and
+            line.
     """
+    name = encoding.upper()
     try:
         data = path.read_bytes() if data is None else data
-        return data.decode("utf-8-sig", errors)
-    except UnicodeDecodeError as error:
-        line = (data or b"")[: error.start].count(b"\n") + 1
-        raise SettingsError(f"{path}, line {line}: not UTF-8; save the file with the encoding UTF-8") from error
+        found = next((own for mark, own in _MARKS if data.startswith(mark)), None)
+        name = name if found is None else found.removesuffix("-sig").upper()
+        text = data.decode(found or encoding, errors)
+    except UnicodeError as error:
+        line = (data or b"")[: getattr(error, "start", 0)].count(b"\n") + 1
+        raise SettingsError(f"{path}, line {line}: not {name}; save the file with the encoding UTF-8") from error
+    except LookupError as error:
+        raise SettingsError(f"{path}: there is no encoding {encoding!r}; save the file as UTF-8") from error
     except OSError as error:
         raise SettingsError(f"{path} cannot be read ({error.strerror}); check the path and its permissions") from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise SettingsError(f"{path}, line {line}: not {name}, or damaged; save the file with the encoding UTF-8")
+    return text
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -177,27 +211,3 @@ def usable_boxes(
             notes.add(what, rows[int(places[0])], len(places))
     usable: npt.NDArray[np.bool_] = given & finite & has_area
     return usable
-
-
-def without_unknown_sizes(
-    boxes: npt.NDArray[np.float64], usable: npt.NDArray[np.bool_], rows: Sequence[str], notes: Notes
-) -> npt.NDArray[np.bool_]:
-    """`usable` without the boxes that became NaN when they were multiplied with the sizes of their photographs."""
-    known = np.isfinite(boxes).all(axis=1)
-    lost = np.flatnonzero(usable & ~known)
-    if len(lost):
-        what = "relative boxes were left out, since the size of their photographs cannot be read"
-        notes.add(what, rows[int(lost[0])], len(lost))
-    result: npt.NDArray[np.bool_] = usable & known
-    return result
-
-
-def sizes_of(paths: Sequence[Path]) -> npt.NDArray[np.float64]:
-    """(N, 2) width and height of upright photographs, from their headers; NaN for those that cannot be read."""
-    sizes = np.full((len(paths), 2), np.nan)
-    for i, path in enumerate(paths):
-        try:
-            sizes[i] = photograph_size(path)
-        except ImageError:
-            continue
-    return sizes

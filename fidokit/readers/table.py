@@ -15,15 +15,22 @@ import pandas as pd
 from fidokit.exceptions import SettingsError
 from fidokit.geometry import Box
 from fidokit.readers.cells import common_folder, join_all, portable, relative_all, text_of
+from fidokit.readers.columns import with_known_columns
+from fidokit.readers.reading import Notes, RowNames
 
 BOX_COLUMNS = ["box_x0", "box_y0", "box_x1", "box_y1"]
+#: Size of the picture to which boxes and part points refer, where that is not the upright photograph in its file.
+ANNOTATED_COLUMNS = ["annotated_width", "annotated_height"]
 
 _SHORT_BOX_COLUMNS = ["x0", "y0", "x1", "y1"]
 _PART_COLUMNS = ["part_map", "parts", "part_points"]
 
 #: The columns with a meaning of their own; all others are the user's.
 OWN_COLUMNS = frozenset(
-    ["path", "label", "image_id", "split", "object_mask", "box", *_PART_COLUMNS, *BOX_COLUMNS, *_SHORT_BOX_COLUMNS]
+    [
+        *("path", "label", "image_id", "split", "object_mask", "box"),
+        *(*_PART_COLUMNS, *BOX_COLUMNS, *_SHORT_BOX_COLUMNS, *ANNOTATED_COLUMNS),
+    ]
 )
 #: What columns that no analysis may read begin with.
 SECRET_PREFIX = "planted_"
@@ -38,23 +45,29 @@ def check_columns(columns: list[str], where: str) -> None:
     twice = sorted({name for name in columns if columns.count(name) > 1})
     if twice:
         raise SettingsError(f"{where}: the column {twice[0]!r} stands there twice; rename one")
-    missing = [column for column in BOX_COLUMNS if column not in columns]
-    if 0 < len(missing) < len(BOX_COLUMNS):
-        raise SettingsError(f"{where}: no column {missing[0]}; a box needs {', '.join(BOX_COLUMNS)}")
+    for together, what in ((BOX_COLUMNS, "a box"), (ANNOTATED_COLUMNS, "the size of the annotated picture")):
+        missing = [column for column in together if column not in columns]
+        if 0 < len(missing) < len(together):
+            raise SettingsError(f"{where}: no column {missing[0]}; {what} needs {', '.join(together)}")
     if ("part_map" in columns) != ("parts" in columns):
         raise SettingsError(f"{where}: part_map and parts belong together: parts lists the names of the map's indices")
 
 
 def complete_table(
-    frame: pd.DataFrame, root: str | Path | None = None, rows: Sequence[str] | None = None
+    frame: pd.DataFrame,
+    root: str | Path | None = None,
+    rows: Sequence[str] | None = None,
+    notes: Notes | None = None,
 ) -> tuple[pd.DataFrame, Path]:
     """The checked table of `LabelledImages.from_table`, and the folder to which its image_ids are relative.
+
+    How its columns and boxes were understood, where that could be otherwise, is added to `notes`.
 
     Raises:
         SettingsError: see `LabelledImages.from_table`.
     """
-    names: Sequence[str] = rows if rows is not None else [f"row {position}" for position in range(len(frame))]
-    table = frame.reset_index(drop=True).copy()
+    names: Sequence[str] = rows if rows is not None else RowNames("row ", range(len(frame)))
+    table = with_known_columns(frame.reset_index(drop=True).copy(), "the table", Notes() if notes is None else notes)
     check_columns([str(column) for column in table.columns], "the table")
     given = [text_of(value) for value in table["path"]]
     if None in given:

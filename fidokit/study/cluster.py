@@ -23,7 +23,7 @@ from fidokit.exceptions import ClusterError, FidokitError, MissingExtra, Setting
 from fidokit.images import LabelledImages
 from fidokit.methods import is_built_in
 from fidokit.readers.cells import file_of
-from fidokit.readers.table import BOX_COLUMNS
+from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.study.making import Recipe, Step, Task, write_predictions
 from fidokit.study.manifest import describe_classifier
 from fidokit.study.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop, this_process
@@ -421,7 +421,9 @@ def _detached(tasks: list[Task]) -> list[Task]:
     """The tasks with a dataset of their own photographs and of the columns they need, small enough to be sent."""
     data = tasks[0].data
     places = [position for task in tasks for position in task.positions]
-    columns = [name for name in ("image_id", "path", "label", *BOX_COLUMNS) if name in data.table.columns]
+    columns = [
+        name for name in ("image_id", "path", "label", *BOX_COLUMNS, *ANNOTATED_COLUMNS) if name in data.table.columns
+    ]
     table = data.table[columns].iloc[places].reset_index(drop=True)
     table["path"] = [str(_absolute(path)) for path in table["path"]]
     own = LabelledImages(table, data.root)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from fidokit.exceptions import StoreError
+from fidokit.labels import shorten
 from fidokit.methods.base import OnProgress, Snapshot
 from fidokit.study.making import Recipe, Step, Task, make
-from fidokit.study.manifest import shorten
 from fidokit.study.store import megabytes
 from fidokit.study.study import Study
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from fidokit.classifier import Classifier
 from fidokit.exceptions import FidokitError, ImageError
 from fidokit.images import LabelledImages
+from fidokit.labels import match_labels
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress
 from fidokit.session import Session
@@ -283,7 +284,8 @@ class _Making:
     ) -> tuple[list[int], Tensor, Tensor | None, dict[str, str]]:
         """The rows that can be explained, their targets and contrasts, and why others cannot."""
         known = {name: i for i, name in enumerate(self.classifier.class_names)}
-        labels = self.task.data.table["label"]
+        labels = self.task.data.table["label"].iloc[self.chunk.positions].tolist()
+        match = match_labels(labels, self.classifier.class_names)
         to_labels, against = self.recipe.to_labels, self.recipe.against
         rows: list[int] = []
         targets: list[int] = []
@@ -292,7 +294,7 @@ class _Making:
         for row, image_id in enumerate(self.ids):
             if image_id in failed:
                 continue
-            label = labels.iloc[self.chunk.positions[row]]
+            label = match[labels[row]]
             if to_labels and (label is None or label not in known):
                 none = "the photograph has no label to explain"
                 aimless[image_id] = none if label is None else f"the classifier knows no class {label!r}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fidokit.exceptions import SettingsError
-from fidokit.images import BOX_COLUMNS
+from fidokit.images import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.methods.base import Method, settings_dict, settings_id
 
 if TYPE_CHECKING:
@@ -78,11 +78,6 @@ def describe_data(data: LabelledImages) -> dict[str, Any]:
     return {"fingerprint": data.fingerprint(), "n": len(data), "root": str(data.root.absolute())}
 
 
-def shorten(label: str) -> str:
-    """A label for a message: labels may be of any length."""
-    return label if len(label) <= 40 else f"{label[:39]}…"
-
-
 def file_sizes(data: LabelledImages) -> list[int | None]:
     """Bytes of every file, None for those that are missing."""
     sizes: list[int | None] = []
@@ -118,7 +113,7 @@ def data_difference(recorded: pd.DataFrame, root: str, data: LabelledImages) -> 
     current = data.table.assign(**{BYTES_COLUMN: pd.Series(file_sizes(data), dtype=object)})
     for column, what in [
         ("label", "the label"),
-        *((column, column) for column in BOX_COLUMNS),
+        *((column, column) for column in (*BOX_COLUMNS, *ANNOTATED_COLUMNS)),
         (BYTES_COLUMN, "the size of its file in bytes"),
         ("path", "the path"),
     ]:

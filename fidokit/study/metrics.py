@@ -102,7 +102,7 @@ def find_place(data: LabelledImages, i: int, geometry: Geometry, preprocessing: 
 
 
 def _box(data: LabelledImages, i: int, geometry: Geometry) -> tuple[Tensor | None, str]:
-    box = data.box(i)
+    box = data.box(i, (geometry.width, geometry.height))
     if box is None:
         return None, "no box or object mask"
     if not np.isfinite(box).all():

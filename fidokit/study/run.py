@@ -16,6 +16,7 @@ from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier
 from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
+from fidokit.labels import NOT_JUDGED, label_notes, match_labels, shorten
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress
 from fidokit.methods.objective import class_index
@@ -30,7 +31,6 @@ from fidokit.study.manifest import (
     describe_data,
     file_sizes,
     method_difference,
-    shorten,
 )
 from fidokit.study.store import DAMAGED, IMAGES, Store, megabytes
 from fidokit.study.study import Study
@@ -234,18 +234,9 @@ def _cluster(client: Client, recipe: Recipe, data: LabelledImages) -> Cluster:
 
 
 def _check_labels(classifier: Classifier, data: LabelledImages, targets: str | None) -> None:
-    counts = Counter(label for label in data.table["label"] if label is not None)
-    known = set(classifier.class_names)
-    unknown = sorted((label, n) for label, n in counts.items() if label not in known)
-    if unknown:
-        named = ", ".join(f"{shorten(label)!r} ({n})" for label, n in unknown[:10])
-        effect = (
-            "cannot be explained and become failures" if targets == "label" else "count neither as right nor as wrong"
-        )
-        _warn(
-            f"the classifier does not know {len(unknown)} of {len(counts)} labels; {sum(n for _, n in unknown)} "
-            f"photographs {effect}: {named}{', ...' if len(unknown) > 10 else ''}"
-        )
+    effect = "cannot be explained and become failures" if targets == "label" else NOT_JUDGED
+    for note in label_notes(data.table["label"], classifier.class_names, effect):
+        _warn(note)
 
 
 def _check_space(files: Store, classifier: Classifier, data: LabelledImages, entries: Mapping[str, Entry]) -> None:
@@ -344,7 +335,7 @@ def _begin(
             "schema_version": SCHEMA_VERSION,
             "fidokit_version": __version__,
             "classifier": describe_classifier(classifier),
-            "dataset": describe_data(data),
+            "dataset": describe_data(data) | _matched(classifier, data),
             "methods": methods,
             "options": {**options, "part_size": options["part_size"] or PART_SIZE},
         }
@@ -355,6 +346,12 @@ def _begin(
             f"the study cannot be written to {files.path}: {error.strerror or error}; put that right, or choose "
             "another folder as `store`"
         ) from error
+
+
+def _matched(classifier: Classifier, data: LabelledImages) -> dict[str, dict[str, str]]:
+    """The labels that were taken for a class of another name, if there are such."""
+    renamed = match_labels(data.table["label"], classifier.class_names).renamed
+    return {"matched_labels": renamed} if renamed else {}
 
 
 def _write_images(files: Store, data: LabelledImages) -> None:

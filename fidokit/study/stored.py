@@ -14,6 +14,7 @@ import pandas as pd
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.images import LabelledImages
+from fidokit.labels import match_labels
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
 from fidokit.study.manifest_check import checked
 from fidokit.study.named import is_published, load_recorded
@@ -159,7 +160,8 @@ class StoredStudy:
 
     def predictions(self) -> pd.DataFrame:
         """One row per photograph of the dataset: image_id, path, label, predicted, correct, score, margin, runner_up,
-        reason; see `Classifier.predict`. The reason of a photograph that no run has reached is "not predicted yet".
+        reason; see `Classifier.predict`. The label is the class that the dataset's own label, in `images`, means. The
+        reason of a photograph that no run has reached is "not predicted yet".
         """
         made = self.store.read_predictions().assign(done=True)
         if made["image_id"].duplicated().any() or made["image_id"].isna().any():
@@ -171,6 +173,8 @@ class StoredStudy:
         table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
         table["correct"] = table["correct"].astype("boolean")
+        match = match_labels(table["label"].dropna(), self.manifest["classifier"]["class_names"])
+        table["label"] = [match[label] if isinstance(label, str) else None for label in table["label"]]
         return table.drop(columns="done")
 
     def failures(self) -> pd.DataFrame:

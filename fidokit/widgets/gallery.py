@@ -72,7 +72,7 @@ class Gallery:
             photograph = one.open(0)
         except ImageError as error:
             raise ImageError(self.named(str(error))) from error
-        return photograph, preprocessing.geometry(*photograph.size, one.box(0))
+        return photograph, one.geometry(0, preprocessing, photograph.size)
 
     def thumbnail(self, image_id: str) -> bytes:
         """A JPEG of the photograph, small; empty where it cannot be read."""

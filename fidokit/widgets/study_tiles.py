@@ -46,7 +46,7 @@ class StudyTiles:
             raise ImageError(str(self.remark))
         position = self.study.positions[image_id]
         photograph = self.data.open(position)
-        return photograph, self.preprocessing.geometry(*photograph.size, self.data.box(position))
+        return photograph, self.data.geometry(position, self.preprocessing, photograph.size)
 
     def layers(self, image_ids: Sequence[str], names: Mapping[str, tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
         """image_id -> the layers of the masks it has, of those named: name -> (method, kind)."""

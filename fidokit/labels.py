@@ -1,0 +1,220 @@
+"""Where the labels of a dataset meet the class names of a classifier."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Class names among which the nearest are looked for; beyond that it would take seconds.
+_MOST_NAMES = 20_000
+_SHOWN = 10
+NOT_JUDGED = "count neither as right nor as wrong"
+"""What becomes of photographs whose label means no class, where answers are judged."""
+_LONGEST = 40
+#: "001.Black_footed_Albatross", "12 fox": a number before a name.
+_NUMBERED = re.compile(r"\s*(\d+)\s*[._\-:)\s]\s*(?=\S)")
+
+
+@dataclass(frozen=True)
+class LabelMatch:
+    """Which class each label means.
+
+    Attributes:
+        classes: label -> class name, for every label that means one; equal names mean each other.
+        unknown: the other labels, sorted.
+        class_names: of the classifier.
+    """
+
+    classes: dict[str, str]
+    unknown: list[str]
+    class_names: Sequence[str]
+
+    def __getitem__(self, label: str | None) -> str | None:
+        """The class that a label means; the label itself where there is none."""
+        return None if label is None else self.classes.get(label, label)
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """The labels that are written otherwise than their classes."""
+        return {label: name for label, name in self.classes.items() if label != name}
+
+    def told_renamed(self) -> str:
+        """Which labels were matched although they are written otherwise; empty if there are none."""
+        renamed = self.renamed
+        if not renamed:
+            return ""
+        shown = [f"{shorten(label)!r} is {shorten(name)!r}" for label, name in list(renamed.items())[:3]]
+        return (
+            f"{len(renamed)} of {len(self.classes) + len(self.unknown)} labels are written otherwise than the "
+            f"classifier's classes and were matched: {', '.join(shown)}{', ...' if len(renamed) > 3 else ''}"
+        )
+
+    def told_unknown(self, counts: Counter[str], effect: str) -> str:
+        """Which labels mean no class, the nearest class names, and what can be done; empty if there are none.
+
+        Args:
+            counts: photographs of each label.
+            effect: what becomes of these photographs.
+        """
+        if not self.unknown:
+            return ""
+        total = len(self.classes) + len(self.unknown)
+        n = sum(counts[label] for label in self.unknown)
+        named = ", ".join(f"{shorten(label)!r} ({counts[label]})" for label in self.unknown[:_SHOWN])
+        more = ", ..." if len(self.unknown) > _SHOWN else ""
+        alarm = "" if self.classes else ", so that no label is the name of a class"
+        return (
+            f"the classifier does not know {len(self.unknown)} of {total} labels{alarm}; {n} photographs {effect}: "
+            f"{named}{more}. {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        near = {label: self.nearest(label) for label in self.unknown[:3]}
+        hints = [
+            f"{shorten(label)!r}: {', '.join(repr(shorten(name)) for name in names)}"
+            for label, names in near.items()
+            if names
+        ]
+        classes = ", ".join(repr(shorten(name)) for name in self.class_names[:3])
+        nearest = (
+            f"The nearest classes are {'; '.join(hints)}"
+            if hints
+            else f"Its classes are {classes}{', ...' if len(self.class_names) > 3 else ''}"
+        )
+        return f"{nearest}; rename the labels, or give the classifier other class_names"
+
+    def nearest(self, label: str, n: int = 3) -> list[str]:
+        """The class names that are written most alike, the nearest first."""
+        keys: dict[str, str] = {}
+        for name in self.class_names[:_MOST_NAMES]:
+            keys.setdefault(_key(_bare(name)), name)
+        return [keys[key] for key in difflib.get_close_matches(_key(_bare(label)), keys, n=n, cutoff=0.5)]
+
+
+def match_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> LabelMatch:
+    """Which class of a classifier each label means.
+
+    A label means the class of the same name. Without such a class it means the only one whose name differs in case,
+    in the form of accents and in what stands between the words, or else in a number before it as well, as in
+    "001.Black_footed_Albatross"; or, if it is a whole number, the only class with that number as, or before, its name.
+    Where several classes are called alike in this sense, it means none of them. What a label means does not depend on
+    the other labels.
+
+    Args:
+        labels: of a dataset; None and repetitions are passed over.
+        class_names: of the classifier.
+    """
+    exact = set(class_names)
+    classes: dict[str, str] = {}
+    unknown: list[str] = []
+    for label in dict.fromkeys(label for label in labels if label is not None):
+        found = label if label in exact else _Alike.of(tuple(class_names)).find(label)
+        if found is None:
+            unknown.append(label)
+        else:
+            classes[label] = found
+    return LabelMatch(classes, sorted(unknown), class_names)
+
+
+def label_notes(labels: Iterable[str | None], class_names: Sequence[str], effect: str) -> list[str]:
+    """What there is to say where the labels of photographs are not just the names of a classifier's classes.
+
+    Args:
+        labels: of the photographs.
+        class_names: of the classifier.
+        effect: what becomes of photographs whose label means no class.
+    """
+    counts = Counter(label for label in labels if label is not None)
+    match = match_labels(counts, class_names)
+    return [note for note in (match.told_renamed(), match.told_unknown(counts, effect)) if note]
+
+
+def judged(predictions: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
+    """Predictions with the class that each label means as their label, and the column correct after predicted.
+
+    Args:
+        predictions: image_id, path, label, predicted and others.
+        class_names: of the classifier.
+    """
+    import pandas as pd
+
+    match = match_labels(predictions["label"], class_names)
+    known = predictions["predicted"].notna() & predictions["label"].isin(list(match.classes))
+    table = predictions.assign(label=pd.Series([match[label] for label in predictions["label"]], dtype=object))
+    table.insert(4, "correct", (table["predicted"] == table["label"]).astype("boolean").where(known))
+    return table
+
+
+def warn_of_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> None:
+    """Warn of `label_notes`, in the name of the caller's caller, where answers are judged by the labels."""
+    for note in label_notes(labels, class_names, NOT_JUDGED):
+        warnings.warn(note, RuntimeWarning, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """The class that is meant by a name as it is reduced, where there is only one."""
+
+    by_key: dict[str, str]
+    by_number: dict[str, str]
+    by_bare_key: dict[str, str]
+
+    @classmethod
+    @lru_cache(maxsize=4)
+    def of(cls, class_names: tuple[str, ...]) -> _Alike:
+        numbers = [_number(name) for name in class_names]
+        numbered = [(number, name) for number, name in zip(numbers, class_names, strict=True) if number is not None]
+        return cls(
+            _unique((_key(name), name) for name in class_names),
+            _unique(numbered) if len(numbered) == len(class_names) else {},
+            _unique((_key(_bare(name)), name) for name in class_names),
+        )
+
+    def find(self, label: str) -> str | None:
+        key = _key(label)
+        number = str(int(key)) if key.isdecimal() and key.isascii() else ""
+        return self.by_key.get(key) or self.by_number.get(number) or self.by_bare_key.get(_key(_bare(label)))
+
+
+def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Key -> name, for the keys of one name alone; the empty key is none."""
+    found: dict[str, str | None] = {}
+    for key, name in pairs:
+        found[key] = None if key in found else name
+    return {key: name for key, name in found.items() if name is not None and key}
+
+
+def _key(name: str) -> str:
+    text = unicodedata.normalize("NFKC", name).casefold()
+    text = re.sub(r"['’`´]", "", unicodedata.normalize("NFKC", text))
+    return re.sub(r"[\W_]+", " ", text).strip()
+
+
+def _bare(name: str) -> str:
+    """A name without the number before it, if letters follow."""
+    rest = _NUMBERED.sub("", name, count=1) if _NUMBERED.match(name) else name
+    return rest if any(character.isalpha() for character in rest) else name
+
+
+def _number(name: str) -> str | None:
+    """The number that a name is, or that stands before it."""
+    text = unicodedata.normalize("NFKC", name).strip()
+    if text.isdecimal() and text.isascii():
+        return str(int(text))
+    found = _NUMBERED.match(text)
+    return None if found is None else str(int(found[1]))
+
+
+def shorten(label: str) -> str:
+    """A label for a message: labels may be of any length."""
+    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"
