@@ -174,7 +174,8 @@ class StoredStudy:
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
         table["correct"] = table["correct"].astype("boolean")
         match = match_labels(table["label"].dropna(), self.manifest["classifier"]["class_names"])
-        table["label"] = [match[label] if isinstance(label, str) else None for label in table["label"]]
+        labels = [match[label] if isinstance(label, str) else None for label in table["label"]]
+        table["label"] = pd.Series(labels, index=table.index, dtype=object)
         return table.drop(columns="done")
 
     def failures(self) -> pd.DataFrame:
