@@ -38,7 +38,7 @@ def main() -> None:
     material = pictures(classifier, given.part, given.photographs, given.seeds)
     table = mask_quality(
         classifier, material.images, {label: ("fido", settings) for label, settings in METHODS.items()},
-        objects=material.objects, panel=foreign_infills(classifier.size), image_ids=material.ids, progress=False,
+        objects=material.objects, panel=foreign_infills(classifier.size), image_ids=material.ids,
     )  # fmt: skip
     report(benchmark="coherence", part=given.part, photographs=len(material.ids))
     metrics = [name for name in table.columns if name not in ("image_id", "method", "kind", "evaluations", "seconds")]

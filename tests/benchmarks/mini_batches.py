@@ -43,7 +43,7 @@ def main() -> None:
             methods = {labels[n]: ("fido", replace(base, samples=n, steps=steps[n])) for n in COUNTS}
             table = mask_quality(
                 classifier, material.images, methods, objects=material.objects, panel=foreign_infills(classifier.size),
-                image_ids=material.ids, progress=False,
+                image_ids=material.ids,
             )  # fmt: skip
             metrics = [metric for metric in METRICS if metric in table.columns]
             means = means_table(table, metrics, unit=material.units)

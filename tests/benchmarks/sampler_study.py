@@ -8,7 +8,7 @@ open to both.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -17,9 +17,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
-from fidokit.exceptions import SettingsError
 from fidokit.methods import explain
 from fidokit.methods.base import Kind
 from fidokit.methods.concrete import SAMPLERS, Sampler, image_keys
@@ -87,8 +85,6 @@ def sampler_study(
     logits: Sequence[float] = (8.0, 20.0),
     draws: int = 32,
     image_ids: Sequence[str] | None = None,
-    on_row: Callable[[dict[str, Any]], object] | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Noise of the gradient estimate of FIDO's objective, for every sampler, temperature and number of samples.
 
@@ -112,8 +108,6 @@ def sampler_study(
         logits: further states: the last of `steps`, each of its logits pushed to this size with its sign kept.
         draws: samples per kind spent on a number of samples: ``max(4, draws // samples)`` gradients are drawn.
         image_ids: names of the images; None for their positions.
-        on_row: called with every row as it comes.
-        progress: show a progress bar.
 
     Returns:
         A row for each image, grid, state, sampler, temperature and samples: image_id, grid, state, sampler,
@@ -121,27 +115,12 @@ def sampler_study(
         from zero), variance_per_evaluation (noise squared times evaluations: how many a noise of 1 takes),
         zero_share (gradient entries that are exactly zero), zero_share_positive (among cells with a positive logit,
         where a probability rounds to 1; NaN without such cells), non_finite_share.
-
-    Raises:
-        SettingsError: nothing to compare, a number out of range, or a number of names that does not fit.
     """
     designs = grids() if settings is None else settings
-    if not (designs and samplers and temperatures and samples and steps):
-        raise SettingsError("name at least one grid, sampler, temperature, number of samples and state")
-    if min(steps) < 0 or min(samples) < 1 or draws < 1:
-        raise SettingsError(f"steps {tuple(steps)} must be 0 or more, samples {tuple(samples)} and draws 1 or more")
-    for grid, base in designs.items():
-        if max(steps) > base.steps:
-            raise SettingsError(f"the settings of grid {grid!r} take {base.steps} steps; none comes after {max(steps)}")
-    images = classifier.check_images(images)
-    names = [str(i) for i in range(len(images))] if image_ids is None else [str(name) for name in image_ids]
-    if len(names) != len(images):
-        raise SettingsError(f"{len(names)} image_ids for {len(images)} images; give one an image")
+    names = [str(i) for i in range(len(images))] if image_ids is None else list(image_ids)
     measured = list(product(samplers, (float(t) for t in temperatures)))
-    n_states = len(set(steps)) + len(logits)
     rows: list[dict[str, Any]] = []
-    bar = tqdm(total=len(images) * len(designs) * n_states * len(measured), desc="noise", disable=not progress)
-    with bar, classifier.session() as session:
+    with classifier.session() as session:
         goal = classifier.goal(session.logits(images), targets)
         for (i, name), (grid, base) in product(enumerate(names), designs.items()):
             optimiser = Optimiser(session, base, goal)
@@ -151,13 +130,11 @@ def sampler_study(
                 slots = at_state(start, theta)
                 for sampler, temperature in measured:
                     noisy = replace(base, sampler=sampler, temperature=temperature, area=0.0, total_variation=0.0)
-                    setting = (name, grid, state, sampler, temperature)
-                    labels = dict(zip(("image_id", *_SETTING[:-1]), setting, strict=True))
-                    for row in _noise_rows(_moments_of(session, noisy, goal, slots, name, samples, draws)):
-                        rows.append(labels | row)
-                        if on_row is not None:
-                            on_row(rows[-1])
-                    bar.update()
+                    labels = dict(
+                        zip(("image_id", *_SETTING[:-1]), (name, grid, state, sampler, temperature), strict=True)
+                    )
+                    moments = _moments_of(session, noisy, goal, slots, name, samples, draws)
+                    rows += [labels | row for row in _noise_rows(moments)]
     return pd.DataFrame(rows)
 
 
@@ -263,7 +240,7 @@ def _states(
         yield f"logit {size:g}", torch.where(last > 0, size, -size)
 
 
-def noise_table(rows: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+def noise_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Means over the images of `sampler_study`, with 95 % bootstrap intervals, the same images for every row.
 
     Noise and variance are ratios, so their means are geometric.
@@ -281,7 +258,7 @@ def noise_table(rows: pd.DataFrame, *, n_resamples: int = 2000, seed: int = 0) -
         if name == "noise":
             table["n"] = np.isfinite(values).sum(1)
         logs = np.log(values) if geometric else values
-        middle, low, high = mean_and_interval(logs, n_resamples, seed)
+        middle, low, high = mean_and_interval(logs)
         for suffix, column in (("", middle), ("_low", low), ("_high", high)):
             table[name + suffix] = np.exp(column) if geometric else column
     return table
@@ -306,7 +283,6 @@ def mask_quality(
     panel: Tensor | None = None,
     kinds: Sequence[Kind] = ("joint", "attribution"),
     image_ids: Sequence[str] | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
     """Quality, coherence and cost of several methods' masks of the same images, for comparisons without a study.
 
@@ -319,20 +295,18 @@ def mask_quality(
         panel: (P, 3, H, W) infills that no method optimises with; None for `fidokit.study.panel.mosaic`.
         kinds: those that are judged, as far as a method makes them.
         image_ids: names of the images; None for their positions.
-        progress: show a progress bar.
 
     Returns:
         A row for each image, method and kind, as `fidokit.study.compare.compare` reads it: image_id, method, kind,
         insertion, deletion, average_precision and iou_at_object_area (with objects), total_variation (at equal grid
         and area, see `fidokit.study.localisation.coherence`), evaluations, seconds. An image without a mask has no row.
     """
-    images = classifier.check_images(images)
-    names = [str(i) for i in range(len(images))] if image_ids is None else [str(name) for name in image_ids]
+    names = [str(i) for i in range(len(images))] if image_ids is None else list(image_ids)
     panel = mosaic(classifier.size)[None] if panel is None else panel
     frames = []
     with classifier.session() as session:
         goal = classifier.goal(session.logits(images), targets)
-        for label, given in tqdm(methods.items(), desc="quality", disable=not progress):
+        for label, given in methods.items():
             method, settings = (given, None) if isinstance(given, str) else given
             made = explain(classifier, images, method, targets, settings=settings)
             rows = torch.tensor([int(position) for position in made.image_ids], dtype=torch.int64)

@@ -30,15 +30,12 @@ def main() -> None:
     material = pictures(classifier, given.part, given.photographs, given.seeds)
     report(benchmark="samplers", part=given.part, photographs=len(material.ids))
 
-    noise = sampler_study(
-        classifier, material.images, samples=counts, logits=(), image_ids=material.ids, progress=False
-    )
+    noise = sampler_study(classifier, material.images, samples=counts, logits=(), image_ids=material.ids)
     report_rows(noise_table(noise), benchmark="samplers", table="noise")
     report_rows(noise_gain(noise), benchmark="samplers", table="gain")
 
     pushed = sampler_study(
         classifier, material.images, samples=(PUBLISHED_SAMPLES,), steps=(10,), draws=32, image_ids=material.ids,
-        progress=False,
     )  # fmt: skip
     report_rows(noise_table(pushed), benchmark="samplers", table="noise where logits are large")
     for column in ("zero_share", "zero_share_positive"):
@@ -46,7 +43,7 @@ def main() -> None:
 
     quality = sampler_quality(
         classifier, material.images, samples=counts, evaluations=given.evaluations, objects=material.objects,
-        panel=foreign_infills(classifier.size), image_ids=material.ids, progress=False,
+        panel=foreign_infills(classifier.size), image_ids=material.ids,
     )  # fmt: skip
     metrics = [name for name in METRICS if name in quality.columns]
     settings = quality[["method", "grid", "sampler", "temperature", "samples", "steps"]].drop_duplicates()
