@@ -130,7 +130,7 @@ def _file_lock(files: LocalFiles, stack: ExitStack) -> bool:
     """Whether the system locked a file of the folder; there are no locks on some network drives."""
     try:
         files.path(LOCK)
-        stack.enter_context(FileLock(files.path(HELD), timeout=0, fallback_to_soft=False))
+        stack.enter_context(FileLock(files.path(HELD), timeout=0, thread_local=False, fallback_to_soft=False))
     except Timeout:
         raise _busy(files, _read(files)) from None
     except (OSError, NotImplementedError):
