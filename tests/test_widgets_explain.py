@@ -15,11 +15,11 @@ from fidokit.methods.base import Masks
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install 'fidokit[widgets]'")
 
 import ipywidgets
-from fidokit.widgets.static_form import BUNDLES
 
 from fidokit.widgets import ExplainWidget
 from fidokit.widgets.answering import _answer_beside_cells
 from fidokit.widgets.overlay import layer_values
+from fidokit.widgets.static_form import BUNDLES
 
 SETTINGS = fk.FidoSettings(grid=4, steps=8, tolerance=0.0)
 LONG = fk.FidoSettings(grid=4, steps=100_000, tolerance=0.0)

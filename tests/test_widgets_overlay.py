@@ -16,11 +16,11 @@ from fidokit.methods.base import Masks
 pytest.importorskip("anywidget", reason="anywidget is not installed: pip install 'fidokit[widgets]'")
 
 import ipywidgets
-from fidokit.widgets.static_form import BUNDLES
 
 from fidokit.widgets import MaskOverlay, MissingExtra
 from fidokit.widgets.overlay import layer_values, named_masks
 from fidokit.widgets.pixels import LONGEST, mask_layer, photograph_of, sent_photograph
+from fidokit.widgets.static_form import BUNDLES
 
 HARM = "<img src=x onerror=alert(1)>"
 

@@ -2,7 +2,7 @@
 // `node build.js` writes them, `--check` fails if one of them is not what the sources give, `--watch` follows the sources.
 
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
-import { basename, dirname, relative, resolve } from "node:path";
+import { basename, relative, resolve } from "node:path";
 import { build, context } from "esbuild";
 
 const HERE = import.meta.dirname;
@@ -37,32 +37,41 @@ async function bundles() {
   return results.flatMap(({ outputFiles }) => outputFiles.map(({ path, text }) => ({ path, text })));
 }
 
-/** What is wrong with the bundles in the Python package, a line each. */
+/**
+ * What is wrong with the bundles in the Python package, a line each.
+ * @returns {Promise<string[]>}
+ */
 async function faults() {
   const made = await bundles();
+  const written = await Promise.all(made.map(({ path }) => readFile(path, "utf8").catch(() => "")));
+  const stale = made.filter(({ text }, i) => text !== written[i]).map(({ path }) => path);
   const expected = new Set(made.map(({ path }) => basename(path)));
-  const found = [];
-  for (const { path, text } of made) {
-    const written = await readFile(path, "utf8").catch(() => "");
-    if (written !== text) found.push(`${relative(process.cwd(), path)} is not what its sources give`);
-  }
-  for (const name of await readdir(STATIC)) {
-    if (!expected.has(name)) found.push(`${relative(process.cwd(), resolve(STATIC, name))} is no bundle`);
-  }
-  return found;
+  const strange = (await readdir(STATIC)).filter((name) => !expected.has(name)).map((name) => resolve(STATIC, name));
+  const named = (/** @type {string} */ path) => relative(process.cwd(), path);
+  return [
+    ...stale.map((path) => `${named(path)} is not what its sources give`),
+    ...strange.map((path) => `${named(path)} is no bundle`),
+  ];
 }
 
-if (process.argv.includes("--check")) {
-  const found = await faults();
-  if (found.length) {
-    console.error([...found, "Run `npm run build` and commit what it writes."].join("\n"));
-    process.exitCode = 1;
-  }
-} else if (process.argv.includes("--watch")) {
-  for (const options of BUILDS) await (await context({ ...options, logLevel: "info" })).watch();
-} else {
-  for (const { path, text } of await bundles()) {
-    await mkdir(dirname(path), { recursive: true });
-    await writeFile(path, text);
-  }
+async function write() {
+  const made = await bundles();
+  await mkdir(STATIC, { recursive: true });
+  await Promise.all(made.map(({ path, text }) => writeFile(path, text)));
 }
+
+async function check() {
+  const found = await faults();
+  if (!found.length) return;
+  process.stderr.write(`${[...found, "Run `npm run build` and commit what it writes."].join("\n")}\n`);
+  process.exitCode = 1;
+}
+
+async function watch() {
+  const contexts = await Promise.all(BUILDS.map((options) => context({ ...options, logLevel: "info" })));
+  await Promise.all(contexts.map((each) => each.watch()));
+}
+
+if (process.argv.includes("--check")) await check();
+else if (process.argv.includes("--watch")) await watch();
+else await write();

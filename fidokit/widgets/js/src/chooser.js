@@ -211,7 +211,7 @@ export class Chooser {
 export async function upload(file, send) {
   const parts = Math.max(1, Math.ceil(file.size / PIECE));
   for (let part = 0; part < parts; part++) {
-    // One after the other, so that no more than one piece is in memory.
+    // biome-ignore lint/performance/noAwaitInLoops: no more than one piece is to be in memory
     const content = await file.slice(part * PIECE, (part + 1) * PIECE).arrayBuffer();
     send({ do: "upload", name: file.name, part, parts }, [content]);
   }

@@ -3,13 +3,13 @@
 /** @import { Detail } from "./compare_detail.js" */
 /** @import { PageRow } from "./compare_page.js" */
 /** @import { Look, ToolTraits } from "./compare_tools.js" */
-/** @import { Bytes, Listener, Rendered, Send, SentLayer, SentPhotograph } from "./types.d.ts" */
+/** @import { Bytes, Listener, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
 import { CompareDetail } from "./compare_detail.js";
 import { ComparePage } from "./compare_page.js";
 import { CompareTools } from "./compare_tools.js";
-import { button, changes, labelled, listen, make, say, uniqueName, widgetRoot } from "./dom.js";
+import { button, changes, labelled, listen, make, say, sender, uniqueName, widgetRoot } from "./dom.js";
 import { lookup } from "./picture.js";
 import { Plot } from "./plot.js";
 import { counted } from "./text.js";
@@ -38,8 +38,7 @@ export function pageInWords([fit, all, pages], page) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  /** @type {Send} */
-  const send = (message, buffers) => model.send(message, undefined, buffers);
+  const send = sender(model);
   const look = (/** @type {Look} */ wanted) => send({ do: "look", ...wanted });
   const tables = model.get("_tables");
   const table = bytesOf(Object.values(tables)[0]);
@@ -52,7 +51,7 @@ function render({ model, el }) {
   const tools = new CompareTools(look);
   const detail = new CompareDetail(tables, look);
   const plot = new Plot(send, PLOT, (trace, point) => send({ do: "clicked", trace, point }));
-  const message = make("p", { class: "fk-message", role: "alert", hidden: true });
+  const alert = make("p", { class: "fk-message", role: "alert", hidden: true });
   const remark = make("p", { class: "fk-remark", hidden: true });
   const count = make("p", { class: "fk-count", role: "status" });
   const before = button("Previous page", () => look({ page: model.get("page") - 1 }));
@@ -68,7 +67,7 @@ function render({ model, el }) {
   );
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
   const line = make("div", { class: "fk-line" }, before, after, count, opacityField, legendOf(table));
-  const parts = [remark, message, summary, tools.element, line, page.element, detail.element];
+  const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
 
   const rows = () => {
@@ -94,7 +93,7 @@ function render({ model, el }) {
     _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
     _layers: () => detail.overlay.setLayers(model.get("_layers")),
     _detail: () => detail.show(model.get("_detail")),
-    _message: () => say(message, model.get("_message")),
+    _message: () => say(alert, model.get("_message")),
     _remark: () => say(remark, model.get("_remark")),
   };
   const again = () => {

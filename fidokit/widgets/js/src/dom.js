@@ -1,6 +1,6 @@
 // Elements of a page, and a widget's ties to its model.
 
-/** @import { Listener, Model, Verdict } from "./types.d.ts" */
+/** @import { Listener, Model, Send, Verdict } from "./types.d.ts" */
 
 /** Set as attributes: they are no properties, or are not written like them. */
 const ATTRIBUTES = new Set(["role", "for", "list"]);
@@ -134,6 +134,16 @@ export function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
+}
+
+/**
+ * What sends messages to the kernel.
+ * @template Traits
+ * @param {Model<Traits>} model
+ * @returns {Send}
+ */
+export function sender(model) {
+  return (message, buffers) => model.send(message, undefined, buffers);
 }
 
 /**

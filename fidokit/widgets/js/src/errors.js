@@ -6,7 +6,7 @@
 
 import { bytesOf, numbersOf } from "./bytes.js";
 import { ClusterTable, Evidence } from "./clusters.js";
-import { button, changes, labelled, listen, make, say, uniqueName, verdict, widgetRoot } from "./dom.js";
+import { button, changes, labelled, listen, make, say, sender, uniqueName, verdict, widgetRoot } from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { ScatterMap } from "./map.js";
 import { Overlay } from "./overlay.js";
@@ -159,8 +159,7 @@ class ImageDetail {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  /** @type {Send} */
-  const send = (message, buffers) => model.send(message, undefined, buffers);
+  const send = sender(model);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -202,11 +201,11 @@ function render({ model, el }) {
     queue.add(new Uint32Array(0), cluster);
   });
 
-  const message = make("p", { class: "fk-message", role: "alert", hidden: true });
+  const alert = make("p", { class: "fk-message", role: "alert", hidden: true });
   const remark = make("p", { class: "fk-remark", hidden: true });
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
-  const parts = [remark, message, summary, table.element, pair, selection.element, waiting, gallery.element];
+  const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
   map.setPoints(images.points);
 
@@ -237,7 +236,7 @@ function render({ model, el }) {
     _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
     _layers: () => detail.overlay.setLayers(model.get("_layers")),
     _about: () => detail.show(model.get("_about")),
-    _message: () => say(message, model.get("_message")),
+    _message: () => say(alert, model.get("_message")),
     _remark: () => say(remark, model.get("_remark")),
   };
   /** @type {Listener} */

@@ -3,10 +3,10 @@
 
 /** @import { Progress } from "./meter.js" */
 /** @import { Offered } from "./chooser.js" */
-/** @import { Bytes, Listener, MethodForm, Model, Rendered, Send, SentLayer, SentPhotograph } from "./types.d.ts" */
+/** @import { Bytes, Listener, MethodForm, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
 import { Chooser } from "./chooser.js";
-import { changes, listen, make, widgetRoot } from "./dom.js";
+import { changes, listen, make, sender, widgetRoot } from "./dom.js";
 import { Meter } from "./meter.js";
 import { BUSY, Order } from "./order.js";
 import { Overlay } from "./overlay.js";
@@ -37,8 +37,7 @@ function initialize({ model }) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  /** @type {Send} */
-  const send = (message, buffers) => model.send(message, undefined, buffers);
+  const send = sender(model);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);

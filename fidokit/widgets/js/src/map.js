@@ -28,6 +28,8 @@ const CLICK = 4;
 /** From so many points on, they are drawn smaller. */
 const MANY = 5000;
 const BUTTON_ZOOM = 1.5;
+/** Opacity of what is not selected. */
+const FADED = 0.22;
 const TOOLS = /** @type {const} */ ([
   ["box", "Box"],
   ["lasso", "Lasso"],
@@ -181,24 +183,38 @@ export class ScatterMap {
     const points = this.#points;
     if (!points || !this.#density || this.#destroyed) return;
     const context = contextOf(this.base);
-    const frame = this.#frame();
-    const { width, height } = this.base;
     context.globalAlpha = 1;
     context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, height);
-    const size = (points.x.length > MANY ? 0.75 : 1) * this.#density * Math.min(2, Math.sqrt(this.#view.zoom));
-    const fade = this.#count > 0;
-    for (const chosen of fade ? [0, 1] : [0]) {
-      context.globalAlpha = fade && !chosen ? 0.22 : 1;
-      for (const row of this.#drawn) {
-        if (fade && this.#selected[row] !== chosen) continue;
-        const [x, y] = pixelOf(this.#places, row, frame);
-        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-        const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
-        context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
-      }
-    }
+    context.fillRect(0, 0, this.base.width, this.base.height);
+    if (this.#count) {
+      const isChosen = (/** @type {number} */ row) => this.#selected[row] === 1;
+      context.globalAlpha = FADED;
+      this.#drawPoints(
+        context,
+        points,
+        this.#drawn.filter((row) => !isChosen(row)),
+      );
+      context.globalAlpha = 1;
+      this.#drawPoints(context, points, this.#drawn.filter(isChosen));
+    } else this.#drawPoints(context, points, this.#drawn);
     this.#drawMarks();
+  }
+
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Points} points
+   * @param {Uint32Array} rows in their order.
+   */
+  #drawPoints(context, points, rows) {
+    const frame = this.#frame();
+    const { width, height } = this.base;
+    const size = (points.x.length > MANY ? 0.75 : 1) * this.#density * Math.min(2, Math.sqrt(this.#view.zoom));
+    for (const row of rows) {
+      const [x, y] = pixelOf(this.#places, row, frame);
+      if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
+      const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
+      context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
+    }
   }
 
   /**

@@ -39,6 +39,8 @@ const MOST_PIXELS = 1400;
 const PANEL = 234;
 /** Pixels of the page around the divider in which the pointer has hold of it. */
 const GRIP = 14;
+/** Keys that choose a mask. */
+const DIGIT = /^[1-9]$/;
 /** Milliseconds in which changes of thumbnails are gathered: a live mask changes often. */
 const PATIENCE = 120;
 
@@ -407,7 +409,7 @@ export class Overlay {
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
     else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (/^[1-9]$/.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
     return true;
   }

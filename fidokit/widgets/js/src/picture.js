@@ -112,7 +112,7 @@ export function outlinePieces({ height, width, values }, level) {
   /** @type {[Corner, Corner][]} */
   const pieces = [];
   /** @type {(x: number, y: number) => number} */
-  const at = (x, y) => (x < 0 || y < 0 || x >= width || y >= height ? 0 : values[y * width + x]);
+  const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0);
   const edge = Math.max(level, 0.5);
   /** @type {(a: number, b: number) => number} */
   const cut = (a, b) => (a === b ? 0.5 : (edge - a) / (b - a));
@@ -121,7 +121,7 @@ export function outlinePieces({ height, width, values }, level) {
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
       const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
-      const sort = (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+      const sort = sortOf(a, b, c, d, edge);
       if (sort === 0 || sort === 15) continue;
       const found = segments(
         sort,
@@ -134,6 +134,18 @@ export function outlinePieces({ height, width, values }, level) {
     }
   }
   return pieces;
+}
+
+/**
+ * Which corners of a square are at least an edge, a bit each, the first the highest.
+ * @param {number} a
+ * @param {number} b
+ * @param {number} c
+ * @param {number} d
+ * @param {number} edge
+ */
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
 }
 
 /**

@@ -33,12 +33,11 @@ function plotlyShelf(version) {
 
 /** @returns {Shelf} */
 function emptyShelf() {
-  /** @type {(plotly: Plotly) => void} */
-  let resolve = () => {};
-  const promise = new Promise((fulfil) => {
-    resolve = fulfil;
+  const shelf = /** @type {Shelf} */ ({ unpacking: false });
+  shelf.promise = new Promise((resolve) => {
+    shelf.resolve = resolve;
   });
-  return { promise, resolve, unpacking: false };
+  return shelf;
 }
 
 /**

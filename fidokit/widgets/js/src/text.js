@@ -1,5 +1,9 @@
 // Numbers in words, and searching in texts.
 
+const SPACES = /\s+/;
+/** Accents, where they are characters of their own. */
+const MARKS = /\p{M}/gu;
+
 /**
  * A share in percent; a dash for none.
  * @param {number | null} value
@@ -46,7 +50,7 @@ export function lowered(text) {
  * @param {string} text
  */
 export function folded(text) {
-  return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+  return text.normalize("NFKD").replace(MARKS, "").toLowerCase();
 }
 
 /**
@@ -54,7 +58,7 @@ export function folded(text) {
  * @param {string} typed
  */
 export function wordsOf(typed) {
-  return typed.split(/\s+/).filter(Boolean);
+  return typed.split(SPACES).filter(Boolean);
 }
 
 /**
