@@ -2,11 +2,13 @@
 "use strict";
 (() => {
   // src/text.js
+  var SPACES = /\s+/;
+  var MARKS = /\p{M}/gu;
   function folded(text) {
-    return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
+    return text.normalize("NFKD").replace(MARKS, "").toLowerCase();
   }
   function wordsOf(typed) {
-    return typed.split(/\s+/).filter(Boolean);
+    return typed.split(SPACES).filter(Boolean);
   }
 
   // src/report_page.js

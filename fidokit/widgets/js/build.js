@@ -1,5 +1,6 @@
 // Bundles what the Python package holds: one script and one style sheet a widget, and the script of the report.
-// `node build.js` writes them, `--check` fails if one of them is not what the sources give, `--watch` follows the sources.
+// `node build.js` writes them, `--check` fails if one of them is not what the sources give, `--watch` follows the sources,
+// and so do open widgets of a kernel that was started with ANYWIDGET_HMR=1.
 
 import { mkdir, readdir, readFile, writeFile } from "node:fs/promises";
 import { basename, relative, resolve } from "node:path";

@@ -77,6 +77,9 @@ function widgetRoot(staticClass, ...children) {
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
+function sender(model) {
+  return (message, buffers) => model.send(message, void 0, buffers);
+}
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
   return () => {
@@ -202,14 +205,14 @@ function paint(canvas, mask, words) {
 }
 function outlinePieces({ height, width, values: values2 }, level) {
   const pieces = [];
-  const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : values2[y * width + x];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values2[y * width + x] : 0;
   const edge = Math.max(level, 0.5);
   const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
   const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
       const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
-      const sort = (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+      const sort = sortOf(a, b, c, d, edge);
       if (sort === 0 || sort === 15) continue;
       const found = segments(
         sort,
@@ -222,6 +225,9 @@ function outlinePieces({ height, width, values: values2 }, level) {
     }
   }
   return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
 }
 function segments(sort, top, right, bottom, left) {
   switch (sort) {
@@ -677,6 +683,7 @@ var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
   id = uniqueName("overlay");
@@ -1011,7 +1018,7 @@ var Overlay = class {
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
     else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (/^[1-9]$/.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
     return true;
   }
@@ -1323,12 +1330,14 @@ function plotlyShelf(version) {
   return shelf;
 }
 function emptyShelf() {
-  let resolve = () => {
-  };
-  const promise = new Promise((fulfil) => {
-    resolve = fulfil;
+  const shelf = (
+    /** @type {Shelf} */
+    { unpacking: false }
+  );
+  shelf.promise = new Promise((resolve) => {
+    shelf.resolve = resolve;
   });
-  return { promise, resolve, unpacking: false };
+  return shelf;
 }
 async function unpackedPlotly(content) {
   const stream = new Blob([bytesOf(content)]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -1457,7 +1466,7 @@ function pageInWords([fit, all, pages], page) {
   return `Page ${page + 1} of ${counted(pages)}; ${counted(fit)} of ${counted(all)} images`;
 }
 function render({ model, el }) {
-  const send = (message2, buffers) => model.send(message2, void 0, buffers);
+  const send = sender(model);
   const look = (wanted) => send({ do: "look", ...wanted });
   const tables = model.get("_tables");
   const table = bytesOf(Object.values(tables)[0]);
@@ -1469,7 +1478,7 @@ function render({ model, el }) {
   const tools = new CompareTools(look);
   const detail = new CompareDetail(tables, look);
   const plot = new Plot(send, PLOT, (trace, point) => send({ do: "clicked", trace, point }));
-  const message = make("p", { class: "fk-message", role: "alert", hidden: true });
+  const alert = make("p", { class: "fk-message", role: "alert", hidden: true });
   const remark = make("p", { class: "fk-remark", hidden: true });
   const count = make("p", { class: "fk-count", role: "status" });
   const before = button("Previous page", () => look({ page: model.get("page") - 1 }));
@@ -1485,7 +1494,7 @@ function render({ model, el }) {
   );
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
   const line = make("div", { class: "fk-line" }, before, after, count, opacityField, legendOf(table));
-  const parts = [remark, message, summary, tools.element, line, page.element, detail.element];
+  const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
   const rows = () => {
     const figures = new Map(model.get("_figures").map(([name, words, better]) => [name, { words, better }]));
@@ -1510,7 +1519,7 @@ function render({ model, el }) {
     _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
     _layers: () => detail.overlay.setLayers(model.get("_layers")),
     _detail: () => detail.show(model.get("_detail")),
-    _message: () => say(message, model.get("_message")),
+    _message: () => say(alert, model.get("_message")),
     _remark: () => say(remark, model.get("_remark"))
   };
   const again = () => {

@@ -80,6 +80,9 @@ function widgetRoot(staticClass, ...children) {
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
+function sender(model) {
+  return (message, buffers) => model.send(message, void 0, buffers);
+}
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
   return () => {
@@ -91,6 +94,7 @@ function changes(show) {
 }
 
 // src/text.js
+var SPACES = /\s+/;
 function percent(value) {
   return value === null ? "–" : `${Math.round(100 * value)} %`;
 }
@@ -108,7 +112,7 @@ function lowered(text) {
   return text.toLocaleLowerCase();
 }
 function wordsOf(typed) {
-  return typed.split(/\s+/).filter(Boolean);
+  return typed.split(SPACES).filter(Boolean);
 }
 
 // src/clusters.js
@@ -478,14 +482,14 @@ function paint(canvas, mask, words) {
 }
 function outlinePieces({ height, width, values }, level) {
   const pieces = [];
-  const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : values[y * width + x];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0;
   const edge = Math.max(level, 0.5);
   const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
   const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
       const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
-      const sort = (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+      const sort = sortOf(a, b, c, d, edge);
       if (sort === 0 || sort === 15) continue;
       const found = segments(
         sort,
@@ -498,6 +502,9 @@ function outlinePieces({ height, width, values }, level) {
     }
   }
   return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
 }
 function segments(sort, top, right, bottom, left) {
   switch (sort) {
@@ -1026,12 +1033,157 @@ function zoomedMap(view, size, factor, most, anchor = null) {
   };
 }
 
-// src/map.js
+// src/map_painter.js
 var HEIGHT = 420;
+var [WRONG, RIGHT] = [0, 1];
+var MANY = 5e3;
+var FADED = 0.22;
+var MARGIN = 9;
+var MOST_SPRITES = 400;
+var MapPainter = class {
+  /** Pixels of the canvas a pixel of the page; 0 before there is a size. */
+  density = 0;
+  /** @type {Map<string, HTMLCanvasElement>} */
+  #sprites = /* @__PURE__ */ new Map();
+  /**
+   * @param {HTMLCanvasElement} base
+   * @param {HTMLCanvasElement} marks
+   */
+  constructor(base, marks) {
+    this.base = base;
+    this.marks = marks;
+  }
+  /** @param {number} wide pixels of the page. */
+  resize(wide) {
+    this.density = Math.min(window.devicePixelRatio || 1, 2);
+    const [width, height] = [wide, HEIGHT].map((side) => Math.round(side * this.density));
+    for (const canvas of [this.base, this.marks]) {
+      Object.assign(canvas, { width, height });
+      Object.assign(canvas.style, { width: `${wide}px`, height: `${HEIGHT}px` });
+    }
+  }
+  /**
+   * Draw the points; where some are selected, the others fade.
+   * @param {Points} points
+   * @param {Places} places
+   * @param {Uint32Array} order rows in the order in which they are drawn.
+   * @param {Uint8Array | null} selected 1 for what is selected; null where nothing is.
+   * @param {View} view
+   */
+  draw(points, places, order, selected, view) {
+    const context = contextOf(this.base);
+    context.globalAlpha = 1;
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, this.base.width, this.base.height);
+    if (selected) {
+      context.globalAlpha = FADED;
+      const rest = order.filter((row) => !selected[row]);
+      this.#drawRows(context, points, places, rest, view);
+      context.globalAlpha = 1;
+    }
+    const bright = selected ? order.filter((row) => selected[row]) : order;
+    this.#drawRows(context, points, places, bright, view);
+  }
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Points} points
+   * @param {Places} places
+   * @param {Uint32Array} rows
+   * @param {View} view
+   */
+  #drawRows(context, points, places, rows, view) {
+    const { width, height } = this.base;
+    const frame = frameOf(view, this.base);
+    const size = (points.x.length > MANY ? 0.75 : 1) * this.density * Math.min(2, Math.sqrt(view.zoom));
+    for (const row of rows) {
+      const [x, y] = pixelOf(places, row, frame);
+      if (x < -MARGIN || y < -MARGIN || x > width + MARGIN || y > height + MARGIN) continue;
+      const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
+      context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
+    }
+  }
+  /**
+   * A small picture of a point of a colour and state, which is kept.
+   * @param {string} colour
+   * @param {number} state
+   * @param {number} size
+   */
+  #sprite(colour, state, size) {
+    const key = `${colour} ${state} ${size.toFixed(2)}`;
+    if (this.#sprites.size > MOST_SPRITES) this.#sprites.clear();
+    const sprite = this.#sprites.get(key) ?? drawnSprite(colour, state, size);
+    this.#sprites.set(key, sprite);
+    return sprite;
+  }
+  /**
+   * Draw rings around pixels, and the shape of a drag, instead of those before.
+   * @param {{ pixel: Point, colour: string }[]} rings
+   * @param {Point[]} shape of which less than two points are no shape.
+   * @param {boolean} isBox whether the shape is the box between its first and its last point.
+   */
+  drawMarks(rings, shape, isBox) {
+    const context = contextOf(this.marks);
+    context.clearRect(0, 0, this.marks.width, this.marks.height);
+    for (const { pixel, colour } of rings) {
+      this.#drawRing(context, pixel, "#fff", 5);
+      this.#drawRing(context, pixel, colour, 2.5);
+    }
+    if (shape.length < 2) return;
+    context.beginPath();
+    if (isBox) {
+      const [[x0, y0], [x1, y1]] = [shape[0], shape[shape.length - 1]];
+      context.rect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
+    } else {
+      for (const point of shape) context.lineTo(...point);
+      context.closePath();
+    }
+    const look = { fillStyle: "rgb(11 106 148 / 0.12)", strokeStyle: "#0b6a94", lineWidth: 1.5 * this.density };
+    Object.assign(context, look);
+    context.fill();
+    context.stroke();
+  }
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {Point} pixel
+   * @param {string} strokeStyle
+   * @param {number} wide
+   */
+  #drawRing(context, [x, y], strokeStyle, wide) {
+    Object.assign(context, { strokeStyle, lineWidth: wide * this.density });
+    context.beginPath();
+    context.arc(x, y, 8 * this.density, 0, 2 * Math.PI);
+    context.stroke();
+  }
+};
+function drawnSprite(colour, state, size) {
+  const side = Math.ceil(11 * size);
+  const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const context = contextOf(canvas);
+  Object.assign(context, { strokeStyle: colour, fillStyle: colour, lineWidth: 2 * size, lineCap: "round" });
+  context.translate(side / 2, side / 2);
+  context.beginPath();
+  if (state === WRONG) {
+    const arm = 3.4 * size;
+    context.moveTo(-arm, -arm);
+    context.lineTo(arm, arm);
+    context.moveTo(-arm, arm);
+    context.lineTo(arm, -arm);
+    context.stroke();
+  } else if (state === RIGHT) {
+    context.arc(0, 0, 3 * size, 0, 2 * Math.PI);
+    context.fill();
+  } else {
+    context.arc(0, 0, 2.6 * size, 0, 2 * Math.PI);
+    context.lineWidth = size;
+    context.stroke();
+  }
+  return canvas;
+}
+
+// src/map.js
 var MOST_ZOOM = 60;
 var REACH = 9;
 var CLICK = 4;
-var MANY = 5e3;
 var BUTTON_ZOOM = 1.5;
 var TOOLS = (
   /** @type {const} */
@@ -1041,7 +1193,6 @@ var TOOLS = (
     ["move", "Move"]
   ]
 );
-var [WRONG, RIGHT] = [0, 1];
 var HELP = "With the map in focus: arrow keys go from image to image, Enter selects that one, the space bar adds it or takes it out; a selects all in view, Escape none; plus and minus zoom, 0 shows all. A drag selects with the chosen tool, with the shift key held it adds; the wheel zooms while the map is in focus.";
 var ScatterMap = class {
   id = uniqueName("map");
@@ -1056,6 +1207,7 @@ var ScatterMap = class {
   label = make("div", { class: "fk-map-label", hidden: true });
   spoken = make("span", { class: "fk-unseen", role: "status" });
   stage = make("div", { class: "fk-map-stage" }, this.base, this.marks, this.label);
+  painter = new MapPainter(this.base, this.marks);
   /** @type {"box" | "lasso" | "move"} */
   #tool = "box";
   /** @type {Points | null} */
@@ -1073,12 +1225,8 @@ var ScatterMap = class {
   #at = -1;
   /** Row that the keyboard is on; -1 for none. */
   #cursor = -1;
-  /** Pixels of the canvas a pixel of the page; 0 before there is a size. */
-  #density = 0;
   /** @type {Held | null} */
   #held = null;
-  /** @type {Map<string, HTMLCanvasElement>} */
-  #sprites = /* @__PURE__ */ new Map();
   #destroyed = false;
   /**
    * @param {Act} act
@@ -1155,106 +1303,31 @@ var ScatterMap = class {
     this.marks.classList.toggle("fk-movable", name === "move");
   }
   #resize() {
-    const wide = this.stage.clientWidth;
-    if (!wide) return;
-    const density = Math.min(window.devicePixelRatio || 1, 2);
-    for (const canvas of [this.base, this.marks]) {
-      Object.assign(canvas, { width: Math.round(wide * density), height: Math.round(HEIGHT * density) });
-      Object.assign(canvas.style, { width: `${wide}px`, height: `${HEIGHT}px` });
-    }
-    this.#density = density;
+    if (!this.stage.clientWidth) return;
+    this.painter.resize(this.stage.clientWidth);
     this.#draw();
   }
   #frame() {
     return frameOf(this.#view, this.base);
   }
   #draw() {
-    const points = this.#points;
-    if (!points || !this.#density || this.#destroyed) return;
-    const context = contextOf(this.base);
-    const frame = this.#frame();
-    const { width, height } = this.base;
-    context.globalAlpha = 1;
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, height);
-    const size = (points.x.length > MANY ? 0.75 : 1) * this.#density * Math.min(2, Math.sqrt(this.#view.zoom));
-    const fade = this.#count > 0;
-    for (const chosen of fade ? [0, 1] : [0]) {
-      context.globalAlpha = fade && !chosen ? 0.22 : 1;
-      for (const row of this.#drawn) {
-        if (fade && this.#selected[row] !== chosen) continue;
-        const [x, y] = pixelOf(this.#places, row, frame);
-        if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-        const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
-        context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
-      }
-    }
+    if (!this.#points || !this.painter.density || this.#destroyed) return;
+    this.painter.draw(this.#points, this.#places, this.#drawn, this.#count ? this.#selected : null, this.#view);
     this.#drawMarks();
   }
-  /**
-   * A small picture of a point of a colour and state, which is kept.
-   * @param {string} colour
-   * @param {number} state
-   * @param {number} size
-   */
-  #sprite(colour, state, size) {
-    const key = `${colour} ${state} ${size.toFixed(2)}`;
-    if (this.#sprites.size > 400) this.#sprites.clear();
-    const sprite = this.#sprites.get(key) ?? drawnSprite(colour, state, size);
-    this.#sprites.set(key, sprite);
-    return sprite;
-  }
-  /** What changes with the pointer: the shape that is drawn, rings around points. */
   #drawMarks() {
-    if (!this.#points || !this.#density) return;
-    const context = contextOf(this.marks);
-    context.clearRect(0, 0, this.marks.width, this.marks.height);
-    this.#drawRing(context, this.#at, "#111");
-    if (document.activeElement === this.marks) this.#drawRing(context, this.#cursor, "#0b6a94");
-    if (this.#held && this.#held.path.length >= 2) this.#drawShape(context, this.#held.path);
-  }
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} row
-   * @param {string} colour
-   */
-  #drawRing(context, row, colour) {
-    if (row < 0) return;
-    const [x, y] = pixelOf(this.#places, row, this.#frame());
-    for (
-      const [strokeStyle, wide] of
-      /** @type {[string, number][]} */
-      [
-        ["#fff", 5],
-        [colour, 2.5]
-      ]
-    ) {
-      Object.assign(context, { strokeStyle, lineWidth: wide * this.#density });
-      context.beginPath();
-      context.arc(x, y, 8 * this.#density, 0, 2 * Math.PI);
-      context.stroke();
-    }
-  }
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {Point[]} path
-   */
-  #drawShape(context, path) {
-    context.beginPath();
-    if (this.#tool === "box") {
-      const [[x0, y0], [x1, y1]] = [path[0], path[path.length - 1]];
-      context.rect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
-    } else {
-      for (const point of path) context.lineTo(...point);
-      context.closePath();
-    }
-    Object.assign(context, {
-      fillStyle: "rgb(11 106 148 / 0.12)",
-      strokeStyle: "#0b6a94",
-      lineWidth: 1.5 * this.#density
-    });
-    context.fill();
-    context.stroke();
+    if (!this.#points || !this.painter.density) return;
+    const cursor = document.activeElement === this.marks ? this.#cursor : -1;
+    const rings = [
+      { row: this.#at, colour: "#111" },
+      { row: cursor, colour: "#0b6a94" }
+    ].filter(({ row }) => row >= 0);
+    const frame = this.#frame();
+    this.painter.drawMarks(
+      rings.map(({ row, colour }) => ({ pixel: pixelOf(this.#places, row, frame), colour })),
+      this.#held?.path ?? [],
+      this.#tool === "box"
+    );
   }
   // --- pointer and keys -------------------------------------------------------------------------------------------
   #listen() {
@@ -1300,7 +1373,7 @@ var ScatterMap = class {
   #move(event) {
     const [x, y] = this.#pixel(event);
     if (!this.#held) {
-      this.#hover(this.#nearest([x, y], REACH * this.#density));
+      this.#hover(this.#nearest([x, y], REACH * this.painter.density));
       return;
     }
     const { path, from, view } = this.#held;
@@ -1310,7 +1383,7 @@ var ScatterMap = class {
       return;
     }
     const [lastX, lastY] = path[path.length - 1];
-    if (Math.hypot(x - lastX, y - lastY) < 2 * this.#density) return;
+    if (Math.hypot(x - lastX, y - lastY) < 2 * this.painter.density) return;
     path.push([x, y]);
     this.#drawMarks();
   }
@@ -1320,8 +1393,8 @@ var ScatterMap = class {
     this.#held = null;
     if (!held) return;
     const [x, y] = this.#pixel(event);
-    if (Math.hypot(x - held.from[0], y - held.from[1]) < CLICK * this.#density && held.path.length < 3) {
-      const row = this.#nearest([x, y], REACH * this.#density);
+    if (Math.hypot(x - held.from[0], y - held.from[1]) < CLICK * this.painter.density && held.path.length < 3) {
+      const row = this.#nearest([x, y], REACH * this.painter.density);
       if (row >= 0) this.#select([row], event.shiftKey);
       else if (!event.shiftKey && this.#tool !== "move" && this.#count) this.#select([], false);
       this.#drawMarks();
@@ -1369,7 +1442,7 @@ var ScatterMap = class {
   #showLabel(row) {
     const lines = this.say(row).map((words) => make("div", {}, make("bdi", { textContent: words })));
     this.label.replaceChildren(...lines);
-    const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.#density);
+    const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.painter.density);
     const wide = this.stage.clientWidth;
     const onLeft = x > wide / 2;
     Object.assign(this.label.style, {
@@ -1448,30 +1521,6 @@ var ScatterMap = class {
     this.#draw();
   }
 };
-function drawnSprite(colour, state, size) {
-  const side = Math.ceil(11 * size);
-  const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
-  const context = contextOf(canvas);
-  Object.assign(context, { strokeStyle: colour, fillStyle: colour, lineWidth: 2 * size, lineCap: "round" });
-  context.translate(side / 2, side / 2);
-  context.beginPath();
-  if (state === WRONG) {
-    const arm = 3.4 * size;
-    context.moveTo(-arm, -arm);
-    context.lineTo(arm, arm);
-    context.moveTo(-arm, arm);
-    context.lineTo(arm, -arm);
-    context.stroke();
-  } else if (state === RIGHT) {
-    context.arc(0, 0, 3 * size, 0, 2 * Math.PI);
-    context.fill();
-  } else {
-    context.arc(0, 0, 2.6 * size, 0, 2 * Math.PI);
-    context.lineWidth = size;
-    context.stroke();
-  }
-  return canvas;
-}
 
 // src/overlay_controls.js
 var THUMBNAIL = 76;
@@ -1592,6 +1641,7 @@ var BUTTON_ZOOM2 = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
   id = uniqueName("overlay");
@@ -1926,7 +1976,7 @@ var Overlay = class {
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM2, this.#point);
     else if (key === "0") this.#reset();
     else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (/^[1-9]$/.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
     return true;
   }
@@ -2145,7 +2195,7 @@ var ImageDetail = class {
   }
 };
 function render({ model, el }) {
-  const send = (message2, buffers) => model.send(message2, void 0, buffers);
+  const send = sender(model);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -2184,11 +2234,11 @@ function render({ model, el }) {
     since = Date.now();
     queue.add(new Uint32Array(0), cluster);
   });
-  const message = make("p", { class: "fk-message", role: "alert", hidden: true });
+  const alert = make("p", { class: "fk-message", role: "alert", hidden: true });
   const remark = make("p", { class: "fk-remark", hidden: true });
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
-  const parts = [remark, message, summary, table.element, pair, selection.element, waiting, gallery.element];
+  const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
   map.setPoints(images.points);
   const known = (cluster) => evidence.show(model.get("_clusters").find((row) => row.cluster === cluster) ?? null);
@@ -2216,7 +2266,7 @@ function render({ model, el }) {
     _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
     _layers: () => detail.overlay.setLayers(model.get("_layers")),
     _about: () => detail.show(model.get("_about")),
-    _message: () => say(message, model.get("_message")),
+    _message: () => say(alert, model.get("_message")),
     _remark: () => say(remark, model.get("_remark"))
   };
   const take = (content, buffers) => {

@@ -65,6 +65,9 @@ function widgetRoot(staticClass, ...children) {
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
+function sender(model) {
+  return (message, buffers) => model.send(message, void 0, buffers);
+}
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
   return () => {
@@ -76,6 +79,7 @@ function changes(show) {
 }
 
 // src/text.js
+var SPACES = /\s+/;
 function decimal(value, digits = 2) {
   return value === null || value === void 0 ? "–" : value.toFixed(digits);
 }
@@ -86,7 +90,7 @@ function lowered(text) {
   return text.toLocaleLowerCase();
 }
 function wordsOf(typed) {
-  return typed.split(/\s+/).filter(Boolean);
+  return typed.split(SPACES).filter(Boolean);
 }
 function offers(names, typed, hinted, most) {
   const start = lowered(typed.trim());
@@ -578,14 +582,14 @@ function paint(canvas, mask, words) {
 }
 function outlinePieces({ height, width, values }, level) {
   const pieces = [];
-  const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : values[y * width + x];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0;
   const edge = Math.max(level, 0.5);
   const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
   const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
       const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
-      const sort = (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+      const sort = sortOf(a, b, c, d, edge);
       if (sort === 0 || sort === 15) continue;
       const found = segments(
         sort,
@@ -598,6 +602,9 @@ function outlinePieces({ height, width, values }, level) {
     }
   }
   return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
 }
 function segments(sort, top, right, bottom, left) {
   switch (sort) {
@@ -1060,6 +1067,7 @@ var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
   id = uniqueName("overlay");
@@ -1394,7 +1402,7 @@ var Overlay = class {
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
     else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (/^[1-9]$/.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
     return true;
   }
@@ -1450,7 +1458,7 @@ function initialize({ model }) {
   });
 }
 function render({ model, el }) {
-  const send = (message, buffers) => model.send(message, void 0, buffers);
+  const send = sender(model);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);

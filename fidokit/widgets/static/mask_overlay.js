@@ -183,14 +183,14 @@ function paint(canvas, mask, words) {
 }
 function outlinePieces({ height, width, values }, level) {
   const pieces = [];
-  const at = (x, y) => x < 0 || y < 0 || x >= width || y >= height ? 0 : values[y * width + x];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0;
   const edge = Math.max(level, 0.5);
   const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
   const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
   for (let y = -1; y < height; y++) {
     for (let x = -1; x < width; x++) {
       const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
-      const sort = (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+      const sort = sortOf(a, b, c, d, edge);
       if (sort === 0 || sort === 15) continue;
       const found = segments(
         sort,
@@ -203,6 +203,9 @@ function outlinePieces({ height, width, values }, level) {
     }
   }
   return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
 }
 function segments(sort, top, right, bottom, left) {
   switch (sort) {
@@ -567,6 +570,7 @@ var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
   id = uniqueName("overlay");
@@ -901,7 +905,7 @@ var Overlay = class {
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
     else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (/^[1-9]$/.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
     return true;
   }

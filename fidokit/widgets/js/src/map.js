@@ -2,41 +2,29 @@
 // points need a graphics card, and its other ones take a second for 20,000.
 
 /** @import { Point } from "./geometry.js" */
+/** @import { Points } from "./map_painter.js" */
 /** @import { Places } from "./scatter.js" */
 /** @import { View } from "./types.d.ts" */
 
 import { button, make, uniqueName } from "./dom.js";
 import { ARROWS, WHOLE, wheelFactor } from "./geometry.js";
-import { contextOf } from "./picture.js";
+import { HEIGHT, MapPainter, WRONG } from "./map_painter.js";
 import { fitted, frameOf, nearestRow, nextRow, pixelOf, rowsInBox, rowsInLasso, zoomedMap } from "./scatter.js";
 
-/**
- * Images as points: the place, the cluster (an index of the colours) and the state of each.
- * @typedef {{
- *   x: Float32Array, y: Float32Array, cluster: Int32Array, state: Uint8Array, colours: string[],
- * }} Points
- */
 /** @typedef {{ select: (rows: Uint32Array<ArrayBuffer>) => void, hover: (row: number) => void }} Act -1 is no row. */
 /** @typedef {{ path: Point[], from: Point, view: View }} Held what a drag has done so far. */
 
-const HEIGHT = 420;
 const MOST_ZOOM = 60;
 /** Pixels of the page around a point in which the pointer counts as on it. */
 const REACH = 9;
 /** Pixels of the page up to which a drag is a click. */
 const CLICK = 4;
-/** From so many points on, they are drawn smaller. */
-const MANY = 5000;
 const BUTTON_ZOOM = 1.5;
-/** Opacity of what is not selected. */
-const FADED = 0.22;
 const TOOLS = /** @type {const} */ ([
   ["box", "Box"],
   ["lasso", "Lasso"],
   ["move", "Move"],
 ]);
-/** States of points. */
-const [WRONG, RIGHT] = [0, 1];
 const HELP =
   "With the map in focus: arrow keys go from image to image, Enter selects that one, the space bar adds it or takes it " +
   "out; a selects all in view, Escape none; plus and minus zoom, 0 shows all. A drag selects with the chosen tool, with " +
@@ -55,6 +43,7 @@ export class ScatterMap {
   label = make("div", { class: "fk-map-label", hidden: true });
   spoken = make("span", { class: "fk-unseen", role: "status" });
   stage = make("div", { class: "fk-map-stage" }, this.base, this.marks, this.label);
+  painter = new MapPainter(this.base, this.marks);
   /** @type {"box" | "lasso" | "move"} */
   #tool = "box";
   /** @type {Points | null} */
@@ -72,12 +61,8 @@ export class ScatterMap {
   #at = -1;
   /** Row that the keyboard is on; -1 for none. */
   #cursor = -1;
-  /** Pixels of the canvas a pixel of the page; 0 before there is a size. */
-  #density = 0;
   /** @type {Held | null} */
   #held = null;
-  /** @type {Map<string, HTMLCanvasElement>} */
-  #sprites = new Map();
   #destroyed = false;
 
   /**
@@ -164,14 +149,8 @@ export class ScatterMap {
   }
 
   #resize() {
-    const wide = this.stage.clientWidth;
-    if (!wide) return;
-    const density = Math.min(window.devicePixelRatio || 1, 2);
-    for (const canvas of [this.base, this.marks]) {
-      Object.assign(canvas, { width: Math.round(wide * density), height: Math.round(HEIGHT * density) });
-      Object.assign(canvas.style, { width: `${wide}px`, height: `${HEIGHT}px` });
-    }
-    this.#density = density;
+    if (!this.stage.clientWidth) return;
+    this.painter.resize(this.stage.clientWidth);
     this.#draw();
   }
 
@@ -180,106 +159,24 @@ export class ScatterMap {
   }
 
   #draw() {
-    const points = this.#points;
-    if (!points || !this.#density || this.#destroyed) return;
-    const context = contextOf(this.base);
-    context.globalAlpha = 1;
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, this.base.width, this.base.height);
-    if (this.#count) {
-      const isChosen = (/** @type {number} */ row) => this.#selected[row] === 1;
-      context.globalAlpha = FADED;
-      this.#drawPoints(
-        context,
-        points,
-        this.#drawn.filter((row) => !isChosen(row)),
-      );
-      context.globalAlpha = 1;
-      this.#drawPoints(context, points, this.#drawn.filter(isChosen));
-    } else this.#drawPoints(context, points, this.#drawn);
+    if (!this.#points || !this.painter.density || this.#destroyed) return;
+    this.painter.draw(this.#points, this.#places, this.#drawn, this.#count ? this.#selected : null, this.#view);
     this.#drawMarks();
   }
 
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {Points} points
-   * @param {Uint32Array} rows in their order.
-   */
-  #drawPoints(context, points, rows) {
-    const frame = this.#frame();
-    const { width, height } = this.base;
-    const size = (points.x.length > MANY ? 0.75 : 1) * this.#density * Math.min(2, Math.sqrt(this.#view.zoom));
-    for (const row of rows) {
-      const [x, y] = pixelOf(this.#places, row, frame);
-      if (x < -9 || y < -9 || x > width + 9 || y > height + 9) continue;
-      const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
-      context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
-    }
-  }
-
-  /**
-   * A small picture of a point of a colour and state, which is kept.
-   * @param {string} colour
-   * @param {number} state
-   * @param {number} size
-   */
-  #sprite(colour, state, size) {
-    const key = `${colour} ${state} ${size.toFixed(2)}`;
-    if (this.#sprites.size > 400) this.#sprites.clear();
-    const sprite = this.#sprites.get(key) ?? drawnSprite(colour, state, size);
-    this.#sprites.set(key, sprite);
-    return sprite;
-  }
-
-  /** What changes with the pointer: the shape that is drawn, rings around points. */
   #drawMarks() {
-    if (!this.#points || !this.#density) return;
-    const context = contextOf(this.marks);
-    context.clearRect(0, 0, this.marks.width, this.marks.height);
-    this.#drawRing(context, this.#at, "#111");
-    if (document.activeElement === this.marks) this.#drawRing(context, this.#cursor, "#0b6a94");
-    if (this.#held && this.#held.path.length >= 2) this.#drawShape(context, this.#held.path);
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {number} row
-   * @param {string} colour
-   */
-  #drawRing(context, row, colour) {
-    if (row < 0) return;
-    const [x, y] = pixelOf(this.#places, row, this.#frame());
-    for (const [strokeStyle, wide] of /** @type {[string, number][]} */ ([
-      ["#fff", 5],
-      [colour, 2.5],
-    ])) {
-      Object.assign(context, { strokeStyle, lineWidth: wide * this.#density });
-      context.beginPath();
-      context.arc(x, y, 8 * this.#density, 0, 2 * Math.PI);
-      context.stroke();
-    }
-  }
-
-  /**
-   * @param {CanvasRenderingContext2D} context
-   * @param {Point[]} path
-   */
-  #drawShape(context, path) {
-    context.beginPath();
-    if (this.#tool === "box") {
-      const [[x0, y0], [x1, y1]] = [path[0], path[path.length - 1]];
-      context.rect(Math.min(x0, x1), Math.min(y0, y1), Math.abs(x1 - x0), Math.abs(y1 - y0));
-    } else {
-      for (const point of path) context.lineTo(...point);
-      context.closePath();
-    }
-    Object.assign(context, {
-      fillStyle: "rgb(11 106 148 / 0.12)",
-      strokeStyle: "#0b6a94",
-      lineWidth: 1.5 * this.#density,
-    });
-    context.fill();
-    context.stroke();
+    if (!this.#points || !this.painter.density) return;
+    const cursor = document.activeElement === this.marks ? this.#cursor : -1;
+    const rings = [
+      { row: this.#at, colour: "#111" },
+      { row: cursor, colour: "#0b6a94" },
+    ].filter(({ row }) => row >= 0);
+    const frame = this.#frame();
+    this.painter.drawMarks(
+      rings.map(({ row, colour }) => ({ pixel: pixelOf(this.#places, row, frame), colour })),
+      this.#held?.path ?? [],
+      this.#tool === "box",
+    );
   }
 
   // --- pointer and keys -------------------------------------------------------------------------------------------
@@ -332,7 +229,7 @@ export class ScatterMap {
   #move(event) {
     const [x, y] = this.#pixel(event);
     if (!this.#held) {
-      this.#hover(this.#nearest([x, y], REACH * this.#density));
+      this.#hover(this.#nearest([x, y], REACH * this.painter.density));
       return;
     }
     const { path, from, view } = this.#held;
@@ -342,7 +239,7 @@ export class ScatterMap {
       return;
     }
     const [lastX, lastY] = path[path.length - 1];
-    if (Math.hypot(x - lastX, y - lastY) < 2 * this.#density) return;
+    if (Math.hypot(x - lastX, y - lastY) < 2 * this.painter.density) return;
     path.push([x, y]);
     this.#drawMarks();
   }
@@ -353,8 +250,8 @@ export class ScatterMap {
     this.#held = null;
     if (!held) return;
     const [x, y] = this.#pixel(event);
-    if (Math.hypot(x - held.from[0], y - held.from[1]) < CLICK * this.#density && held.path.length < 3) {
-      const row = this.#nearest([x, y], REACH * this.#density);
+    if (Math.hypot(x - held.from[0], y - held.from[1]) < CLICK * this.painter.density && held.path.length < 3) {
+      const row = this.#nearest([x, y], REACH * this.painter.density);
       if (row >= 0) this.#select([row], event.shiftKey);
       else if (!event.shiftKey && this.#tool !== "move" && this.#count) this.#select([], false);
       this.#drawMarks();
@@ -408,7 +305,7 @@ export class ScatterMap {
   #showLabel(row) {
     const lines = this.say(row).map((words) => make("div", {}, make("bdi", { textContent: words })));
     this.label.replaceChildren(...lines);
-    const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.#density);
+    const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.painter.density);
     const wide = this.stage.clientWidth;
     const onLeft = x > wide / 2;
     Object.assign(this.label.style, {
@@ -497,35 +394,4 @@ export class ScatterMap {
     this.#view = view;
     this.#draw();
   }
-}
-
-/**
- * A small picture of a point: a cross where the answer is wrong, a disc where it is right, a ring where nobody knows.
- * @param {string} colour
- * @param {number} state
- * @param {number} size
- */
-function drawnSprite(colour, state, size) {
-  const side = Math.ceil(11 * size);
-  const canvas = Object.assign(document.createElement("canvas"), { width: side, height: side });
-  const context = contextOf(canvas);
-  Object.assign(context, { strokeStyle: colour, fillStyle: colour, lineWidth: 2 * size, lineCap: "round" });
-  context.translate(side / 2, side / 2);
-  context.beginPath();
-  if (state === WRONG) {
-    const arm = 3.4 * size;
-    context.moveTo(-arm, -arm);
-    context.lineTo(arm, arm);
-    context.moveTo(-arm, arm);
-    context.lineTo(arm, -arm);
-    context.stroke();
-  } else if (state === RIGHT) {
-    context.arc(0, 0, 3 * size, 0, 2 * Math.PI);
-    context.fill();
-  } else {
-    context.arc(0, 0, 2.6 * size, 0, 2 * Math.PI);
-    context.lineWidth = size;
-    context.stroke();
-  }
-  return canvas;
 }

@@ -17,7 +17,7 @@ describe("bytes", () => {
 
   test("give numbers wherever they begin", () => {
     const floats = Float32Array.of(1.5, -2);
-    const shifted = new Uint8new Array(9);
+    const shifted = new Uint8Array(9);
     shifted.set(new Uint8Array(floats.buffer), 1);
     assert.deepEqual([...numbersOf(new DataView(shifted.buffer, 1), Float32Array)], [1.5, -2]);
   });

@@ -49,7 +49,7 @@ describe("pictures", () => {
     await take(0);
     await take(1);
     pictures.get(0);
-    for (let key = 2; key <= MOST_PICTURES; key++) await take(key);
+    await Promise.all(Array.from({ length: MOST_PICTURES - 1 }, (_, i) => take(i + 2)));
     assert.deepEqual(page.bitmaps.map((bitmap) => bitmap.closed).indexOf(true), 1);
     assert.ok(pictures.get(0));
     assert.equal(pictures.get(1), undefined);
