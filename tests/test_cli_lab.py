@@ -20,6 +20,7 @@ from fidokit.cli import lab
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+BUNDLES = ROOT / "fidokit" / "widgets" / "static"
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +145,7 @@ def test_ctrl_c_waits_for_the_server_to_end(place):
     assert told == "fidokit: JupyterLab has ended; the notebooks are in .\n"
 
 
-def test_the_wheel_and_the_source_distribution_carry_the_notebooks(place):
+def test_the_wheel_and_the_source_distribution_carry_the_notebooks_and_the_bundles(place):
     sources = place / "sources"
     sources.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE"):
@@ -163,8 +164,12 @@ def test_the_wheel_and_the_source_distribution_carry_the_notebooks(place):
     (built,) = (place / "dist").glob("*.whl")
     with zipfile.ZipFile(built) as opened:
         found = {name: opened.read(name) for name in opened.namelist() if name.endswith(".ipynb")}
+        of_widgets = {name: opened.read(name) for name in opened.namelist() if name.startswith("fidokit/widgets/")}
         opened.extractall(place / "installed")
     assert found == {f"fidokit/notebooks/{path.name}": path.read_bytes() for path in NOTEBOOKS}
+    # Of the widgets the bundles, not the sources that they are made from and the tools.
+    bundles = {f"fidokit/widgets/static/{path.name}": path.read_bytes() for path in BUNDLES.iterdir()}
+    assert {name: content for name, content in of_widgets.items() if not name.endswith(".py")} == bundles
     program = "from fidokit.cli import lab; print(*lab.packaged_notebooks(), sep='\\n')"
     told = run(program, place, place / "installed")
     assert told.split() == [str(place / "installed" / "fidokit" / "notebooks" / path.name) for path in NOTEBOOKS]

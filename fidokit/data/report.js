@@ -1,114 +1,148 @@
+// Written by fidokit/widgets/js/build.js; change the sources there.
 "use strict";
 (() => {
-  const page = document.getElementById("images");
-  if (!page) return;
-  const images = Array.from(page.querySelectorAll("article.image"));
-  const nothing = document.getElementById("nothing");
-  const shown = document.getElementById("shown");
-  const search = document.getElementById("search");
-  const sort = document.getElementById("sort");
-  const opacity = document.getElementById("opacity");
-  const opacityValue = document.getElementById("opacity-value");
-  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-  const texts = new Map(images.map((image) => [image, plain(image.dataset.text)]));
-  const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-  const orders = {
-    page: () => 0,
-    margin: (a, b) => a.dataset.margin - b.dataset.margin,
-    label: (a, b) => collator.compare(a.dataset.label, b.dataset.label),
-  };
+  // src/text.js
+  var SPACES = /\s+/;
+  var MARKS = /\p{M}/gu;
+  function folded(text) {
+    return text.normalize("NFKD").replace(MARKS, "").toLowerCase();
+  }
+  function wordsOf(typed) {
+    return typed.split(SPACES).filter(Boolean);
+  }
 
-  const filter = () => {
-    const state = document.querySelector("input[name=state]:checked").value;
-    const words = plain(search.value).split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const image of images) {
-      const text = texts.get(image);
-      const fits = (state === "all" || image.dataset.state === state) && words.every((word) => text.includes(word));
-      image.hidden = !fits;
-      count += fits;
+  // src/report_page.js
+  var collator = new Intl.Collator(void 0, { numeric: true, sensitivity: "base" });
+  function inputOf(id) {
+    return (
+      /** @type {HTMLInputElement} */
+      document.getElementById(id)
+    );
+  }
+  function elementOf(id) {
+    return (
+      /** @type {HTMLElement} */
+      document.getElementById(id)
+    );
+  }
+  function onChange(name, act) {
+    for (const input of document.querySelectorAll(`input[name=${name}]`)) {
+      input.addEventListener("change", () => act(
+        /** @type {HTMLInputElement} */
+        input
+      ));
     }
-    nothing.hidden = count > 0;
-    shown.textContent = `${count} of ${images.length} photographs`;
+  }
+  function checkedValue(name) {
+    const input = document.querySelector(`input[name=${name}]:checked`);
+    return (
+      /** @type {HTMLInputElement} */
+      input.value
+    );
+  }
+  function hasWords(text, typed) {
+    return wordsOf(folded(typed)).every((word) => text.includes(word));
+  }
+  function filtered(elements, { search, choice, kindOf, shown, nothing, what }) {
+    const texts = new Map(elements.map((element) => [element, folded(element.dataset.text ?? "")]));
+    const filter = () => {
+      const kind = checkedValue(choice);
+      let count = 0;
+      for (const [element, text] of texts) {
+        const fits = (kind === "all" || kindOf(element) === kind) && hasWords(text, search.value);
+        element.hidden = !fits;
+        count += Number(fits);
+      }
+      nothing.hidden = count > 0;
+      shown.textContent = `${count} of ${elements.length} ${what}`;
+    };
+    onChange(choice, filter);
+    search.addEventListener("input", filter);
+    filter();
+  }
+  var ORDERS = {
+    page: () => 0,
+    margin: (a, b) => Number(a.dataset.margin) - Number(b.dataset.margin),
+    label: (a, b) => collator.compare(a.dataset.label ?? "", b.dataset.label ?? "")
   };
-
-  document.querySelectorAll("input[name=state]").forEach((input) => input.addEventListener("change", filter));
-  search.addEventListener("input", filter);
-  sort.addEventListener("change", () => {
-    // Array.prototype.sort is stable, so that equal images stay in the order of the page.
-    page.append(...[...images].sort(orders[sort.value]), nothing);
-  });
-  opacity.addEventListener("input", () => {
-    document.documentElement.style.setProperty("--opacity", opacity.value / 100);
-    opacityValue.textContent = `${opacity.value} %`;
-  });
-  document.querySelectorAll("input[name=mask]").forEach((input) =>
-    input.addEventListener("change", () => {
-      for (const figure of page.querySelectorAll("figure[data-mask]")) {
+  function startImages() {
+    const page = document.getElementById("images");
+    if (!page) return;
+    const images = Array.from(page.querySelectorAll("article.image"));
+    const nothing = elementOf("nothing");
+    filtered(images, {
+      search: inputOf("search"),
+      choice: "state",
+      kindOf: (image) => image.dataset.state,
+      shown: elementOf("shown"),
+      nothing,
+      what: "photographs"
+    });
+    const sort = inputOf("sort");
+    sort.addEventListener("change", () => {
+      page.append(...[...images].sort(ORDERS[sort.value]), nothing);
+    });
+    const opacity = inputOf("opacity");
+    opacity.addEventListener("input", () => {
+      document.documentElement.style.setProperty("--opacity", String(opacity.valueAsNumber / 100));
+      elementOf("opacity-value").textContent = `${opacity.value} %`;
+    });
+    onChange("mask", (input) => {
+      for (
+        const figure of
+        /** @type {NodeListOf<HTMLElement>} */
+        page.querySelectorAll("figure[data-mask]")
+      ) {
         if (figure.dataset.mask === input.value) figure.hidden = !input.checked;
       }
-    })
-  );
-  document.getElementById("tools").hidden = false;
-  filter();
-})();
-
-(() => {
-  const table = document.getElementById("clusters");
-  if (!table) return;
-  const body = table.tBodies[0];
-  const rows = Array.from(body.rows);
-  const search = document.getElementById("cluster-search");
-  const shown = document.getElementById("clusters-shown");
-  const nothing = document.getElementById("no-cluster");
-  const plain = (text) => text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
-  const texts = new Map(rows.map((row) => [row, plain(row.dataset.text)]));
-  const collator = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
-
-  const filter = () => {
-    const kind = document.querySelector("input[name=cluster-kind]:checked").value;
-    const words = plain(search.value).split(/\s+/).filter(Boolean);
-    let count = 0;
-    for (const row of rows) {
-      const fits = (kind === "all" || row.dataset.kind === kind) && words.every((word) => texts.get(row).includes(word));
-      row.hidden = !fits;
-      count += fits;
+    });
+    elementOf("tools").hidden = false;
+  }
+  function compareValues(a, b, ascending, textual) {
+    if (a === void 0 || b === void 0) return Number(a === void 0) - Number(b === void 0);
+    const difference = textual ? collator.compare(a, b) : Number(a) - Number(b);
+    return ascending ? difference : -difference;
+  }
+  function startClusters() {
+    const table = (
+      /** @type {HTMLTableElement | null} */
+      document.getElementById("clusters")
+    );
+    if (!table?.tHead) return;
+    const body = table.tBodies[0];
+    const rows = Array.from(body.rows);
+    filtered(rows, {
+      search: inputOf("cluster-search"),
+      choice: "cluster-kind",
+      kindOf: (row) => row.dataset.kind,
+      shown: elementOf("clusters-shown"),
+      nothing: elementOf("no-cluster"),
+      what: "clusters"
+    });
+    const heads = Array.from(table.tHead.rows[0].cells);
+    for (const [column, head] of heads.entries()) {
+      const textual = head.dataset.sort === "text";
+      const value = (row) => row.cells[column].dataset.value;
+      const sort = () => {
+        const before = head.getAttribute("aria-sort");
+        const ascending = before ? before === "descending" : textual;
+        for (const other of heads) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+        body.append(...[...rows].sort((a, b) => compareValues(value(a), value(b), ascending, textual)));
+      };
+      if (head.dataset.sort) addButton(head, sort);
     }
-    nothing.hidden = count > 0;
-    shown.textContent = `${count} of ${rows.length} clusters`;
-  };
-
-  const sort = (column, ascending, textual) => {
-    const value = (row) => row.cells[column].dataset.value;
-    const compare = (a, b) => {
-      // What has no value comes last either way.
-      if (value(a) === undefined || value(b) === undefined) return (value(a) === undefined) - (value(b) === undefined);
-      const difference = textual ? collator.compare(value(a), value(b)) : value(a) - value(b);
-      return ascending ? difference : -difference;
-    };
-    body.append(...[...rows].sort(compare));
-  };
-
-  // The buttons are made here, so that there are none that do nothing where scripts do not run.
-  const heads = Array.from(table.tHead.rows[0].cells);
-  heads.forEach((head, column) => {
-    const textual = head.dataset.sort === "text";
-    if (!head.dataset.sort) return;
+    elementOf("cluster-tools").hidden = false;
+  }
+  function addButton(head, press) {
     const button = document.createElement("button");
     button.type = "button";
     button.append(...head.childNodes);
     head.append(button);
-    button.addEventListener("click", () => {
-      const before = head.getAttribute("aria-sort");
-      const ascending = before ? before === "descending" : textual;
-      for (const other of heads) other.removeAttribute("aria-sort");
-      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
-      sort(column, ascending, textual);
-    });
-  });
+    button.addEventListener("click", press);
+  }
 
-  document.querySelectorAll("input[name=cluster-kind]").forEach((input) => input.addEventListener("change", filter));
-  search.addEventListener("input", filter);
-  document.getElementById("cluster-tools").hidden = false;
-  filter();
+  // src/report.js
+  startImages();
+  startClusters();
 })();

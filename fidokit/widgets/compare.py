@@ -41,7 +41,7 @@ from fidokit.widgets.compare_rows import (
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, static_panels
 from fidokit.widgets.pixels import sent_photograph
 from fidokit.widgets.plotly_source import plotly_source
-from fidokit.widgets.sources import source
+from fidokit.widgets.static_form import BUNDLES
 from fidokit.widgets.study_tiles import StudyTiles, split
 
 #: Beneath each mask where nothing else is asked for, as far as they are measured.
@@ -84,8 +84,8 @@ class CompareWidget(AnsweringWidget):
         SettingsError: a mask, a figure or an option that there is not.
     """
 
-    _esm = source("picture.js", "painter.js", "overlay.js", "plot.js", "tiles.js", "compare.js")
-    _css = source("overlay.css", "compare.css")
+    _esm = BUNDLES / "compare.js"
+    _css = BUNDLES / "compare.css"
     _tables = traitlets.Dict().tag(sync=True)
     _names = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _figures = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)

@@ -29,7 +29,7 @@ from fidokit.widgets.errors_tables import (
     static_clusters,
 )
 from fidokit.widgets.pixels import mask_layer, sent_photograph
-from fidokit.widgets.sources import source
+from fidokit.widgets.static_form import BUNDLES
 from fidokit.widgets.study_tiles import StudyTiles, split
 from fidokit.widgets.verifying import Verifying
 
@@ -56,11 +56,8 @@ class ErrorWidget(RunningWidget):
         error: the exception of what failed last.
     """
 
-    _esm = source(
-        *("picture.js", "painter.js", "overlay.js", "tiles.js", "queue.js", "map.js", "clusters.js", "gallery.js"),
-        "errors.js",
-    )
-    _css = source("overlay.css", "compare.css", "errors.css")
+    _esm = BUNDLES / "errors.js"
+    _css = BUNDLES / "errors.css"
     _tables = traitlets.Dict().tag(sync=True)
     _points = traitlets.Dict().tag(sync=True)
     _ids = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -24,7 +24,7 @@ from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
 from fidokit.widgets.pixels import mask_layer, sent_photograph
 from fidokit.widgets.running import Listener, Order, Progress, Run
-from fidokit.widgets.sources import source
+from fidokit.widgets.static_form import BUNDLES
 
 
 class ExplainWidget(RunningWidget):
@@ -58,8 +58,8 @@ class ExplainWidget(RunningWidget):
     """
 
     BUSY = ("preparing", "running", "stopping")
-    _esm = source("picture.js", "painter.js", "overlay.js", "chooser.js", "order.js", "explain.js")
-    _css = source("overlay.css", "explain.css")
+    _esm = BUNDLES / "explain.js"
+    _css = BUNDLES / "explain.css"
     _tables = traitlets.Dict().tag(sync=True)
     _photographs = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     _classes = traitlets.List(traitlets.Unicode()).tag(sync=True)

@@ -18,8 +18,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods.base import Kind, Masks
 from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map, panels_png
 from fidokit.widgets.pixels import mask_layer, photograph_of, sent_photograph
-from fidokit.widgets.sources import source
-from fidokit.widgets.static_form import ShownWidget
+from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
 #: Masks in the static form: more would be too small to be seen in a notebook's column.
 STATIC_PANELS = 4
@@ -49,8 +48,8 @@ class MaskOverlay(ShownWidget):
         SettingsError: a mask of another shape or range, or an option that cannot be used.
     """
 
-    _esm = source("picture.js", "painter.js", "overlay.js", "mask_overlay.js")
-    _css = source("overlay.css")
+    _esm = BUNDLES / "mask_overlay.js"
+    _css = BUNDLES / "mask_overlay.css"
     _tables = traitlets.Dict().tag(sync=True)
     _photograph = traitlets.Dict().tag(sync=True)
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)

@@ -12,6 +12,7 @@ import io
 import uuid
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -21,6 +22,8 @@ from PIL import Image
 from fidokit.markup import Html, tag
 from fidokit.widgets.display import picture_tag
 
+#: The widgets' scripts and style sheets, one each a widget; js/build.js writes them from the sources in js/src.
+BUNDLES = Path(__file__).parent / "static"
 #: Steps in the saved pictures' palette: a third of the size of full colour, and hardly to be told from it.
 COLOURS = 256
 #: Of the static form's JPEG: four panels of detailed photographs fit at full quality.

@@ -1,143 +1,1519 @@
-// ExplainWidget: chooser, order, progress and overlay, fed by a model's traits. Everything said to the kernel is a
-// message; no trait is written here.
+// Written by fidokit/widgets/js/build.js; change the sources there.
 
-const STATES = {
-  ready: "", preparing: "Preparing the classifier; the first time, this takes some seconds", running: "Computing",
-  stopping: "Stopping", done: "Done", stopped: "Stopped; the mask is what there was", failed: "This did not work",
+// src/bytes.js
+function bytesOf(data) {
+  if (data instanceof Uint8Array) return (
+    /** @type {Uint8Array<ArrayBuffer>} */
+    data
+  );
+  if (ArrayBuffer.isView(data)) {
+    return new Uint8Array(
+      /** @type {ArrayBuffer} */
+      data.buffer,
+      data.byteOffset,
+      data.byteLength
+    );
+  }
+  return new Uint8Array(data);
+}
+
+// src/dom.js
+var ATTRIBUTES = /* @__PURE__ */ new Set(["role", "for", "list"]);
+function make(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === "class") made.className = String(value);
+    else if (key === "dataset") Object.assign(made.dataset, value);
+    else if (key.startsWith("aria-") || ATTRIBUTES.has(key)) made.setAttribute(key, String(value));
+    else Reflect.set(made, key, value);
+  }
+  if (made.tabIndex >= 0) made.dataset.lmSuppressShortcuts = "true";
+  made.append(...children.filter((child) => child !== null && child !== void 0));
+  return made;
+}
+function button(words, press, properties = {}) {
+  const made = make("button", { type: "button", textContent: words, ...properties });
+  made.addEventListener("click", press);
+  return made;
+}
+function select(options = [], properties = {}) {
+  const made = make("select", properties);
+  offer(made, options);
+  return made;
+}
+function offer(element, options) {
+  element.replaceChildren(...options.map(([value, words]) => make("option", { value, textContent: words })));
+}
+function labelled(id, words, input, ...more) {
+  input.id = id;
+  return make("div", { class: "fk-field" }, make("label", { for: id, textContent: words }), input, ...more);
+}
+function labelledCheck(id, words, input) {
+  input.id = id;
+  return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words }));
+}
+function say(element, words) {
+  element.textContent = words;
+  element.hidden = !words;
+}
+function uniqueName(kind) {
+  const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
+  return `fidokit-${kind}-${random.join("")}`;
+}
+function widgetRoot(staticClass, ...children) {
+  const form = `.${CSS.escape(staticClass)}`;
+  const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
+  return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
+}
+function sender(model) {
+  return (message, buffers) => model.send(message, void 0, buffers);
+}
+function listen(model, events) {
+  for (const [event, act] of events) model.on(event, act);
+  return () => {
+    for (const [event, act] of events) model.off(event, act);
+  };
+}
+function changes(show) {
+  return Object.entries(show).map(([trait, act]) => [`change:${trait}`, act]);
+}
+
+// src/text.js
+var SPACES = /\s+/;
+function decimal(value, digits = 2) {
+  return value === null || value === void 0 ? "–" : value.toFixed(digits);
+}
+function counted(value) {
+  return value.toLocaleString("en");
+}
+function lowered(text) {
+  return text.toLocaleLowerCase();
+}
+function wordsOf(typed) {
+  return typed.split(SPACES).filter(Boolean);
+}
+function offers(names, typed, hinted, most) {
+  const start = lowered(typed.trim());
+  const fits = names.filter((name) => lowered(name).includes(start));
+  const begin = fits.filter((name) => lowered(name).startsWith(start));
+  return [.../* @__PURE__ */ new Set([...hinted, ...begin, ...fits])].slice(0, most);
+}
+
+// src/chooser.js
+var MOST_SHOWN = 60;
+var PIECE = 2 ** 21;
+function listed(photographs, typed, chosen) {
+  const words = wordsOf(lowered(typed));
+  const found = photographs.filter(
+    (photograph) => words.every((word) => photograph.some((text) => lowered(text).includes(word)))
+  );
+  const shown = found.slice(0, MOST_SHOWN);
+  const needed = words.length ? void 0 : photographs.find(([image]) => image === chosen);
+  if (needed && !shown.includes(needed)) shown.unshift(needed);
+  return { found, shown };
+}
+function restInWords(offered, found, shown) {
+  if (!offered) return "";
+  if (!found) return "No photograph fits";
+  return found > shown ? `${shown} of ${counted(found)} shown; search for the others` : "";
+}
+var Chooser = class {
+  id = uniqueName("chooser");
+  search = make("input", { type: "search", id: `${this.id}-search`, autocomplete: "off", spellcheck: false });
+  searchField = make(
+    "div",
+    { class: "fk-field" },
+    make("label", { for: `${this.id}-search`, textContent: "Search file or label" }),
+    this.search
+  );
+  list = make("div", { class: "fk-list", role: "radiogroup", "aria-label": "Photograph" });
+  found = make("p", { class: "fk-found", role: "status" });
+  file = make("input", {
+    type: "file",
+    accept: "image/*,.tif,.tiff",
+    id: `${this.id}-file`,
+    class: "fk-unseen",
+    tabIndex: -1
+  });
+  drop = make(
+    "div",
+    { class: "fk-drop" },
+    button("Upload a photograph", () => this.file.click()),
+    make("label", { for: `${this.id}-file`, class: "fk-unseen", textContent: "File of a photograph" }),
+    this.file,
+    make("span", { textContent: "or drop it here" })
+  );
+  element = make(
+    "section",
+    { class: "fk-chooser", "aria-label": "Photographs" },
+    this.searchField,
+    this.list,
+    this.found,
+    this.drop
+  );
+  /** @type {Offered[]} */
+  #photographs = [];
+  #chosen = "";
+  #enabled = true;
+  /** Address of each thumbnail; empty where a photograph cannot be shown. @type {Map<string, string>} */
+  #thumbnails = /* @__PURE__ */ new Map();
+  /** @type {Set<string>} */
+  #asked = /* @__PURE__ */ new Set();
+  /** @type {Map<Element, string>} */
+  #images = /* @__PURE__ */ new Map();
+  /** @param {Send} send */
+  constructor(send) {
+    this.send = send;
+    this.search.addEventListener("input", () => this.#list());
+    this.file.addEventListener("change", () => this.#upload(this.file.files));
+    for (
+      const name of
+      /** @type {const} */
+      ["dragenter", "dragover", "dragleave", "drop"]
+    ) {
+      this.element.addEventListener(name, (event) => this.#drag(event, name === "dragenter" || name === "dragover"));
+    }
+    this.element.addEventListener("drop", (event) => this.#upload(event.dataTransfer?.files));
+    this.sight = new IntersectionObserver((entries) => this.#seen(entries), { root: this.list, rootMargin: "80px" });
+  }
+  destroy() {
+    this.sight.disconnect();
+    for (const address of this.#thumbnails.values()) if (address) URL.revokeObjectURL(address);
+  }
+  /** @param {Offered[]} photographs */
+  setPhotographs(photographs) {
+    this.#photographs = photographs;
+    this.searchField.hidden = photographs.length === 0;
+    this.list.hidden = photographs.length === 0;
+    this.#list();
+  }
+  /** @param {string} image */
+  choose(image) {
+    this.#chosen = image;
+    for (const input of this.list.querySelectorAll("input")) input.checked = input.value === image;
+  }
+  /**
+   * Not while a mask is computed.
+   * @param {boolean} enabled
+   */
+  enable(enabled) {
+    this.#enabled = enabled;
+    for (const input of this.element.querySelectorAll("input")) input.disabled = !enabled;
+    for (const each of this.element.querySelectorAll("button")) each.disabled = !enabled;
+  }
+  /**
+   * @param {string} image
+   * @param {DataView} bytes of a JPEG; none where the photograph cannot be read.
+   */
+  setThumbnail(image, bytes) {
+    const address = bytes.byteLength ? URL.createObjectURL(new Blob([bytesOf(bytes)], { type: "image/jpeg" })) : "";
+    this.#thumbnails.set(image, address);
+    for (const [row, name] of this.#images) if (name === image) showThumbnail(row, address);
+  }
+  /**
+   * @param {DragEvent} event
+   * @param {boolean} over
+   */
+  #drag(event, over) {
+    if (!event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault();
+    event.stopPropagation();
+    this.drop.classList.toggle("fk-over", over);
+  }
+  #list() {
+    const { found, shown } = listed(this.#photographs, this.search.value, this.#chosen);
+    this.sight.disconnect();
+    this.#images = new Map(shown.map((photograph) => [this.#row(photograph), photograph[0]]));
+    this.list.replaceChildren(...this.#images.keys());
+    for (const row of this.#images.keys()) this.sight.observe(row);
+    this.found.textContent = restInWords(this.#photographs.length, found.length, shown.length);
+  }
+  /** @param {Offered} photograph */
+  #row([image, label]) {
+    const input = make("input", {
+      type: "radio",
+      name: this.id,
+      value: image,
+      checked: image === this.#chosen,
+      disabled: !this.#enabled
+    });
+    input.addEventListener("change", () => this.send({ do: "choose", image }));
+    const names = make(
+      "span",
+      { class: "fk-names" },
+      make("bdi", { textContent: image }),
+      label ? make("bdi", { class: "fk-label", textContent: label }) : null
+    );
+    const place = make("span", { class: "fk-thumbnail" });
+    const row = make("label", { class: "fk-row", title: image, dataset: { image } }, input, place, names);
+    const address = this.#thumbnails.get(image);
+    if (address !== void 0) showThumbnail(row, address);
+    return row;
+  }
+  /** @param {IntersectionObserverEntry[]} entries */
+  #seen(entries) {
+    const images = entries.filter((entry) => entry.isIntersecting).map((entry) => this.#images.get(entry.target) ?? "").filter((image) => image && !this.#asked.has(image));
+    for (const image of images) this.#asked.add(image);
+    if (images.length) this.send({ do: "thumbnails", images });
+  }
+  /** @param {FileList | null | undefined} files */
+  async #upload(files) {
+    const file = files?.[0];
+    this.file.value = "";
+    if (!file || !this.#enabled) return;
+    this.found.textContent = `Uploading ${file.name}`;
+    await upload(file, this.send);
+    this.search.value = "";
+  }
+};
+async function upload(file, send) {
+  const parts = Math.max(1, Math.ceil(file.size / PIECE));
+  for (let part = 0; part < parts; part++) {
+    const content = await file.slice(part * PIECE, (part + 1) * PIECE).arrayBuffer();
+    send({ do: "upload", name: file.name, part, parts }, [content]);
+  }
+}
+function showThumbnail(row, address) {
+  const picture = address ? make("img", { src: address, alt: "" }) : "?";
+  row.querySelector(".fk-thumbnail")?.replaceChildren(picture);
+}
+
+// src/order.js
+var MOST_OFFERED = 100;
+var BUSY = ["preparing", "running", "stopping"];
+function settingInput({ kind, choices }) {
+  if (kind === "check") return make("input", { type: "checkbox" });
+  if (kind === "choice") return select(choices.map((value) => [value, value]));
+  const modes = { whole: "numeric", number: "decimal", text: "text" };
+  return make("input", { type: "text", inputMode: modes[kind], autocomplete: "off", spellcheck: false });
+}
+function isCheck(input) {
+  return input.type === "checkbox";
+}
+var ClassField = class {
+  /** Offered before anything is typed. */
+  hint = "";
+  /**
+   * @param {string} id
+   * @param {string} words
+   * @param {string} placeholder
+   * @param {string[]} classes
+   */
+  constructor(id, words, placeholder, classes) {
+    this.classes = classes;
+    this.list = make("datalist", { id: `${id}-offers` });
+    this.input = make("input", {
+      type: "text",
+      list: this.list.id,
+      placeholder,
+      autocomplete: "off",
+      spellcheck: false
+    });
+    this.input.addEventListener("input", () => this.offer());
+    this.element = labelled(id, words, this.input, this.list);
+    this.offer();
+  }
+  /** What is typed; null for nothing. */
+  get name() {
+    return this.input.value.trim() || null;
+  }
+  offer() {
+    const hinted = this.hint && !this.name ? [this.hint] : [];
+    const names = offers(this.classes, this.input.value, hinted, MOST_OFFERED);
+    this.list.replaceChildren(...names.map((value) => make("option", { value })));
+  }
+};
+var Order = class {
+  id = uniqueName("order");
+  summary = make("p", { class: "fk-summary" });
+  preset = select();
+  presetField = labelled(`${this.id}-preset`, "Settings", this.preset);
+  fields = make("div", { class: "fk-fields" });
+  details = make("details", { class: "fk-settings" }, make("summary", { textContent: "Single settings" }), this.fields);
+  startButton = make("button", { type: "submit", class: "fk-start", textContent: "Start" });
+  stopButton = button("Stop", () => this.send({ do: "stop" }), { disabled: true });
+  message = make("p", { class: "fk-message", role: "alert", hidden: true });
+  /** @type {Map<string, HTMLInputElement | HTMLSelectElement>} */
+  #inputs = /* @__PURE__ */ new Map();
+  /**
+   * @param {string[]} classes
+   * @param {MethodForm[]} methods
+   * @param {Send} send
+   */
+  constructor(classes, methods, send) {
+    this.methods = new Map(methods.map((method) => [method.name, method]));
+    this.send = send;
+    this.target = new ClassField(`${this.id}-target`, "Class to explain", "the predicted class", classes);
+    this.against = new ClassField(`${this.id}-against`, "Rather than", "any other class", classes);
+    this.method = select(methods.map(({ name }) => [name, name]));
+    this.method.addEventListener("change", () => this.#showMethod());
+    this.preset.addEventListener("change", () => this.#fill());
+    this.element = make(
+      "form",
+      { class: "fk-order", "aria-label": "What to explain" },
+      this.target.element,
+      this.against.element,
+      labelled(`${this.id}-method`, "Method", this.method, this.summary),
+      this.presetField,
+      make("div", { class: "fk-buttons" }, this.startButton, this.stopButton),
+      this.message,
+      this.details
+    );
+    this.element.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#start();
+    });
+  }
+  /**
+   * Show what is chosen in Python.
+   * @param {string} name
+   * @param {string} preset
+   */
+  setMethod(name, preset) {
+    this.method.value = name;
+    this.#showMethod(preset);
+  }
+  /**
+   * @param {"target" | "against"} which
+   * @param {string | null} name
+   */
+  setClass(which, name) {
+    this[which].input.value = name ?? "";
+  }
+  /**
+   * The predicted class and the runner-up, as hints.
+   * @param {string} [predicted]
+   * @param {string} [runnerUp]
+   */
+  setPrediction(predicted, runnerUp) {
+    this.target.input.placeholder = predicted ? `predicted: ${predicted}` : "the predicted class";
+    this.against.input.placeholder = runnerUp ? `any other, such as ${runnerUp}` : "any other class";
+    this.against.hint = runnerUp ?? "";
+    this.against.offer();
+  }
+  /**
+   * What went wrong, and what to do.
+   * @param {string} words
+   */
+  setMessage(words) {
+    say(this.message, words);
+  }
+  /** @param {string} state */
+  setState(state) {
+    const busy = BUSY.includes(state);
+    for (const input of this.element.querySelectorAll("input")) input.disabled = busy;
+    for (const input of this.element.querySelectorAll("select")) input.disabled = busy;
+    const focused = [this.startButton, this.stopButton].some((each) => each === document.activeElement);
+    this.startButton.disabled = busy;
+    this.stopButton.disabled = !busy || state === "stopping";
+    if (focused) (busy ? this.stopButton : this.startButton).focus();
+  }
+  /** @param {string | null} preset */
+  #showMethod(preset = null) {
+    const method = this.#chosen();
+    this.summary.textContent = method.summary;
+    const names = Object.keys(method.presets);
+    offer(
+      this.preset,
+      names.map((name) => [name, name])
+    );
+    this.preset.value = preset !== null && names.includes(preset) ? preset : names[0];
+    this.presetField.hidden = names.length < 2;
+    this.details.hidden = method.fields.length === 0;
+    this.#inputs = new Map(method.fields.map((field) => [field.name, settingInput(field)]));
+    this.fields.replaceChildren(...method.fields.map((field) => this.#field(field)));
+    this.#fill();
+  }
+  #chosen() {
+    return (
+      /** @type {MethodForm} */
+      this.methods.get(this.method.value)
+    );
+  }
+  /** @param {FormField} field */
+  #field({ name, kind, help }) {
+    const id = `${this.id}-field-${name}`;
+    const input = (
+      /** @type {HTMLInputElement | HTMLSelectElement} */
+      this.#inputs.get(name)
+    );
+    input.title = help;
+    input.setAttribute("aria-describedby", `${id}-help`);
+    const words = name.replaceAll("_", " ");
+    const element = kind === "check" ? labelledCheck(id, words, input) : labelled(id, words, input);
+    element.querySelector("label")?.setAttribute("title", help);
+    element.append(make("span", { class: "fk-unseen", id: `${id}-help`, textContent: help }));
+    return element;
+  }
+  #fill() {
+    const values = this.#chosen().presets[this.preset.value];
+    for (const [name, input] of this.#inputs) {
+      if (isCheck(input)) input.checked = Boolean(values[name]);
+      else input.value = String(values[name]);
+    }
+  }
+  #start() {
+    const fields = Object.fromEntries(
+      [...this.#inputs].map(([name, input]) => [name, isCheck(input) ? input.checked : input.value])
+    );
+    this.send({
+      do: "start",
+      method: this.method.value,
+      preset: this.preset.value,
+      fields,
+      target: this.target.name,
+      against: this.against.name
+    });
+  }
 };
 
-/** How far the optimiser is: a bar, figures, and the course of the loss. */
-class Meter {
-  constructor() {
-    this.state = make("span", { class: "fk-state", role: "status" });
-    this.bar = make("progress", { max: 1, value: 0, "aria-label": "Evaluations done" });
-    this.figures = Object.fromEntries(["Evaluations", "Rate", "Time left", "Score kept", "Score dropped", "Loss"].map(
-      (name) => [name, make("dd", { textContent: "–" })]));
-    this.course = make("canvas", { class: "fk-course", width: 240, height: 56, role: "img" });
-    this.course.setAttribute("aria-label", "Course of the loss over the evaluations");
-    this.list = make("dl", { class: "fk-figures" },
-      ...Object.entries(this.figures).map(([name, value]) => make("div", {}, make("dt", { textContent: name }), value)),
-      make("div", { class: "fk-curve" }, make("dt", { class: "fk-unseen", textContent: "Course of the loss" }),
-        make("dd", {}, this.course)));
-    this.losses = [];
-    this.element = make("section", { class: "fk-meter", "aria-label": "Progress" },
-      make("div", { class: "fk-line" }, this.state, this.bar), this.list);
-  }
+// src/geometry.js
+var WHOLE = Object.freeze({ zoom: 1, x: 0.5, y: 0.5 });
+var HAIR = 1e-9;
+var STEP = 0.02;
+var LINES = 1;
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+function seenPart({ zoom, x, y }) {
+  const share = 1 / zoom;
+  return [clamp(x - share / 2, 0, 1 - share), clamp(y - share / 2, 0, 1 - share), share];
+}
+function centreOf([left, top, share]) {
+  return [left + share / 2, top + share / 2];
+}
+function zoomed(view, factor, most, anchor = null) {
+  const [centreX, centreY] = centreOf(seenPart(view));
+  const zoom = clamp(view.zoom * factor, 1, most);
+  const [x, y] = anchor ?? [centreX, centreY];
+  const kept = view.zoom / zoom;
+  return { zoom, x: x + (centreX - x) * kept, y: y + (centreY - y) * kept };
+}
+function centredOn([x, y], share) {
+  return { x: clamp(x, share / 2, 1 - share / 2), y: clamp(y, share / 2, 1 - share / 2) };
+}
+function panned(part, [across, down]) {
+  const [x, y] = centreOf(part);
+  return centredOn([x - across * part[2], y - down * part[2]], part[2]);
+}
+function pointIn([left, top, share], [across, down]) {
+  return [left + clamp(across, 0, 1 - HAIR) * share, top + clamp(down, 0, 1 - HAIR) * share];
+}
+function stepped([x, y], [dx, dy], share, steps) {
+  const far = STEP * share * steps;
+  return [clamp(x + far * dx, 0, 1 - HAIR), clamp(y + far * dy, 0, 1 - HAIR)];
+}
+function valueAt({ height, width, values }, [across, down]) {
+  if (across < 0 || down < 0 || across >= 1 || down >= 1) return null;
+  return values[Math.floor(down * height) * width + Math.floor(across * width)] / 255;
+}
+function wheelFactor({ deltaY, deltaMode }) {
+  return Math.exp(-deltaY * (deltaMode === LINES ? 0.05 : 15e-4));
+}
+var ARROWS = /* @__PURE__ */ new Map(
+  /** @type {[string, Point][]} */
+  [
+    ["ArrowLeft", [-1, 0]],
+    ["ArrowRight", [1, 0]],
+    ["ArrowUp", [0, -1]],
+    ["ArrowDown", [0, 1]]
+  ]
+);
 
+// src/picture.js
+function upsampled(mask, rows, columns) {
+  const { height, width, values } = mask;
+  if (rows <= height && columns <= width) return { height, width, values };
+  const across = new Float32Array(height * columns);
+  for (let x = 0; x < columns; x++) {
+    const place = clamp((x + 0.5) * width / columns - 0.5, 0, width - 1);
+    const left = Math.floor(place);
+    const right = Math.min(left + 1, width - 1);
+    const share = place - left;
+    for (let y = 0; y < height; y++) {
+      const row = y * width;
+      across[y * columns + x] = values[row + left] * (1 - share) + values[row + right] * share;
+    }
+  }
+  const out = new Uint8ClampedArray(rows * columns);
+  for (let y = 0; y < rows; y++) {
+    const place = clamp((y + 0.5) * height / rows - 0.5, 0, height - 1);
+    const top = Math.floor(place) * columns;
+    const bottom = Math.min(Math.floor(place) + 1, height - 1) * columns;
+    const share = place - Math.floor(place);
+    const row = y * columns;
+    for (let x = 0; x < columns; x++) out[row + x] = across[top + x] * (1 - share) + across[bottom + x] * share;
+  }
+  return { height: rows, width: columns, values: out };
+}
+function lookup(table, threshold) {
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) {
+    bytes.set(table.subarray(3 * value, 3 * value + 3), 4 * value);
+    bytes[4 * value + 3] = value / 255 >= threshold ? value : 0;
+  }
+  return words;
+}
+function opaqueLookup(table) {
+  const words = lookup(table, 0);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) bytes[4 * value + 3] = 255;
+  return words;
+}
+function coloured({ values }, words) {
+  const pixels = new Uint32Array(values.length);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = words[values[i]];
+  return pixels;
+}
+function contextOf(canvas) {
+  return (
+    /** @type {CanvasRenderingContext2D} */
+    canvas.getContext("2d")
+  );
+}
+function paint(canvas, mask, words) {
+  if (canvas.width !== mask.width || canvas.height !== mask.height) {
+    canvas.width = mask.width;
+    canvas.height = mask.height;
+  }
+  const data = new Uint8ClampedArray(coloured(mask, words).buffer);
+  contextOf(canvas).putImageData(new ImageData(data, mask.width, mask.height), 0, 0);
+}
+function outlinePieces({ height, width, values }, level) {
+  const pieces = [];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0;
+  const edge = Math.max(level, 0.5);
+  const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
+  const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
+  for (let y = -1; y < height; y++) {
+    for (let x = -1; x < width; x++) {
+      const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
+      const sort = sortOf(a, b, c, d, edge);
+      if (sort === 0 || sort === 15) continue;
+      const found = segments(
+        sort,
+        [x + cut(a, b), y],
+        [x + 1, y + cut(b, c)],
+        [x + cut(d, c), y + 1],
+        [x, y + cut(a, d)]
+      );
+      for (const [from, to] of found) pieces.push([toShares(from), toShares(to)]);
+    }
+  }
+  return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+}
+function segments(sort, top, right, bottom, left) {
+  switch (sort) {
+    case 1:
+    case 14:
+      return [[left, bottom]];
+    case 2:
+    case 13:
+      return [[bottom, right]];
+    case 3:
+    case 12:
+      return [[left, right]];
+    case 4:
+    case 11:
+      return [[top, right]];
+    case 6:
+    case 9:
+      return [[top, bottom]];
+    case 7:
+    case 8:
+      return [[left, top]];
+    case 5:
+      return [
+        [left, top],
+        [bottom, right]
+      ];
+    default:
+      return [
+        [left, bottom],
+        [top, right]
+      ];
+  }
+}
+function outline(mask, level) {
+  const path = new Path2D();
+  for (const [from, to] of outlinePieces(mask, level)) {
+    path.moveTo(...from);
+    path.lineTo(...to);
+  }
+  return path;
+}
+
+// src/meter.js
+var STATES = /* @__PURE__ */ new Map([
+  ["ready", ""],
+  ["preparing", "Preparing the classifier; the first time, this takes some seconds"],
+  ["running", "Computing"],
+  ["stopping", "Stopping"],
+  ["done", "Done"],
+  ["stopped", "Stopped; the mask is what there was"],
+  ["failed", "This did not work"]
+]);
+var FIGURES = ["Evaluations", "Rate", "Time left", "Score kept", "Score dropped", "Loss"];
+var UNKNOWN = "–";
+function figuresOf({ evaluations, total, rate, left, kept, dropped, loss }) {
+  return [
+    `${evaluations} of ${total}`,
+    `${decimal(rate, 1)} a second`,
+    left === null ? UNKNOWN : `${Math.ceil(left)} s`,
+    decimal(kept),
+    decimal(dropped),
+    decimal(loss)
+  ];
+}
+function courseOf(losses, total, { width, height }) {
+  const values = losses.map(([, loss]) => loss);
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  return losses.map(([evaluations, loss]) => [
+    2 + (width - 4) * evaluations / total,
+    4 + (height - 8) * (1 - (loss - low) / Math.max(high - low, 1e-9))
+  ]);
+}
+var Meter = class {
+  state = make("span", { class: "fk-state", role: "status" });
+  bar = make("progress", { max: 1, value: 0, "aria-label": "Evaluations done" });
+  figures = FIGURES.map(() => make("dd", { textContent: UNKNOWN }));
+  course = make("canvas", {
+    class: "fk-course",
+    width: 240,
+    height: 56,
+    role: "img",
+    "aria-label": "Course of the loss over the evaluations"
+  });
+  curve = make(
+    "div",
+    { class: "fk-curve" },
+    make("dt", { class: "fk-unseen", textContent: "Course of the loss" }),
+    make("dd", {}, this.course)
+  );
+  list = make(
+    "dl",
+    { class: "fk-figures" },
+    ...this.figures.map((value, i) => make("div", {}, make("dt", { textContent: FIGURES[i] }), value)),
+    this.curve
+  );
+  element = make(
+    "section",
+    { class: "fk-meter", "aria-label": "Progress" },
+    make("div", { class: "fk-line" }, this.state, this.bar),
+    this.list
+  );
+  /** @type {[number, number][]} */
+  #losses = [];
+  /** @param {string} state */
   setState(state) {
-    this.state.textContent = STATES[state] ?? state;
+    this.state.textContent = STATES.get(state) ?? state;
     this.element.dataset.state = state;
     this.element.hidden = state === "ready";
     if (state === "preparing" || state === "running") this.bar.removeAttribute("value");
-    if (!["preparing", "running", "stopping"].includes(state)) this.figures["Time left"].textContent = "–";
+    if (!BUSY.includes(state)) this.figures[FIGURES.indexOf("Time left")].textContent = UNKNOWN;
     if (state === "done") this.bar.value = 1;
   }
-
+  /** @param {Progress | {}} progress empty before the first evaluation. */
   show(progress) {
     const started = "evaluations" in progress;
     this.list.hidden = !started;
     if (!started) {
-      this.losses = [];
+      this.#losses = [];
       this.bar.value = 0;
       return;
     }
-    const number = (value, digits = 2) => (value === null || value === undefined ? "–" : value.toFixed(digits));
     this.bar.value = Math.min(1, progress.evaluations / Math.max(1, progress.total));
-    const texts = {
-      Evaluations: `${progress.evaluations} of ${progress.total}`, Rate: `${number(progress.rate, 1)} a second`,
-      "Time left": progress.left === null ? "–" : `${Math.ceil(progress.left)} s`, "Score kept": number(progress.kept),
-      "Score dropped": number(progress.dropped), Loss: number(progress.loss),
-    };
-    for (const [name, text] of Object.entries(texts)) this.figures[name].textContent = text;
-    if (progress.loss !== null) this.losses.push([progress.evaluations, progress.loss]);
-    this.course.closest("div").hidden = this.losses.length < 2;
+    for (const [i, text] of figuresOf(progress).entries()) this.figures[i].textContent = text;
+    if (progress.loss !== null) this.#losses.push([progress.evaluations, progress.loss]);
+    this.curve.hidden = this.#losses.length < 2;
     this.#draw(progress.total);
   }
-
+  /** @param {number} total */
   #draw(total) {
-    const context = this.course.getContext("2d");
-    const { width, height } = this.course;
-    const values = this.losses.map(([, loss]) => loss);
-    const [low, high] = [Math.min(...values), Math.max(...values)];
-    context.clearRect(0, 0, width, height);
+    const context = contextOf(this.course);
+    context.clearRect(0, 0, this.course.width, this.course.height);
     context.strokeStyle = getComputedStyle(this.course).color;
     context.lineWidth = 3;
     context.lineJoin = "round";
     context.beginPath();
-    for (const [evaluations, loss] of this.losses) {
-      context.lineTo(2 + ((width - 4) * evaluations) / total,
-        4 + (height - 8) * (1 - (loss - low) / Math.max(high - low, 1e-9)));
+    for (const point of courseOf(this.#losses, total, this.course)) context.lineTo(...point);
+    context.stroke();
+  }
+};
+
+// src/painter.js
+var versions = 0;
+function forget(layer) {
+  layer.painted = null;
+  layer.line = null;
+  layer.version = ++versions;
+  return layer;
+}
+var Painter = class {
+  /** @type {Map<string, { key: string, surface: HTMLCanvasElement }>} */
+  #kept = /* @__PURE__ */ new Map();
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = /** @type {CanvasRenderingContext2D} */
+    canvas.getContext("2d", { alpha: false });
+  }
+  /**
+   * @param {VersionedPhotograph} photograph
+   * @param {Layer[]} shown no layer, one, or the two at both sides of the divider; they are painted.
+   * @param {Part} seen
+   * @param {Look} look
+   * @param {Point | null} point where the cross is drawn, in shares of the picture.
+   */
+  draw(photograph, shown, seen, look, point) {
+    const { canvas, context } = this;
+    const [left, top, share] = seen;
+    const view = { left, top, share, across: canvas.width / share, down: canvas.height / share, photograph };
+    const place = [photograph.version, canvas.width, canvas.height, ...seen];
+    const masks = [...place, shown.length > 1 ? look.swipe : 1, ...shown.map((layer) => layer.version)];
+    const parts = shown.map((layer, i) => ({ layer, stretch: stretchOf(i, shown.length, view, look.swipe) }));
+    context.globalAlpha = 1;
+    const ground = this.#keep("ground", [...place, shown.length > 0], (to) => drawGround(to, view, shown.length > 0));
+    context.drawImage(ground, 0, 0);
+    if (!shown.length) return;
+    context.globalAlpha = look.opacity;
+    context.drawImage(
+      this.#keep("masks", masks, (to) => {
+        for (const { layer, stretch } of parts) drawMask(to, view, stretch, layer);
+      }),
+      0,
+      0
+    );
+    context.globalAlpha = 1;
+    if (!look.outline && shown.length < 2 && !point) return;
+    context.drawImage(
+      this.#keep("marks", [...masks, look.threshold, look.outline, point], (to) => {
+        for (const { layer, stretch } of look.outline ? parts : [])
+          drawOutline(to, view, stretch, layer, look.threshold);
+        if (shown.length > 1) drawDivider(to, look.swipe * canvas.width);
+        if (point) drawCross(to, (point[0] - left) * view.across, (point[1] - top) * view.down);
+      }),
+      0,
+      0
+    );
+  }
+  /**
+   * A canvas of the picture's size with what `draw` draws; as it was, while the key is.
+   * @param {string} name
+   * @param {unknown[]} parts of the key.
+   * @param {(context: CanvasRenderingContext2D) => void} draw
+   */
+  #keep(name, parts, draw) {
+    const key = parts.join();
+    const kept = this.#kept.get(name) ?? { key: "", surface: document.createElement("canvas") };
+    this.#kept.set(name, kept);
+    if (kept.key !== key) {
+      kept.key = key;
+      Object.assign(kept.surface, { width: this.canvas.width, height: this.canvas.height });
+      draw(contextOf(kept.surface));
     }
+    return kept.surface;
+  }
+};
+function stretchOf(side, sides, { left, share }, swipe) {
+  const divider = left + share * swipe;
+  if (sides < 2) return [left, left + share];
+  return side === 0 ? [left, divider] : [divider, left + share];
+}
+function drawGround(context, seen, masked) {
+  const { left, top, share, across, photograph } = seen;
+  const { width, height } = photograph.bitmap;
+  const [x0, y0, x1, y1] = photograph.window;
+  const edge = 0.5 / photograph.width;
+  context.imageSmoothingEnabled = across < 6 * width;
+  const part = (
+    /** @type {const} */
+    [left * width, top * height, share * width, share * height]
+  );
+  context.drawImage(photograph.bitmap, ...part, 0, 0, context.canvas.width, context.canvas.height);
+  if (!masked || x0 <= edge && y0 <= edge && x1 >= 1 - edge && y1 >= 1 - edge) return;
+  useShares(context, seen);
+  context.beginPath();
+  context.rect(0, 0, 1, 1);
+  context.rect(x0, y0, x1 - x0, y1 - y0);
+  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.fill("evenodd");
+}
+function drawMask(context, seen, stretch, layer) {
+  within(context, seen, stretch, ([x0, y0, x1, y1]) => {
+    context.drawImage(
+      /** @type {HTMLCanvasElement} */
+      layer.painted,
+      x0,
+      y0,
+      x1 - x0,
+      y1 - y0
+    );
+  });
+}
+function drawOutline(context, seen, stretch, layer, threshold) {
+  layer.line ??= outline(layer.fine ?? layer, 255 * (threshold || 0.5));
+  const { line } = layer;
+  within(context, seen, stretch, (window2) => strokeTwice(context, line, window2));
+}
+function useShares(context, { left, top, across, down }) {
+  context.setTransform(across, 0, 0, down, -left * across, -top * down);
+}
+function within(context, seen, [from, to], draw) {
+  context.save();
+  useShares(context, seen);
+  context.beginPath();
+  context.rect(from, 0, to - from, 1);
+  context.clip();
+  draw(seen.photograph.window);
+  context.restore();
+}
+var TWO_TONES = (
+  /** @type {const} */
+  [
+    ["rgb(0 0 0 / 0.7)", 2],
+    ["#fff", 1]
+  ]
+);
+function strokeTwice(context, line, [x0, y0, x1, y1]) {
+  const path = new Path2D();
+  const inWindow = new DOMMatrix([x1 - x0, 0, 0, y1 - y0, x0, y0]);
+  path.addPath(line, DOMMatrix.fromMatrix(context.getTransform()).multiply(inWindow));
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  for (const [strokeStyle, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle, lineWidth: 2 * wide * (window.devicePixelRatio || 1), lineCap: "round" });
+    context.stroke(path);
+  }
+  context.restore();
+}
+function drawDivider(context, x) {
+  const { height } = context.canvas;
+  const thick = window.devicePixelRatio || 1;
+  for (const [colour, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle: colour, fillStyle: colour, lineWidth: 2 * wide * thick });
+    context.beginPath();
+    context.moveTo(x, 0);
+    context.lineTo(x, height);
+    context.stroke();
+    context.beginPath();
+    context.arc(x, height / 2, (5 + 2 * wide) * thick, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+function drawCross(context, x, y) {
+  const arm = 9 * (window.devicePixelRatio || 1);
+  for (const [strokeStyle, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle, lineWidth: wide * arm / 6 });
+    context.beginPath();
+    context.moveTo(x - arm, y);
+    context.lineTo(x + arm, y);
+    context.moveTo(x, y - arm);
+    context.lineTo(x, y + arm);
     context.stroke();
   }
 }
+var SMALL_MASK = 76;
+function smallSize({ width, height }, side, density) {
+  const scale = side * Math.min(2, density) / Math.max(width, height);
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
+function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+  const shown = photograph ?? layer;
+  if (!shown) return;
+  Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
+  const context = contextOf(canvas);
+  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (!layer) return;
+  const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  context.globalAlpha = opacity;
+  layer.small ??= document.createElement("canvas");
+  paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
+  context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+}
 
+// src/tiles.js
+function drawRamp(canvas, table) {
+  const values = Uint8Array.from({ length: 256 }, (_, value) => value);
+  paint(canvas, { height: 1, width: 256, values }, opaqueLookup(table));
+}
+function emptyLegend() {
+  const ramp = make("canvas", { class: "fk-ramp", width: 256, height: 1, "aria-hidden": "true" });
+  const ends = ["0", "1"].map((textContent) => make("span", { textContent }));
+  return { ramp, legend: make("div", { class: "fk-legend" }, ends[0], ramp, ends[1]) };
+}
+
+// src/overlay_controls.js
+var THUMBNAIL = 76;
+var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
+function shareInWords(name, share) {
+  return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
+}
+var Slider = class {
+  /**
+   * @param {string} id
+   * @param {SliderName} name
+   * @param {string} words
+   * @param {(share: number) => void} change
+   */
+  constructor(id, name, words, change) {
+    this.name = name;
+    this.input = make("input", { type: "range", min: 0, max: 100, step: 1, id });
+    this.value = make("output", { class: "fk-number", for: id });
+    this.input.addEventListener("input", () => change(this.input.valueAsNumber / 100));
+    this.element = make(
+      "div",
+      { class: "fk-field" },
+      make("label", { for: id, textContent: words }),
+      make("div", { class: "fk-slider" }, this.input, this.value)
+    );
+  }
+  /** @param {number} share */
+  show(share) {
+    this.input.value = String(Math.round(share * 100));
+    this.value.textContent = shareInWords(this.name, share);
+  }
+};
+var OverlayControls = class {
+  /** The name of the colours that the legend shows. */
+  #legend = "";
+  /**
+   * @param {string} id that the identifiers of its elements begin with; the keys are described by `${id}-help`.
+   * @param {Record<string, Uint8Array>} tables colour map name -> 768 bytes.
+   * @param {(changes: Partial<Settings>) => void} set
+   */
+  constructor(id, tables, set) {
+    this.id = id;
+    this.tables = tables;
+    this.set = set;
+    this.list = make("div", { class: "fk-layers" });
+    this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
+    this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
+    this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.outline = make("input", { type: "checkbox" });
+    this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
+    this.compare = select();
+    this.compare.addEventListener("change", () => set({ compare: Number(this.compare.value) }));
+    this.compareField = labelled(`${id}-compare`, "Compare with", this.compare);
+    this.colours = select(Object.keys(tables).map((name) => [name, name]));
+    this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
+    const { ramp, legend } = emptyLegend();
+    this.ramp = ramp;
+    this.element = make(
+      "div",
+      { class: "fk-panel" },
+      this.chooser,
+      this.opacity.element,
+      this.threshold.element,
+      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.compareField,
+      this.swipe.element,
+      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      make(
+        "details",
+        { class: "fk-help" },
+        make("summary", { textContent: "Keys" }),
+        make("p", { id: `${id}-help`, textContent: HELP })
+      )
+    );
+  }
+  /**
+   * Offer these layers; each gets its input and its thumbnail.
+   * @param {Layer[]} layers
+   */
+  offerLayers(layers) {
+    const rows = layers.map((layer, position) => {
+      layer.input = make("input", { type: "radio", name: `${this.id}-layer`, value: position });
+      layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
+      layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
+      const name = make("bdi", { textContent: layer.name });
+      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+    });
+    this.list.replaceChildren(...rows);
+    offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
+  }
+  /**
+   * Show these settings of these layers.
+   * @param {Settings} settings
+   * @param {Layer[]} layers
+   */
+  show(settings, layers) {
+    this.opacity.show(settings.opacity);
+    this.threshold.show(settings.threshold);
+    this.swipe.show(settings.swipe);
+    this.outline.checked = settings.outline;
+    this.colours.value = settings.colours;
+    this.compare.value = String(settings.compare);
+    for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
+    this.chooser.hidden = layers.length === 0;
+    this.compareField.hidden = layers.length < 2;
+    this.swipe.element.hidden = settings.compare < 0;
+    if (this.#legend === settings.colours) return;
+    this.#legend = settings.colours;
+    drawRamp(this.ramp, this.tables[settings.colours]);
+  }
+};
+
+// src/overlay.js
+var FINE = 512;
+var MOST_ZOOM = 32;
+var BUTTON_ZOOM = 1.5;
+var MOST_PIXELS = 1400;
+var PANEL = 234;
+var GRIP = 14;
+var DIGIT = /^[1-9]$/;
+var PATIENCE = 120;
+var Overlay = class {
+  id = uniqueName("overlay");
+  canvas = make("canvas", {
+    class: "fk-canvas",
+    tabIndex: 0,
+    role: "application",
+    "aria-describedby": `${this.id}-help`,
+    "aria-roledescription": "zoomable picture"
+  });
+  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  readout = make("output", { class: "fk-readout" });
+  spoken = make("span", { class: "fk-unseen", role: "status" });
+  under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  painter = new Painter(this.canvas);
+  /** @type {Layer[]} */
+  #layers = [];
+  /** @type {VersionedPhotograph | null} */
+  #photograph = null;
+  /** Of the photographs that were to be shown, the last one's number. */
+  #turn = 0;
+  /** The point whose values are read. @type {Point | null} */
+  #point = null;
+  /** Whether the pointer chose it. */
+  #pointing = false;
+  /** @type {Held | null} */
+  #held = null;
+  /** Layers whose thumbnails are to be drawn again. @type {Set<Layer>} */
+  #stale = /* @__PURE__ */ new Set();
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #waiting = null;
+  /** @type {number | null} */
+  #drawing = null;
+  #destroyed = false;
+  /** @param {Record<string, Bytes>} tables colour map name -> 768 bytes. */
+  constructor(tables) {
+    this.tables = Object.fromEntries(Object.entries(tables).map(([name, data]) => [name, bytesOf(data)]));
+    this.state = {
+      opacity: 0.75,
+      threshold: 0,
+      outline: false,
+      colours: Object.keys(tables)[0],
+      layer: 0,
+      compare: -1,
+      swipe: 0.5,
+      hidden: false,
+      ...WHOLE
+    };
+    this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
+    this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
+    this.#listen();
+    this.resizing = new ResizeObserver(() => this.#resize());
+    this.resizing.observe(this.element);
+    this.#show();
+  }
+  /** Let go of what outlives the elements. */
+  destroy() {
+    this.resizing.disconnect();
+    this.#photograph?.bitmap.close();
+    this.#destroyed = true;
+  }
+  /**
+   * Show a photograph; `null`, or one without data, for none.
+   * @param {SentPhotograph | null} photograph
+   */
+  async setPhotograph(photograph) {
+    this.#turn += 1;
+    const version = this.#turn;
+    const bitmap = photograph?.data?.byteLength ? await createImageBitmap(new Blob([bytesOf(photograph.data)], { type: photograph.type })) : null;
+    if (version !== this.#turn || this.#destroyed) {
+      bitmap?.close();
+      return;
+    }
+    this.#photograph?.bitmap.close();
+    const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
+    this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
+    Object.assign(this.state, WHOLE);
+    this.#point = null;
+    for (const layer of this.#layers) forget(layer).fine = null;
+    this.#resize();
+    this.#drawThumbnails(this.#layers);
+  }
+  /**
+   * Show these masks; the chosen one stays chosen where its name is still there.
+   * @param {SentLayer[]} layers
+   */
+  setLayers(layers) {
+    const [chosen, other] = [this.#layers[this.state.layer]?.name, this.#layers[this.state.compare]?.name];
+    const names = layers.map((layer) => layer.name);
+    this.#layers = layers.map(emptyLayer);
+    if (chosen !== void 0) this.state.layer = Math.max(0, names.indexOf(chosen));
+    if (other !== void 0) this.state.compare = names.indexOf(other);
+    this.controls.offerLayers(this.#layers);
+    this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  /**
+   * Show other values of the mask at a position.
+   * @param {number} position
+   * @param {number} height
+   * @param {number} width
+   * @param {Bytes} data
+   */
+  updateLayer(position, height, width, data) {
+    const layer = this.#layers[position];
+    if (!layer) return;
+    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    this.#drawThumbnails([layer]);
+    if (position === this.state.layer || position === this.state.compare) this.#schedule();
+    this.#read();
+  }
+  /**
+   * Show the mask of this name, if there is one.
+   * @param {string} name
+   */
+  show(name) {
+    const position = this.#layers.findIndex((layer) => layer.name === name);
+    if (position >= 0) this.set({ layer: position });
+  }
+  /**
+   * Change settings, as the controls do.
+   * @param {Partial<Settings & View>} changes
+   */
+  set(changes2) {
+    const { state } = this;
+    Object.assign(state, changes2);
+    state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
+    if (state.compare >= this.#layers.length) state.compare = -1;
+    const recoloured = "colours" in changes2 || "threshold" in changes2;
+    if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
+    if (recoloured) this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  #zoomButtons() {
+    const titled = (words, label, act) => button(words, act, { title: label, "aria-label": label });
+    return make(
+      "div",
+      { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
+      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
+      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      titled("Whole picture", "Show the whole picture", () => this.#reset())
+    );
+  }
+  /** Put the state into the controls, and draw. */
+  #show() {
+    this.controls.show(this.state, this.#layers);
+    const shown = this.#layers[this.state.layer]?.name;
+    this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.#schedule();
+    this.#read();
+  }
+  /**
+   * The mask at the resolution that its colours are computed at.
+   * @param {Layer} layer
+   */
+  #fine(layer) {
+    layer.fine ??= upsampled(layer, ...fineSize(this.#photograph));
+    return layer.fine;
+  }
+  #colours() {
+    return lookup(this.tables[this.state.colours], this.state.threshold);
+  }
+  /**
+   * Draw thumbnails, at most a few times a second.
+   * @param {Layer[]} layers
+   */
+  #drawThumbnails(layers) {
+    for (const layer of layers) this.#stale.add(layer);
+    this.#waiting ??= setTimeout(() => {
+      this.#waiting = null;
+      if (this.#destroyed) return;
+      for (const layer of this.#layers) {
+        if (this.#stale.has(layer)) drawSmall(layer.thumbnail, this.#photograph, layer, this.#colours(), THUMBNAIL);
+      }
+      this.#stale.clear();
+    }, PATIENCE);
+  }
+  #resize() {
+    const photograph = this.#photograph;
+    this.stage.classList.toggle("fk-bare", !photograph);
+    if (!photograph || !this.element.clientWidth) return;
+    const beside = getComputedStyle(this.element).gridTemplateColumns.includes(" ");
+    const wide = this.element.clientWidth - (beside ? PANEL : 0);
+    const most = Number.parseFloat(getComputedStyle(this.stage).getPropertyValue("--fk-height")) || 480;
+    const aspect = photograph.width / photograph.height;
+    const width = Math.min(wide, most * aspect);
+    const density = Math.min(window.devicePixelRatio || 1, MOST_PIXELS / Math.max(width, width / aspect));
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${width / aspect}px`;
+    this.under.style.maxWidth = `${Math.max(width, 320)}px`;
+    const size = { width: Math.round(width * density), height: Math.round(width / aspect * density) };
+    if (this.canvas.width !== size.width || this.canvas.height !== size.height) Object.assign(this.canvas, size);
+    this.#draw();
+  }
+  #schedule() {
+    this.#drawing ??= requestAnimationFrame(() => {
+      this.#drawing = null;
+      if (!this.#destroyed) this.#draw();
+    });
+  }
+  #draw() {
+    const photograph = this.#photograph;
+    const { state } = this;
+    if (!photograph) return;
+    const read = document.activeElement === this.canvas && !this.#pointing ? this.#point : null;
+    const chosen = state.hidden ? [] : [this.#layers[state.layer], this.#layers[state.compare]];
+    const shown = chosen.filter((layer) => layer !== void 0);
+    for (const layer of shown) {
+      if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
+      layer.painted = layer.surface;
+    }
+    this.painter.draw(photograph, shown, seenPart(state), state, read);
+  }
+  /** Say the masks' values at the point, if there is one. */
+  #read(aloud = false) {
+    const photograph = this.#photograph;
+    if (!this.#point || !photograph) {
+      this.readout.textContent = "";
+      return;
+    }
+    const [x, y] = this.#point;
+    const [x0, y0, x1, y1] = photograph.window;
+    const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
+    const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
+    const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: value.toFixed(2) }]);
+    const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
+    if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
+    this.readout.replaceChildren(make("span", { textContent: place }), ...words);
+    if (aloud) this.spoken.textContent = [place, ...known.map(({ name, text }) => `${name} ${text}`)].join(", ");
+  }
+  /**
+   * @param {number} factor
+   * @param {Point | null} anchor
+   */
+  #zoomBy(factor, anchor = null) {
+    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+  }
+  #reset() {
+    this.set(WHOLE);
+    this.canvas.classList.remove("fk-movable");
+  }
+  // --- pointer and keys -------------------------------------------------------------------------------------------
+  #listen() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => this.#grab(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, () => {
+        this.#held = null;
+      });
+    }
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#held || document.activeElement === canvas) return;
+      this.#point = null;
+      this.#read();
+    });
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("dblclick", (event) => this.#zoomBy(2, this.#placeOf(event)));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#schedule());
+  }
+  /**
+   * The pointer's place, in shares of the picture.
+   * @param {MouseEvent} event
+   */
+  #placeOf(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const place = (
+      /** @type {Point} */
+      [
+        (event.clientX - box.left) / box.width,
+        (event.clientY - box.top) / box.height
+      ]
+    );
+    return pointIn(seenPart(this.state), place);
+  }
+  /** @param {WheelEvent} event */
+  #wheel(event) {
+    if (document.activeElement !== this.canvas && !event.ctrlKey) return;
+    event.preventDefault();
+    this.#zoomBy(wheelFactor(event), this.#placeOf(event));
+  }
+  /** @param {PointerEvent} event */
+  #nearDivider(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const far = Math.abs(event.clientX - box.left - this.state.swipe * box.width);
+    return this.state.compare >= 0 && far < GRIP;
+  }
+  /** @param {PointerEvent} event */
+  #grab(event) {
+    if (event.button !== 0) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.focus({ preventScroll: true });
+    const what = this.#nearDivider(event) ? "divider" : "picture";
+    this.#held = { what, x: event.clientX, y: event.clientY, from: seenPart(this.state) };
+    this.#move(event);
+  }
+  /** @param {PointerEvent} event */
+  #move(event) {
+    this.#pointing = true;
+    const box = this.canvas.getBoundingClientRect();
+    const held = this.#held;
+    if (held?.what === "divider") {
+      this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
+    } else if (held && this.state.zoom > 1) {
+      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+    }
+    this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
+    this.#point = this.#placeOf(event);
+    this.#read();
+  }
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.#press(event.key, event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  /**
+   * Do what a key is for; false where it is for nothing.
+   * @param {string} key
+   * @param {boolean} shift
+   */
+  #press(key, shift) {
+    const direction = ARROWS.get(key);
+    if (direction) this.#step(direction, shift ? 5 : 1);
+    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
+    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
+    else if (key === "0") this.#reset();
+    else if (key === " ") this.set({ hidden: !this.state.hidden });
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else return false;
+    return true;
+  }
+  /** @param {number} position of a layer. */
+  #choose(position) {
+    this.set({ layer: position, hidden: false });
+    this.spoken.textContent = this.#layers[position].name;
+  }
+  /**
+   * @param {Point} direction
+   * @param {number} steps
+   */
+  #step(direction, steps) {
+    this.#pointing = false;
+    const part = seenPart(this.state);
+    this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
+    this.set(centredOn(this.#point, part[2]));
+    this.#read(true);
+  }
+};
+function emptyLayer({ name, height, width, data }) {
+  return forget({
+    name,
+    height,
+    width,
+    values: bytesOf(data),
+    version: 0,
+    fine: null,
+    surface: make("canvas"),
+    painted: null,
+    line: null,
+    input: make("input"),
+    thumbnail: make("canvas")
+  });
+}
+function fineSize(photograph) {
+  const { window: [x0, y0, x1, y1] = [0, 0, 1, 1], width = 1, height = 1 } = photograph ?? {};
+  const [across, down] = [(x1 - x0) * width, (y1 - y0) * height];
+  const { bitmap = { width: 0, height: 0 } } = photograph ?? {};
+  const scale = Math.min(FINE, Math.max(bitmap.width, bitmap.height, 64)) / Math.max(across, down);
+  return [Math.max(1, Math.round(down * scale)), Math.max(1, Math.round(across * scale))];
+}
+
+// src/explain.js
 function initialize({ model }) {
-  // A second view, or one that opens later, shows the masks as they are by then.
   model.on("msg:custom", (message, buffers) => {
     if (message.kind !== "masks") return;
     const layers = [...model.get("_layers")];
-    message.masks.forEach(({ layer, height, width }, position) => {
+    for (const [position, { layer, height, width }] of message.masks.entries()) {
       layers[layer] = { ...layers[layer], height, width, data: buffers[position] };
-    });
+    }
     model.set("_layers", layers, { silent: true });
   });
 }
-
 function render({ model, el }) {
-  const send = (message, buffers) => model.send(message, undefined, buffers);
+  const send = sender(model);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);
   const meter = new Meter();
   const facts = make("dl", { class: "fk-facts" });
   const name = make("p", { class: "fk-title" });
-  const root = make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } },
-    staticRule(model.get("_static_class")),
-    make("div", { class: "fk-explain" },
-      make("div", { class: "fk-side" }, chooser.element, order.element),
-      make("div", { class: "fk-main" }, name, meter.element, overlay.element)));
   overlay.view.append(facts);
-  el.append(root);
-
+  const side = make("div", { class: "fk-side" }, chooser.element, order.element);
+  const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
+  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-explain" }, side, main)));
+  const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
     _photographs: () => chooser.setPhotographs(model.get("_photographs")),
     image_id: () => {
       chooser.choose(model.get("image_id"));
       name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
     },
-    _photograph: () => overlay.setPhotograph(model.get("_photograph")),
+    _photograph: () => void overlay.setPhotograph(model.get("_photograph")),
     _layers: () => overlay.setLayers(model.get("_layers")),
     _shown: () => overlay.show(model.get("_shown")),
-    method: () => order.setMethod(model.get("method"), model.get("_preset")),
-    _preset: () => order.setMethod(model.get("method"), model.get("_preset")),
+    method,
+    _preset: method,
     target: () => order.setClass("target", model.get("target")),
     against: () => order.setClass("against", model.get("against")),
     state: () => {
       const state = model.get("state");
       order.setState(state);
       meter.setState(state);
-      chooser.enable(!["preparing", "running", "stopping"].includes(state));
+      chooser.enable(!BUSY.includes(state));
     },
     _progress: () => meter.show(model.get("_progress")),
     _message: () => order.setMessage(model.get("_message")),
     _prediction: () => order.setPrediction(...model.get("_prediction")),
-    _facts: () => facts.replaceChildren(...model.get("_facts").map(([term, value]) =>
-      make("div", {}, make("dt", { textContent: term }), make("dd", {}, make("bdi", { textContent: value }))))),
+    _facts: () => facts.replaceChildren(...model.get("_facts").map(([term, value]) => fact(term, value)))
   };
   const take = (content, buffers) => {
     if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
     if (content.kind !== "masks") return;
-    content.masks.forEach(({ layer, height, width }, position) => overlay.updateLayer(layer, height, width, buffers[position]));
+    for (const [position, { layer, height, width }] of content.masks.entries()) {
+      overlay.updateLayer(layer, height, width, buffers[position]);
+    }
   };
-  const events = [["msg:custom", take], ...Object.entries(show).map(([trait, act]) => [`change:${trait}`, act])];
-  for (const [event, act] of events) model.on(event, act);
+  const stop = listen(model, [["msg:custom", take], ...changes(show)]);
   for (const act of Object.values(show)) act();
   return () => {
-    for (const [event, act] of events) model.off(event, act);
+    stop();
     chooser.destroy();
     overlay.destroy();
   };
 }
-
-export default { initialize, render };
+function fact(term, value) {
+  const text = make("dd", {}, make("bdi", { textContent: value }));
+  return make("div", {}, make("dt", { textContent: term }), text);
+}
+var explain_default = { initialize, render };
+export {
+  explain_default as default
+};

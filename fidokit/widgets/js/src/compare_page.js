@@ -1,0 +1,146 @@
+// A page of the comparison: a table with a row an image and a column a mask.
+
+/** @import { Look } from "./compare_tools.js" */
+/** @import { Pictures } from "./tiles.js" */
+/** @import { Verdict } from "./types.d.ts" */
+
+import { make, verdict } from "./dom.js";
+import { drawTile } from "./tiles.js";
+
+/** @typedef {{ there: boolean, values: string[] }} Cell of a mask, with its figures in words. */
+/**
+ * @typedef {{
+ *   image: string, state: Verdict, label: string, predicted: string, score: string, reason: string, value: string,
+ *   cells: Cell[],
+ * }} PageRow
+ */
+/** @typedef {{ words: string, better: string }} Figure and which of its values are better. */
+/** @typedef {{ name: string | null, canvas: HTMLCanvasElement }} Tile of a mask, or of none. */
+
+/** Pixels of a tile's longer side. */
+const TILE = 168;
+const WORDS = "Masks by image and method";
+
+export class ComparePage {
+  head = make("thead");
+  body = make("tbody");
+  #opacity = 0.75;
+  /** Of each image that is shown. @type {Map<string, { tiles: Tile[], reason: HTMLElement }>} */
+  #shown = new Map();
+
+  /**
+   * @param {Uint32Array} words colours of a mask's values.
+   * @param {Pictures<string>} pictures by image.
+   * @param {(wanted: Look) => void} look
+   */
+  constructor(words, pictures, look) {
+    this.words = words;
+    this.pictures = pictures;
+    this.look = look;
+    const caption = make("caption", { class: "fk-unseen", textContent: WORDS });
+    const table = make("table", { class: "fk-page" }, caption, this.head, this.body);
+    this.element = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": WORDS }, table);
+  }
+
+  /**
+   * @param {PageRow[]} rows
+   * @param {string[]} panels names of the masks, a column each.
+   * @param {Figure[]} figures that are said of each mask.
+   */
+  show(rows, panels, figures) {
+    const columns = panels.map((name) => make("th", { scope: "col" }, make("bdi", { textContent: name })));
+    this.head.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "Photograph" }), ...columns));
+    this.#shown = new Map();
+    this.body.replaceChildren(...rows.map((row) => this.#row(row, panels, figures)));
+    if (!rows.length) {
+      const words = "No image fits. Change the search or the choice.";
+      this.body.append(make("tr", {}, make("td", { colSpan: panels.length + 1, textContent: words })));
+    }
+    this.drawAll();
+  }
+
+  /**
+   * Draw the tiles of an image, once its picture is there.
+   * @param {string} image
+   */
+  draw(image) {
+    const shown = this.#shown.get(image);
+    const picture = shown && this.pictures.get(image);
+    if (!picture) return;
+    shown.reason.textContent = picture.reason;
+    for (const { name, canvas } of shown.tiles) drawTile(canvas, picture, name, this.words, TILE, this.#opacity);
+  }
+
+  drawAll() {
+    for (const image of this.#shown.keys()) this.draw(image);
+  }
+
+  /** @param {number} opacity */
+  setOpacity(opacity) {
+    this.#opacity = opacity;
+    this.drawAll();
+  }
+
+  /**
+   * @param {PageRow} row
+   * @param {string[]} panels
+   * @param {Figure[]} figures
+   */
+  #row(row, panels, figures) {
+    const photograph = emptyTile(null, `Photograph ${row.image}`);
+    const masks = row.cells.map(({ there }, i) =>
+      there ? emptyTile(panels[i], `Mask ${panels[i]} of ${row.image}`) : null,
+    );
+    const reason = make("p", { class: "fk-reason" });
+    this.#shown.set(row.image, { tiles: [photograph, ...masks.filter((tile) => tile !== null)], reason });
+    const open = make(
+      "button",
+      { type: "button", class: "fk-open", title: "Show it large", "aria-label": `Show ${row.image} large` },
+      photograph.canvas,
+    );
+    open.addEventListener("click", () => this.look({ image_id: row.image }));
+    const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
+    const cells = row.cells.map((cell, i) => {
+      const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
+      return make("td", {}, picture, values(cell, figures));
+    });
+    return make("tr", { dataset: { image: row.image } }, about, ...cells);
+  }
+}
+
+/**
+ * @param {string | null} name of the mask.
+ * @param {string} words
+ * @returns {Tile}
+ */
+function emptyTile(name, words) {
+  const canvas = make("canvas", { class: "fk-tile", width: 1, height: 1, role: "img", "aria-label": words });
+  return { name, canvas };
+}
+
+/**
+ * What is said of an image.
+ * @param {PageRow} row
+ */
+function wordsOn({ image, state, label, predicted, score, reason, value }) {
+  return [
+    make("p", { class: "fk-file" }, make("bdi", { textContent: image })),
+    make("p", {}, verdict(state)),
+    make("p", {}, "label ", make("bdi", { textContent: label || "none" })),
+    make("p", {}, "called ", make("bdi", { textContent: predicted || "nothing" }), score ? ` ${score}` : null),
+    reason ? make("p", { textContent: reason }) : null,
+    value ? make("p", { class: "fk-value", textContent: value }) : null,
+  ];
+}
+
+/**
+ * @param {Cell} cell
+ * @param {Figure[]} figures
+ */
+function values(cell, figures) {
+  const lines = figures.map(({ words, better }, i) => {
+    const value = make("dd", { textContent: cell.values[i] });
+    return make("div", { title: better }, make("dt", { textContent: words }), value);
+  });
+  return make("dl", { class: "fk-values" }, ...lines);
+}

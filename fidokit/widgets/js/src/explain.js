@@ -1,0 +1,103 @@
+// ExplainWidget: chooser, order, progress and overlay, fed by a model's traits. Everything said to the kernel is a
+// message; no trait is written here.
+
+/** @import { Progress } from "./meter.js" */
+/** @import { Offered } from "./chooser.js" */
+/** @import { Bytes, Listener, MethodForm, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
+
+import { Chooser } from "./chooser.js";
+import { changes, listen, make, sender, widgetRoot } from "./dom.js";
+import { Meter } from "./meter.js";
+import { BUSY, Order } from "./order.js";
+import { Overlay } from "./overlay.js";
+
+/**
+ * @typedef {{
+ *   _tables: Record<string, Bytes>, _photographs: Offered[], _classes: string[], _methods: MethodForm[],
+ *   _photograph: SentPhotograph, _layers: SentLayer[], _shown: string, _preset: string, _progress: Progress | {},
+ *   _message: string, _prediction: string[], _facts: string[][], _static_class: string, image_id: string, method: string,
+ *   target: string | null, against: string | null, state: string,
+ * }} Traits
+ */
+
+/**
+ * A second view, or one that opens later, shows the masks as they are by then.
+ * @param {{ model: Model<Traits> }} widget
+ */
+function initialize({ model }) {
+  model.on("msg:custom", (message, buffers) => {
+    if (message.kind !== "masks") return;
+    const layers = [...model.get("_layers")];
+    for (const [position, { layer, height, width }] of message.masks.entries()) {
+      layers[layer] = { ...layers[layer], height, width, data: buffers[position] };
+    }
+    model.set("_layers", layers, { silent: true });
+  });
+}
+
+/** @param {Rendered<Traits>} view */
+function render({ model, el }) {
+  const send = sender(model);
+  const overlay = new Overlay(model.get("_tables"));
+  const chooser = new Chooser(send);
+  const order = new Order(model.get("_classes"), model.get("_methods"), send);
+  const meter = new Meter();
+  const facts = make("dl", { class: "fk-facts" });
+  const name = make("p", { class: "fk-title" });
+  overlay.view.append(facts);
+  const side = make("div", { class: "fk-side" }, chooser.element, order.element);
+  const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
+  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-explain" }, side, main)));
+
+  const method = () => order.setMethod(model.get("method"), model.get("_preset"));
+  const show = {
+    _photographs: () => chooser.setPhotographs(model.get("_photographs")),
+    image_id: () => {
+      chooser.choose(model.get("image_id"));
+      name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
+    },
+    _photograph: () => void overlay.setPhotograph(model.get("_photograph")),
+    _layers: () => overlay.setLayers(model.get("_layers")),
+    _shown: () => overlay.show(model.get("_shown")),
+    method,
+    _preset: method,
+    target: () => order.setClass("target", model.get("target")),
+    against: () => order.setClass("against", model.get("against")),
+    state: () => {
+      const state = model.get("state");
+      order.setState(state);
+      meter.setState(state);
+      chooser.enable(!BUSY.includes(state));
+    },
+    _progress: () => meter.show(model.get("_progress")),
+    _message: () => order.setMessage(model.get("_message")),
+    _prediction: () => order.setPrediction(...model.get("_prediction")),
+    _facts: () => facts.replaceChildren(...model.get("_facts").map(([term, value]) => fact(term, value))),
+  };
+  /** @type {Listener} */
+  const take = (content, buffers) => {
+    if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
+    if (content.kind !== "masks") return;
+    for (const [position, { layer, height, width }] of content.masks.entries()) {
+      overlay.updateLayer(layer, height, width, buffers[position]);
+    }
+  };
+  const stop = listen(model, [["msg:custom", take], ...changes(show)]);
+  for (const act of Object.values(show)) act();
+  return () => {
+    stop();
+    chooser.destroy();
+    overlay.destroy();
+  };
+}
+
+/**
+ * @param {string} term
+ * @param {string} value
+ */
+function fact(term, value) {
+  const text = make("dd", {}, make("bdi", { textContent: value }));
+  return make("div", {}, make("dt", { textContent: term }), text);
+}
+
+export default { initialize, render };

@@ -1,0 +1,6 @@
+// The report's script: it stands in the page, and only it may run there.
+
+import { startClusters, startImages } from "./report_page.js";
+
+startImages();
+startClusters();

@@ -1,0 +1,150 @@
+// Small pictures of photographs with masks over them: fetched when they come into sight, kept for as long as a view is.
+
+/** @import { Picture, SentLayer, SentPhotograph, SmallLayer, Window } from "./types.d.ts" */
+
+import { bytesOf } from "./bytes.js";
+import { make } from "./dom.js";
+import { drawSmall } from "./painter.js";
+import { opaqueLookup, paint } from "./picture.js";
+
+/** Pictures that are kept; of those that were seen longest ago, the bitmaps are given back. */
+export const MOST_PICTURES = 300;
+
+/**
+ * Pictures by key.
+ * @template Key
+ */
+export class Pictures {
+  /** @type {Map<Key, Picture>} */
+  #kept = new Map();
+  /** @type {Set<Key>} */
+  #asked = new Set();
+  /** @type {Key[]} */
+  #fresh = [];
+  #destroyed = false;
+
+  /**
+   * @param {(keys: Key[]) => void} ask called with keys whose pictures are needed; they arrive by `take`.
+   * @param {(key: Key) => void} changed called with the key of a picture that has come.
+   */
+  constructor(ask, changed) {
+    this.ask = ask;
+    this.changed = changed;
+  }
+
+  destroy() {
+    this.#giveBack();
+    this.#destroyed = true;
+  }
+
+  /**
+   * The picture of a key; undefined while it is not there, which asks for it.
+   * @param {Key} key
+   */
+  get(key) {
+    const picture = this.#kept.get(key);
+    if (picture) {
+      this.#kept.delete(key);
+      this.#kept.set(key, picture);
+    } else if (!this.#asked.has(key)) {
+      // All that one page needs, in one message.
+      if (!this.#fresh.length) queueMicrotask(() => this.ask(this.#fresh.splice(0)));
+      this.#asked.add(key);
+      this.#fresh.push(key);
+    }
+    return picture;
+  }
+
+  /** Forget all, as when other masks are shown. */
+  clear() {
+    this.#giveBack();
+    this.#kept.clear();
+    this.#asked.clear();
+  }
+
+  /**
+   * A picture that the kernel sent: photograph and layers, and their data in order.
+   * @param {Key} key
+   * @param {SentPhotograph} photograph
+   * @param {SentLayer[]} layers
+   * @param {DataView[]} buffers
+   */
+  async take(key, photograph, layers, buffers) {
+    const bitmap = buffers[0].byteLength
+      ? await createImageBitmap(new Blob([bytesOf(buffers[0])], { type: photograph.type }))
+      : null;
+    if (this.#destroyed) {
+      bitmap?.close();
+      return;
+    }
+    this.#asked.delete(key);
+    this.#kept.get(key)?.photograph?.bitmap.close();
+    const { width = 0, height = 0, reason = "" } = photograph;
+    const window = /** @type {Window} */ (photograph.window);
+    this.#kept.set(key, {
+      photograph: bitmap && { bitmap, width, height, window },
+      reason,
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[i + 1])])),
+    });
+    for (const [old, picture] of this.#kept) {
+      if (this.#kept.size <= MOST_PICTURES) break;
+      picture.photograph?.bitmap.close();
+      this.#kept.delete(old);
+    }
+    this.changed(key);
+  }
+
+  #giveBack() {
+    for (const picture of this.#kept.values()) picture.photograph?.bitmap.close();
+  }
+}
+
+/**
+ * @param {SentLayer} layer
+ * @param {DataView} data
+ * @returns {SmallLayer}
+ */
+function smallLayer({ height, width }, data) {
+  return { height, width, values: bytesOf(data) };
+}
+
+/**
+ * A canvas with a photograph and one of its masks, or none; what is missing is said in words beside it.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Picture} picture
+ * @param {string | null} name of the mask.
+ * @param {Uint32Array} words colours, as `lookup` gives them.
+ * @param {number} side
+ * @param {number} opacity
+ */
+export function drawTile(canvas, picture, name, words, side, opacity) {
+  const layer = name === null ? null : picture.layers.get(name);
+  drawSmall(canvas, picture.photograph, layer, words, side, opacity);
+}
+
+/**
+ * Draw the 256 colours of a mask's values onto a canvas.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Uint8Array} table
+ */
+export function drawRamp(canvas, table) {
+  const values = Uint8Array.from({ length: 256 }, (_, value) => value);
+  paint(canvas, { height: 1, width: 256, values }, opaqueLookup(table));
+}
+
+/** A canvas for the colours of a mask's values, with 0 and 1 at the ends. */
+export function emptyLegend() {
+  const ramp = make("canvas", { class: "fk-ramp", width: 256, height: 1, "aria-hidden": "true" });
+  const ends = ["0", "1"].map((textContent) => make("span", { textContent }));
+  return { ramp, legend: make("div", { class: "fk-legend" }, ends[0], ramp, ends[1]) };
+}
+
+/**
+ * The colours of a mask's values, with 0 and 1 at the ends.
+ * @param {Uint8Array} table
+ */
+export function legendOf(table) {
+  const { ramp, legend } = emptyLegend();
+  drawRamp(ramp, table);
+  return legend;
+}

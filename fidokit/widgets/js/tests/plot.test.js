@@ -1,0 +1,63 @@
+import assert from "node:assert/strict";
+import { beforeEach, describe, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { Plot } from "../src/plot.js";
+import { openPage, sentBytes, settled } from "./page.js";
+
+const FIGURE = JSON.stringify({ data: [1], layout: { title: "means" } });
+// A stand-in for plotly.js: it exports as that does, and leaves a name on the page as that does.
+const PLOTLY = `globalThis.Plotly = module.exports = {
+  drawn: [], react(place, data, layout) { this.drawn.push([data, layout]); place.on = (_, act) => { this.click = act; }; },
+  purge() { this.drawn.push("purged"); }, Plots: { resize() {} },
+};`;
+
+let sent;
+let clicks;
+const plot = () =>
+  new Plot(
+    (message) => sent.push(message),
+    "Means",
+    (...click) => clicks.push(click),
+  );
+
+beforeEach(() => {
+  openPage();
+  [sent, clicks] = [[], []];
+  // Node imports no blobs; what it imports instead says the same.
+  globalThis.URL.createObjectURL = (blob) => globalThis.addresses.get(blob);
+  globalThis.addresses = { get: () => `data:text/javascript,${encodeURIComponent(globalThis.module)}` };
+  globalThis.module = `const module = {exports: {}}; ${PLOTLY} export default module.exports;`;
+});
+
+describe("a figure", () => {
+  test("asks for plotly.js once a page, draws itself with it, and hears clicks", async () => {
+    const [one, two] = [plot(), plot()];
+    one.show(FIGURE, "1");
+    assert.deepEqual([sent, one.state.textContent], [[{ do: "plotly" }], "Fetching the figure"]);
+    await one.take({ kind: "plotly", version: "1" }, [sentBytes(gzipSync("x"))]);
+    await two.show(FIGURE, "1");
+    await settled();
+    assert.deepEqual([sent.length, one.state.textContent], [1, ""]);
+    const plotly = await import(globalThis.addresses.get());
+    assert.deepEqual(plotly.default.drawn[0], [[1], { title: "means", autosize: true }]);
+    plotly.default.click({ points: [{ curveNumber: 2, pointNumber: 5 }] });
+    assert.deepEqual(clicks, [[2, 5]]);
+    assert.equal(globalThis.Plotly, undefined);
+    await one.show("", "1");
+    assert.equal(plotly.default.drawn.at(-1), "purged");
+    one.destroy();
+  });
+
+  test("of another version asks for its own plotly.js", () => {
+    const other = plot();
+    other.show(FIGURE, "2");
+    assert.deepEqual(sent, [{ do: "plotly" }]);
+    other.destroy();
+  });
+
+  test("says why it cannot be drawn", async () => {
+    const broken = plot();
+    await broken.take({ kind: "plotly", version: "3" }, [sentBytes([1, 2, 3])]);
+    assert.match(broken.state.textContent, /^The figure cannot be drawn: /);
+  });
+});
