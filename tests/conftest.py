@@ -10,6 +10,14 @@ from lab import tab as tab
 from study_cases import make_classifier, make_data, register_counting
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_data_folder(tmp_path_factory):
+    """The list of studies that were begun here is that of this run of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("user")))
+        yield
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """One thread: tiny nets only lose time to more."""
