@@ -11,8 +11,10 @@ from torch import nn
 
 import fidokit as fk
 from fidokit.classifier import Classifier
+from fidokit.configuration import own_configuration
 from fidokit.exceptions import ClassifierError, FidokitError, MissingExtra
-from fidokit.loading import FORMS, _from_processor, imagenet_classes, own_configuration
+from fidokit.loading import FORMS, imagenet_classes
+from fidokit.processors import options_of
 
 FAST = {"device": "cpu", "precision": "float32", "micro_batch": 8}
 
@@ -409,7 +411,7 @@ def processor(**options):
 )
 def test_transformers_processors(options, expected):
     own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | expected
-    assert _from_processor(processor(**options)) == own
+    assert options_of(processor(**options)) == own
 
 
 def test_transformers_models(monkeypatch):

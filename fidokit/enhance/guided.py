@@ -14,13 +14,14 @@ from torch import Tensor
 
 from fidokit.classifier import Classifier, ProgressBar
 from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
-from fidokit.enhance.scores import combine, margins, opens, probabilities, to_logits
+from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Images, Source, View, crop_size, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import identities
+from fidokit.methods.objective import probabilities, to_logits
 from fidokit.session import Session
 from fidokit.study.making import raise_if_general
 
@@ -110,7 +111,7 @@ class MaskGuidedClassifier:
 
     @property
     def head(self) -> Head:
-        """``softmax`` or ``sigmoid``: what the scores are."""
+        """What the scores are made of: the classifier's own head."""
         return self.classifier.head
 
     @property

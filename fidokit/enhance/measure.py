@@ -22,13 +22,13 @@ from fidokit.enhance.choosing import Key
 from fidokit.enhance.controls import CEILING, CONTROLS, FULL, Views
 from fidokit.enhance.guided import attempt, batches_of, isolated
 from fidokit.enhance.guiding import guide_masks
-from fidokit.enhance.scores import probabilities
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, render
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import get_method
+from fidokit.methods.objective import probabilities
 from fidokit.session import Session
 from fidokit.study.summary import Floats
 
