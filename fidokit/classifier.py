@@ -125,10 +125,10 @@ class Classifier:
         self.preprocessing, self.notes = settled(self.preprocessing, own, fit_in, given)
         outputs = fit_in.outputs.shape[1]
         self.single_logit = outputs == 1
-        self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
         self.class_names = names_of(class_names, own.class_names, outputs)
         if class_names is None and self.class_names == numbers(max(outputs, 2)):
             refuse_embedding(fit_in, own)
+        self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
         self.memory_format: torch.memory_format | None = None
         self.tally = Tally()
         self._exact_limit: int | None = None

@@ -51,11 +51,12 @@ def read_processor(processor: Any, given: Mapping[str, Any] | None = None) -> Re
     try:
         reading = Reading(options_of(processor))
         picture = _picture(Preprocessing(**reading.options).size)
-        theirs = torch.as_tensor(processor(images=picture, return_tensors="pt")["pixel_values"][0]).float()
+        theirs = _processed(processor, picture)
         problem = _difference(theirs, picture, reading)
         if not problem:
             return reading
-        if theirs.ndim == 3 and theirs.shape[0] == 3:
+        upright = _processed(processor, picture.transpose(Image.Transpose.ROTATE_90))
+        if theirs.ndim == 3 and theirs.shape[0] == 3 and theirs.shape == upright.shape:
             for other in _other_readings(processor, reading.options, (theirs.shape[1], theirs.shape[2])):
                 if not _difference(theirs, picture, other):
                     return other
@@ -147,12 +148,17 @@ def _other_readings(processor: Any, options: dict[str, Any], size: tuple[int, in
     sides = [_sides(value)[0] for key in ("size", "crop_size") if (value := getattr(processor, key, None))]
     shares = {*_BUILT_IN, options.get("crop_share", 1.0)}
     shares |= {min(sides) / max(sides)} if sides else set()
-    if pct := getattr(processor, "crop_pct", None):
-        shares |= {pct, size[0] / int(size[0] / pct)}
+    shares |= {pct} if (pct := getattr(processor, "crop_pct", None)) else set()
+    # Where the side before the crop is size / share, it is cut to whole pixels.
+    shares |= {size[0] / int(size[0] / share) for share in shares}
     backwards = {key: tuple(options[key])[::-1] for key in ("mean", "std")}
     orders = [(False, {}), (True, backwards), (True, {})]
     for (bgr, order), fit, share in product(orders, ("crop", "squash"), sorted(shares, reverse=True)):
         yield Reading(options | order | {"size": size, "fit": fit, "crop_share": share}, bgr)
+
+
+def _processed(processor: Any, picture: Image.Image) -> Tensor:
+    return torch.as_tensor(processor(images=picture, return_tensors="pt")["pixel_values"][0]).float()
 
 
 def _difference(theirs: Tensor, picture: Image.Image, reading: Reading) -> str:
@@ -196,9 +202,12 @@ def _picture(size: tuple[int, int]) -> Image.Image:
 def _peculiarities(processor: Any) -> str:
     """Attributes by which processors differ from what fidokit does, named for the message."""
     found = []
-    for name in ("do_resize", "do_rescale", "do_normalize"):
+    for name in ("do_resize", "do_rescale"):
         if not getattr(processor, name, True):
             found.append(f"{name}={getattr(processor, name)}")
+    size, crop = (getattr(processor, name, None) for name in ("size", "crop_size"))
+    if size and crop and getattr(processor, "do_center_crop", False) and max(_sides(crop)) > max(_sides(size)):
+        found.append(f"crop_size {max(_sides(crop))}, which is larger than size {max(_sides(size))}")
     for name in ("do_pad", "do_flip_channel_order", "rescale_offset", "include_top", "do_color_quantize"):
         if getattr(processor, name, False):
             found.append(f"{name}=True")
