@@ -17,7 +17,9 @@ from fidokit.exceptions import ClassifierError
 _SIDES: tuple[int, ...] = (224, 256, 384, 299, 32, 64, 28, 96, 112, 128, 160, 192, 240, 260, 288, 300, 320, 336, 380)
 _SIDES += (448, 456, 480, 512, 518, 528, 560, 600, 640)
 _PROBES = 4
-_MISSING = re.compile(r"forward\(\) missing (?:\d+ required positional arguments?: (.+)|value for argument (.+))")
+_MISSING = re.compile(
+    r"forward\(\) (?:missing \d+ required positional arguments?: (.+)|is missing value for argument ('\w+'))"
+)
 _CHANNELS = re.compile(r"to have (\d+) channels, but got 3 channels")
 _SIZE = re.compile(
     r"shapes cannot be multiplied|size mismatch|input image size|input (?:height|width|image size)", re.I
@@ -229,12 +231,13 @@ def _refusal(module: nn.Module, size: tuple[int, int], error: Exception) -> str:
     grey = _problem(OneChannel(module), size)
     if isinstance(grey, ClassifierError):
         return f"{name} takes one channel, and with the luminance as input, {grey}"
-    if dtype := _integer_input(module, size):
+    if found := _integer_input(module, size):
+        dtype, order = found
         offset = " - 128" if dtype == "int8" else ""
         return (
             f"{name} takes {dtype} pixels, not floating-point ones. "
-            + _wrapper(f"self.net((x * 255{offset}).round().to(torch.{dtype}))")
-            + " Give it to fidokit with mean=(0, 0, 0) and std=(1, 1, 1). Rounding has no gradient, which leaves the "
+            + _wrapper(f"self.net((x{order} * 255{offset}).round().to(torch.{dtype}))")
+            + "\nGive it to fidokit with mean=(0, 0, 0) and std=(1, 1, 1). Rounding has no gradient, which leaves the "
             "methods occlusion and rise; the floating-point module, if you have it, allows all."
         )
     if _quantised(module) or "quantized::" in str(error):
@@ -309,16 +312,17 @@ def _key_of_a_dict(module: nn.Module, size: tuple[int, int]) -> str | None:
     return next(iter(asked.names)) if len(asked.names) == 1 else None
 
 
-def _integer_input(module: nn.Module, size: tuple[int, int]) -> str | None:
+def _integer_input(module: nn.Module, size: tuple[int, int]) -> tuple[str, str] | None:
+    """The integer type that it takes, and what brings the channels into its order."""
     pixels = (probe_images(size)[:1].sigmoid() * 127).round()
     for dtype in ("uint8", "int8"):
-        for layout in (pixels, pixels.permute(0, 2, 3, 1).contiguous()):
+        for layout, order in ((pixels, ""), (pixels.permute(0, 2, 3, 1).contiguous(), ".permute(0, 2, 3, 1)")):
             try:
                 with frozen.borrowed(module), torch.no_grad():
                     frozen.logits_of(module(layout.to(getattr(torch, dtype))))
             except Exception:
                 continue
-            return dtype
+            return dtype, order
     return None
 
 

@@ -191,7 +191,7 @@ def test_the_rest_of_the_package_knows_probabilities(tmp_path):
     guided = fk.MaskGuidedClassifier(classifier, method="saliency", gate=0.0)
     torch.testing.assert_close(guided.scores(photographs(4)).sum(1), torch.ones(4))
     assert make(nn.Sequential(conv_net(), nn.Softmax(1))).fingerprint() == classifier.fingerprint()
-    with pytest.warns(UserWarning):
+    with pytest.warns(UserWarning, match="head='probabilities'"):
         other = make(nn.Sequential(conv_net(), nn.Softmax(1)), head="softmax")
     assert other.fingerprint() != classifier.fingerprint()
 
