@@ -14,11 +14,16 @@ from torch import Tensor, nn
 
 from fidokit import frozen
 from fidokit._util.display import HtmlDisplay
+from fidokit.adapting import fitted, plain_module, renamed_layer, runnable
 from fidokit.ambient import unaffected
+from fidokit.class_names import ClassNames, numbers
+from fidokit.class_names import class_names as names_of
+from fidokit.configuration import own_configuration, settled
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.labels import judged, warn_of_labels
 from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.outputs import refuse_embedding, resolved_head
 from fidokit.session import Session, Tally
 from fidokit.uncompiled import plain_name
 
@@ -35,14 +40,20 @@ class Classifier(HtmlDisplay):
 
     Args:
         module: gives (B, K) logits, or an output object with ``.logits``, for (B, 3, H, W) normalised images.
-        class_names: K different names; None takes them from the module's own configuration, else numbers them. For a
-            single logit, one name (its opposite becomes "not NAME") or two (absent, present).
-        mean, std: per channel, for images in [0, 1]. Default: the module's configuration, else ImageNet's.
+            A module that takes one channel, or channels last, gets an adapter, which `repr` names.
+        class_names: K different names in the order of the logits, or a mapping, position -> name or name -> position
+            (``class_to_idx``); None takes them from the module's own configuration, else numbers them. For a single
+            logit, one name (its opposite becomes "not NAME") or two (absent, present).
+        mean, std: one, or one per channel, for images in [0, 1]. Default: those of the module's configuration, or of
+            the model that it wraps, else ImageNet's, which is said once.
         size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
         fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
             photograph to its annotated box.
-        head: ``softmax`` for one class an image, ``sigmoid`` for independent classes; ``auto`` means sigmoid for a
-            single logit and for modules configured as multi-label.
+        head: what the outputs are: ``softmax``: logits of one class an image; ``sigmoid``: logits of independent
+            classes; ``probabilities``: the module ends in a softmax or in sigmoids itself, and the logarithm or the
+            log-odds of what it gives is used (``independent-probabilities`` where the rows do not sum to 1). ``auto``
+            means probabilities where every row of a probe sums to 1, else sigmoid for a single logit and for modules
+            configured as multi-label, else softmax.
         device: ``auto`` is CUDA where there is one, else the CPU.
         precision: ``auto`` takes the fastest of float32, bfloat16 and float16 that agrees with float32 on a probe;
             a name from `fidokit.frozen.PRECISIONS` is taken as it is. Resolved at the first use; `precision_reason`
@@ -53,7 +64,8 @@ class Classifier(HtmlDisplay):
         name: how the model is named on the command line, so that a store can load it again.
 
     Raises:
-        ClassifierError: the module cannot be run, or its logits and the names do not match.
+        ClassifierError: the module cannot be run, its logits and the names do not match, or it gives embeddings and
+            nobody named classes.
         SettingsError: an unknown head, device, precision or layer, or a micro-batch below 1.
     """
 
@@ -61,10 +73,10 @@ class Classifier(HtmlDisplay):
     def __init__(
         self,
         module: nn.Module,
-        class_names: Sequence[str] | None = None,
+        class_names: ClassNames | None = None,
         *,
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
         size: tuple[int, int] | int | None = None,
         fit: str | None = None,
         crop_share: float | None = None,
@@ -80,19 +92,19 @@ class Classifier(HtmlDisplay):
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ClassifierError(f"a torch.nn.Module is needed, not {type(module).__name__}")
-        from fidokit.loading import own_configuration
-
         own = own_configuration(module)
-        given: dict[str, Any] = {
-            "mean": mean,
-            "std": std,
-            "size": (size, size) if isinstance(size, int) else size,
-            "fit": fit,
-            "crop_share": crop_share,
-            "interpolation": interpolation,
+        options: dict[str, Any] = own.preprocessing | {
+            key: value
+            for key, value in {
+                "mean": _three(mean),
+                "std": _three(std),
+                "size": (size, size) if isinstance(size, int) else size,
+                "fit": fit,
+                "crop_share": crop_share,
+                "interpolation": interpolation,
+            }.items()
+            if value is not None
         }
-        options = own.preprocessing | {key: value for key, value in given.items() if value is not None}
-        self.module = module
         self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding)
         self.device = _device(device)
         if precision != "auto" and precision not in frozen.PRECISIONS:
@@ -106,19 +118,22 @@ class Classifier(HtmlDisplay):
         self.micro_batch = micro_batch
         #: Precision -> the fastest batch without a backward pass, where it was looked for.
         self.forward_batches: dict[str, int] = {}
-        self.layer = layer
         self.name = name
         if layer is not None and plain_name(layer) not in map(plain_name, dict(module.named_modules())):
             raise SettingsError(f"the classifier has no layer {layer!r}; `dict(module.named_modules())` lists them")
-        if head not in ("auto", "softmax", "sigmoid"):
-            raise SettingsError(f"unknown head {head!r}; choose auto, softmax or sigmoid")
-        outputs = self._count_logits()
+        fit_in = fitted(runnable(module), self.size)
+        #: What runs: the module, or an adapter in front of it. It takes (B, 3, H, W) normalised images.
+        self.module = fit_in.module
+        self.layer = None if layer is None else renamed_layer(layer, module, self.module)
+        given = {key for key, value in (("mean", mean), ("std", std)) if value is not None}
+        #: What was done or assumed that one might not expect, for `repr`.
+        self.preprocessing, self.notes = settled(self.preprocessing, own, fit_in, given)
+        outputs = fit_in.outputs.shape[1]
         self.single_logit = outputs == 1
-        sigmoid = self.single_logit or own.multi_label if head == "auto" else head == "sigmoid"
-        if self.single_logit and not sigmoid:
-            raise SettingsError("a single logit has no softmax; use head='sigmoid' or 'auto'")
-        self.head: Head = "sigmoid" if sigmoid else "softmax"
-        self.class_names = _class_names(class_names, own.class_names, outputs)
+        self.class_names = names_of(class_names, own.class_names, outputs)
+        if class_names is None and self.class_names == numbers(max(outputs, 2)):
+            refuse_embedding(fit_in, own)
+        self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
         self.memory_format: torch.memory_format | None = None
         self.tally = Tally()
         self._exact_limit: int | None = None
@@ -139,9 +154,11 @@ class Classifier(HtmlDisplay):
         return load(name, **options)
 
     def __repr__(self) -> str:
+        notes = "".join(f"; {note}" for note in self.notes)
         return (
-            f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.size}, "
-            f"head={self.head}, device={self.device}, precision={self.precision} ({self.precision_reason}))"
+            f"Classifier({type(plain_module(self.module)).__name__}, {len(self.class_names)} classes, "
+            f"size={self.size}, head={self.head}, device={self.device}, "
+            f"precision={self.precision} ({self.precision_reason}){notes})"
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -296,23 +313,6 @@ class Classifier(HtmlDisplay):
             digest.update(text.encode() + b"\0")
         return digest.hexdigest()
 
-    def _count_logits(self) -> int:
-        parameter = next(self.module.parameters(), None)
-        probe = torch.full((1, 3, *self.size), 0.5)
-        if parameter is not None:
-            probe = probe.to(parameter.device, parameter.dtype)
-        try:
-            with frozen.borrowed(self.module), torch.no_grad():
-                return int(frozen.logits_of(self.module(probe)).shape[1])
-        except ClassifierError:
-            raise
-        except Exception as error:
-            height, width = self.size
-            raise ClassifierError(
-                f"{type(self.module).__name__} cannot be run on a (1, 3, {height}, {width}) image: {error}. "
-                "Is `size` right?"
-            ) from error
-
     def _copy(self) -> nn.Module:
         """A frozen float32 copy, in a memory format in which it can be run."""
         if self.memory_format is not None:
@@ -409,30 +409,12 @@ def _device(device: str | torch.device) -> torch.device:
     return chosen
 
 
-def _class_names(given: Sequence[str] | None, own: Sequence[str] | None, outputs: int) -> list[str]:
-    """The names given, which must fit; else the module's own, made to fit; else numbers."""
-    if isinstance(given, str):
-        raise ClassifierError(f"class_names must be a list of names, not the text {given!r}")
-    if given is None:
-        # A module that was given a new head may still carry the names of its old one.
-        return _distinct(own) if own is not None and len(own) == outputs > 1 else [*map(str, range(max(outputs, 2)))]
-    names = [str(name) for name in given]
-    if outputs == 1:
-        names = [f"not {names[0]}", names[0]] if len(names) == 1 else names
-        outputs = 2
-    if len(names) != outputs:
-        raise ClassifierError(f"the classifier gives {outputs} logits, but there are {len(names)} class names")
-    if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
-        raise ClassifierError(f"class names must differ, {twice!r} is there twice; add the index or a qualifier to it")
-    return names
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """The names, those that stand there more than once with their index: ImageNet has two classes "crane"."""
-    texts = [str(name) for name in names]
-    marked = [f"{name} ({i})" if texts.count(name) > 1 else name for i, name in enumerate(texts)]
-    return marked if len(set(marked)) == len(marked) else [*map(str, range(len(texts)))]
+def _three(values: Sequence[float] | float | None) -> Any:
+    """Three channels of one: mean or std of a greyscale model, as tutorials write it."""
+    if isinstance(values, int | float):
+        return (values,) * 3
+    # Whatever else it is, `Preprocessing` refuses.
+    return tuple(values) * 3 if isinstance(values, Sequence) and len(values) == 1 else values
 
 
 def with_precision(classifier: Classifier, precision: str, micro_batch: int | None) -> Classifier:

@@ -1,102 +1,25 @@
-"""Models by name, and what a model's own configuration says about its preprocessing and classes."""
+"""Models by name."""
 
 from __future__ import annotations
 
 import importlib
 import inspect
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
+from fidokit.adapting import SwappedChannels
+from fidokit.configuration import own_configuration
 from fidokit.exceptions import ClassifierError, FidokitError, MissingExtra
+from fidokit.processors import read_processor
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
 
 FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function"
-
-
-@dataclass
-class OwnConfiguration:
-    """What a module knows about itself; empty where it knows nothing."""
-
-    preprocessing: dict[str, Any] = field(default_factory=dict)
-    class_names: Sequence[str] | None = None
-    multi_label: bool = False
-
-
-def own_configuration(module: nn.Module) -> OwnConfiguration:
-    """Preprocessing, class names and head from a timm ``pretrained_cfg`` or a transformers ``config``.
-
-    The names are those of the pretrained model; the module may have been given another head since.
-    """
-    timm_config = getattr(module, "pretrained_cfg", None)
-    if isinstance(timm_config, dict) and "mean" in timm_config:
-        return _from_timm(timm_config)
-    config = getattr(module, "config", None)
-    if config is not None and hasattr(config, "id2label"):
-        return _from_transformers(config)
-    return OwnConfiguration()
-
-
-def _from_timm(config: dict[str, Any]) -> OwnConfiguration:
-    preprocessing = {
-        "mean": tuple(config["mean"]),
-        "std": tuple(config["std"]),
-        "size": tuple(config.get("input_size", (3, 224, 224))[1:]),
-        "crop_share": float(config.get("crop_pct") or 1.0),
-        "fit": "squash" if config.get("crop_mode") == "squash" else "crop",
-        "interpolation": "bicubic" if config.get("interpolation") == "bicubic" else "bilinear",
-    }
-    return OwnConfiguration(preprocessing, config.get("label_names"))
-
-
-def _from_transformers(config: Any) -> OwnConfiguration:
-    preprocessing: dict[str, Any] = {}
-    size = getattr(config, "image_size", None)
-    if isinstance(size, int | list | tuple):
-        preprocessing["size"] = (size, size) if isinstance(size, int) else tuple(size)
-    names = [str(config.id2label[i]) for i in sorted(config.id2label, key=int)] if config.id2label else None
-    multi_label = getattr(config, "problem_type", None) == "multi_label_classification"
-    return OwnConfiguration(preprocessing, names, multi_label)
-
-
-def _from_processor(processor: Any) -> dict[str, Any]:
-    """What a transformers image processor does, as options of `Classifier`."""
-    own: dict[str, Any] = {"mean": (0, 0, 0), "std": (1, 1, 1)}
-    if getattr(processor, "do_normalize", True):
-        own = {"mean": processor.image_mean, "std": processor.image_std}
-    resample = getattr(processor, "resample", None)
-    if resample is not None:
-        own["interpolation"] = "bicubic" if int(resample) == 3 else "bilinear"
-    resized = _sides(processor.size)
-    cropped = _sides(processor.crop_size) if getattr(processor, "do_center_crop", False) else None
-    edge = resized[0] if len(resized) == 1 else None
-    if edge is None:
-        own["fit"] = "squash"
-    if cropped is not None:
-        own["size"] = (cropped[0], cropped[-1])
-        own["crop_share"] = min(1.0, cropped[0] / resized[0])
-    elif edge is None:
-        own["size"] = resized
-    else:
-        own["size"] = (edge, edge)
-        share = getattr(processor, "crop_pct", None)
-        # ConvNeXT crops small inputs and squashes large ones.
-        own |= {"fit": "squash"} if share and edge >= 384 else {"crop_share": share or 1.0}
-    return own
-
-
-def _sides(size: Any) -> tuple[int, ...]:
-    """(height, width), or the shorter side alone."""
-    if isinstance(size, int):
-        return (size,)
-    return (size["height"], size["width"]) if "height" in size else (size["shortest_edge"],)
 
 
 def load(name: str, **options: Any) -> Classifier:
@@ -156,9 +79,17 @@ def _load_transformers(path: str, **options: Any) -> Classifier:
     from fidokit.classifier import Classifier
 
     transformers = _needs("transformers", "transformers")
-    module = transformers.AutoModelForImageClassification.from_pretrained(path, use_safetensors=True)
-    processor = transformers.AutoImageProcessor.from_pretrained(path)
-    return Classifier(module, **(_from_processor(processor) | options))
+    module, report = transformers.AutoModelForImageClassification.from_pretrained(
+        path, use_safetensors=True, output_loading_info=True
+    )
+    if untrained := sorted(report["missing_keys"]):
+        raise ClassifierError(
+            f"hf:{path} has no weights for {', '.join(untrained[:3])}{', …' if len(untrained) > 3 else ''}: it is no "
+            "trained classifier, and transformers would fill them in at random. Load one that was trained with a head, "
+            "or train a head on its embeddings and give that module to fidokit.Classifier."
+        )
+    reading = read_processor(transformers.AutoImageProcessor.from_pretrained(path), options)
+    return Classifier(SwappedChannels(module) if reading.bgr else module, **(reading.options | options))
 
 
 def _load_exported(path: str, **options: Any) -> Classifier:
@@ -202,6 +133,8 @@ def _check_made_with(classifier: Classifier, options: Mapping[str, Any], path: s
     for name, value in options.items():
         made = plain(getattr(classifier, name, getattr(classifier.preprocessing, name, None)))
         asked = plain(value)
+        if name == "head" and str(made).endswith(str(asked)):
+            continue  # "probabilities" is settled by a probe
         if made not in (asked, (asked, asked)) and str(made) not in (str(asked), f"{asked}:0"):
             raise ClassifierError(
                 f"python:{path} makes a classifier with {name}={made}, not {value}; let its function take **options "

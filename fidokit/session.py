@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from fidokit import frozen
 from fidokit.ambient import unaffected
 from fidokit.depthwise import FastDepthwise
+from fidokit.methods.objective import of_probabilities, to_logits
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
@@ -44,6 +45,7 @@ class Session:
         self.micro_batch = classifier.micro_batch or 1
         self.tally = classifier.tally
         self._single_logit = classifier.single_logit
+        self._head = classifier.head
         self._classes = len(classifier.class_names)
         shape = (1, 3, 1, 1)
         self._mean = torch.tensor(classifier.preprocessing.mean, device=self.device).view(shape)
@@ -65,7 +67,10 @@ class Session:
         return (normalised.float() * self._std + self._mean).clamp(0, 1)
 
     def forward(self, normalised: Tensor) -> Tensor:
-        """(B, K) float32 logits of normalised images; a single logit z becomes the two logits (-z, z)."""
+        """(B, K) float32 logits of normalised images; a single logit z becomes the two logits (-z, z).
+
+        Of a module that gives probabilities they are the logarithms, or the log-odds of independent classes.
+        """
         self.tally.evaluations += normalised.shape[0]
         # A mixture of images may have come out in another layout; there are modules that only run in theirs.
         normalised = normalised.contiguous(memory_format=self.memory_format)
@@ -79,6 +84,7 @@ class Session:
             # A module that runs in inference mode by itself returns what no later gradient may use.
             logits = frozen.logits_of(output)
             logits = (logits.clone() if logits.is_inference() else logits).float()
+            logits = to_logits(logits, self._head) if of_probabilities(self._head) else logits
             return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
 
     @unaffected()

@@ -389,7 +389,7 @@ def test_outputs_without_logits_are_named(wrap, message):
 
 def test_a_module_that_cannot_be_run_says_so():
     with pytest.raises(ClassifierError, match=r"Sequential cannot be run on a \(1, 3, 32, 32\) image.*`size`"):
-        make(nn.Sequential(nn.Conv2d(1, 2, 3)))
+        make(nn.Sequential(conv_net(), nn.Linear(7, 2)))
     with pytest.raises(ClassifierError, match=r"torch.nn.Module is needed, not function"):
         make(lambda x: x)
 
@@ -554,7 +554,7 @@ def test_log_odds_of_a_sigmoid_head_are_the_logits():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"head": "soft"}, "auto, softmax or sigmoid"),
+        ({"head": "soft"}, "auto, softmax, sigmoid, probabilities or"),
         ({"precision": "int8"}, "choose auto or one of float32, bfloat16"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"layer": "nothing"}, "no layer 'nothing'"),

@@ -12,7 +12,8 @@ from scipy.stats import binomtest
 
 from fidokit.enhance import evidence
 from fidokit.enhance.evidence import Paired
-from fidokit.enhance.scores import calibration_error, combine, margins, opens, probabilities, ranks_of, to_logits
+from fidokit.enhance.scores import calibration_error, combine, margins, opens, ranks_of
+from fidokit.methods.objective import probabilities, to_logits
 
 
 @pytest.mark.parametrize(("right", "wrong"), [(0, 0), (1, 0), (5, 1), (7, 7), (3, 12), (300, 240)])

@@ -4,15 +4,19 @@ import importlib.util
 import sys
 from types import ModuleType, SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from nets import ConvNet, conv_net, photographs
+from PIL import Image
 from torch import nn
 
 import fidokit as fk
 from fidokit.classifier import Classifier
+from fidokit.configuration import own_configuration
 from fidokit.exceptions import ClassifierError, FidokitError, MissingExtra
-from fidokit.loading import FORMS, _from_processor, imagenet_classes, own_configuration
+from fidokit.loading import FORMS, imagenet_classes
+from fidokit.processors import options_of
 
 FAST = {"device": "cpu", "precision": "float32", "micro_batch": 8}
 
@@ -409,7 +413,19 @@ def processor(**options):
 )
 def test_transformers_processors(options, expected):
     own = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]} | expected
-    assert _from_processor(processor(**options)) == own
+    assert options_of(processor(**options)) == own
+
+
+class CallableProcessor:
+    """Squashes to 40 x 48 pixels, as a transformers image processor with these attributes does."""
+
+    image_mean, image_std, size = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6], {"height": 40, "width": 48}
+
+    def __call__(self, images, return_tensors):
+        assert return_tensors == "pt"
+        pixels = np.asarray(images.resize((48, 40), Image.Resampling.BILINEAR), np.float32) / 255
+        normalised = (pixels - np.float32(self.image_mean)) / np.float32(self.image_std)
+        return {"pixel_values": normalised.transpose(2, 0, 1)[None]}
 
 
 def test_transformers_models(monkeypatch):
@@ -417,16 +433,16 @@ def test_transformers_models(monkeypatch):
 
     def from_pretrained(path, **options):
         asked.append((path, options))
-        return Configured(config=transformers_config(image_size=24))
+        return Configured(config=transformers_config(image_size=24)), {"missing_keys": set()}
 
     stand_in(
         monkeypatch,
         "transformers",
         AutoModelForImageClassification=SimpleNamespace(from_pretrained=from_pretrained),
-        AutoImageProcessor=SimpleNamespace(from_pretrained=lambda _path: processor()),
+        AutoImageProcessor=SimpleNamespace(from_pretrained=lambda _path: CallableProcessor()),
     )
     classifier = Classifier.load("hf:me/moths", **FAST)
-    assert asked == [("me/moths", {"use_safetensors": True})]
+    assert asked == [("me/moths", {"use_safetensors": True, "output_loading_info": True})]
     assert classifier.class_names == list("abcd")
     assert classifier.size == (40, 48)
     assert classifier.preprocessing.mean == (0.1, 0.2, 0.3)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fidokit.classifier import Classifier, ProgressBar
 from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
-from fidokit.enhance.scores import combine, margins, opens, probabilities, to_logits
+from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Images, Source, View, crop_size, render
 from fidokit.exceptions import ImageError, SettingsError
@@ -22,6 +22,7 @@ from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.labels import warn_of_labels
 from fidokit.methods import identities
+from fidokit.methods.objective import probabilities, to_logits
 from fidokit.session import Session
 from fidokit.study.making import raise_if_general
 
@@ -111,7 +112,7 @@ class MaskGuidedClassifier:
 
     @property
     def head(self) -> Head:
-        """``softmax`` or ``sigmoid``: what the scores are."""
+        """What the scores are made of: the classifier's own head."""
         return self.classifier.head
 
     @property

@@ -21,7 +21,6 @@ from fidokit.enhance.boxes import seed_of
 from fidokit.enhance.controls import CEILING, CONTROLS
 from fidokit.enhance.guided import attempt, batches_of, isolated
 from fidokit.enhance.guiding import guide_masks
-from fidokit.enhance.scores import probabilities
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewScores
 from fidokit.enhance.views import Source, View, crop_size, render
@@ -29,6 +28,7 @@ from fidokit.exceptions import MethodNotApplicable
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
 from fidokit.methods import get_method
+from fidokit.methods.objective import probabilities
 from fidokit.session import Session
 
 #: Photographs that are read and explained together.

@@ -7,23 +7,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fidokit.methods.objective import Head
-
-_TINY = float(np.finfo(np.float32).tiny)
-
-
-def probabilities(logits: Tensor, head: Head) -> Tensor:
-    """(..., K) scores in [0, 1] of (..., K) logits: the softmax, or each logit's sigmoid."""
-    return torch.sigmoid(logits) if head == "sigmoid" else torch.softmax(logits, -1)
-
-
-def to_logits(scores: Tensor, head: Head) -> Tensor:
-    """(..., K) finite logits whose `probabilities` are these scores (of a softmax: scores that sum to 1)."""
-    if head == "sigmoid":
-        # The largest float32 below 1: a score of exactly 1 has no logit.
-        return torch.logit(scores.clamp(_TINY, 1 - 2**-24))
-    return scores.clamp_min(_TINY).log()
-
 
 def margins(scores: Tensor) -> Tensor:
     """(N,) largest less second largest of (N, K) scores; the score itself where there is one class. NaN of NaN."""

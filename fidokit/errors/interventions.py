@@ -18,6 +18,7 @@ from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, Mixture, blur, mean
+from fidokit.methods.objective import probabilities
 from fidokit.study.metrics import find_place
 from fidokit.study.panel import choose_panel
 from fidokit.study.ranks import soften
@@ -170,8 +171,7 @@ class Interventions:
         if not held:
             return
         logits = self._session.logits(torch.cat(variants))
-        scores = torch.sigmoid(logits) if self.classifier.head == "sigmoid" else torch.softmax(logits, 1)
-        scores = scores.nan_to_num(nan=0.0)
+        scores = probabilities(logits, self.classifier.head).nan_to_num(nan=0.0)
         names, labels = self.classifier.class_names, self.errors.outcome.label
         for (row, rule, n), own in zip(held, torch.split(scores, [2 * n for _, _, n in held]), strict=True):
             said, control = (names[int(part.mean(0).argmax())] for part in torch.split(own, n))

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 
 from fidokit.exceptions import MissingExtra
+from fidokit.methods.objective import probabilities
 from fidokit.study.reading import read_chunks
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def likely_wrong_labels(study: Study) -> pd.DataFrame:
 def _probabilities(
     study: Study, positions: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Positions that can be read, and (N, K) probabilities of the classes; of a sigmoid head, scaled to sum to 1."""
+    """Positions that can be read, and (N, K) probabilities of the classes; of independent ones, scaled to sum to 1."""
     read: list[int] = []
     parts = [np.zeros((0, len(study.classifier.class_names)))]
     chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(_CHUNK, len(positions), _CHUNK)))]
@@ -90,8 +90,7 @@ def _probabilities(
         for chunk in parts_read:
             if chunk.positions:
                 logits = session.logits(chunk.images).double()
-                sigmoid = study.classifier.head == "sigmoid"
-                scores = torch.sigmoid(logits) if sigmoid else torch.softmax(logits, 1)
+                scores = probabilities(logits, study.classifier.head)
                 parts.append((scores / scores.sum(1, keepdim=True).clamp_min(1e-12)).numpy())
                 read += chunk.positions
             del chunk  # before the next one is there

@@ -12,9 +12,38 @@ from torch import Tensor
 
 from fidokit.exceptions import SettingsError
 
-Head = Literal["softmax", "sigmoid"]
+Head = Literal["softmax", "sigmoid", "probabilities", "independent-probabilities"]
+"""What a classifier's outputs are: logits of one class an image (``softmax``) or of independent classes (``sigmoid``),
+or a module that ends in a softmax (``probabilities``) or in sigmoids (``independent-probabilities``) itself."""
 ScoreFunction = Callable[[Tensor], Tensor]
 Targets = None | str | int | Sequence[str | int] | Tensor | ScoreFunction
+
+_TINY = torch.finfo(torch.float32).tiny
+
+
+def independent(head: Head) -> bool:
+    """Whether the classes are judged one by one, so that their probabilities need not sum to 1."""
+    return head in ("sigmoid", "independent-probabilities")
+
+
+def of_probabilities(head: Head) -> bool:
+    """Whether the module gives probabilities, not logits."""
+    return head in ("probabilities", "independent-probabilities")
+
+
+def probabilities(logits: Tensor, head: Head) -> Tensor:
+    """(..., K) scores in [0, 1] of (..., K) logits: the softmax, or each logit's sigmoid where independent."""
+    return torch.sigmoid(logits) if independent(head) else torch.softmax(logits, -1)
+
+
+def to_logits(scores: Tensor, head: Head) -> Tensor:
+    """(..., K) finite logits whose `probabilities` are these scores (which sum to 1 unless independent).
+
+    Scores of 0 and 1 have no logit: they are clamped to the nearest float32 that has one, where the gradient is 0.
+    """
+    if independent(head):
+        return torch.logit(scores.clamp(_TINY, 1 - 2**-24))
+    return scores.clamp_min(_TINY).log()
 
 
 def log_odds(logits: Tensor, target: Tensor, against: Tensor | None = None, *, head: Head = "softmax") -> Tensor:
@@ -24,7 +53,7 @@ def log_odds(logits: Tensor, target: Tensor, against: Tensor | None = None, *, h
         logits: (B, K).
         target: (B,) class indices.
         against: (B,) class indices to contrast with, or None for all other classes together.
-        head: ``softmax``: ``logit_c - logsumexp(other logits)``; ``sigmoid``: the logit itself.
+        head: of one class an image: ``logit_c - logsumexp(other logits)``; of independent classes: the logit itself.
 
     Returns:
         (B,) float32. ``sigmoid`` of it is the target's probability (against the one other class, if given).
@@ -33,7 +62,7 @@ def log_odds(logits: Tensor, target: Tensor, against: Tensor | None = None, *, h
     own = logits.gather(1, target[:, None]).squeeze(1)
     if against is not None:
         return own - logits.gather(1, against[:, None]).squeeze(1)
-    if head == "sigmoid":
+    if independent(head):
         return own
     others = logits.scatter(1, target[:, None], -torch.inf)
     return own - torch.logsumexp(others, dim=1)

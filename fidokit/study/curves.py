@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fidokit.methods.base import upsample
-from fidokit.methods.objective import Goal
+from fidokit.methods.objective import Goal, independent
 from fidokit.study.ranks import most_important, ranks
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ class Curves:
 def held(goal: Goal, logits: Tensor) -> Tensor:
     """(B,) bool: whether the target is the decision.
 
-    With softmax, the class with the largest logit; with a sigmoid head, against one other class or for a score of the
-    user's own, log-odds of at least 0, that is a probability of at least one half.
+    Of one class an image, the class with the largest logit; of independent classes, against one other class or for a
+    score of the user's own, log-odds of at least 0, that is a probability of at least one half.
     """
-    if goal.head == "softmax" and goal.against is None and goal.target is not None:
+    if not independent(goal.head) and goal.against is None and goal.target is not None:
         return logits.argmax(1) == goal.target
     return goal.log_odds(logits) >= 0
 

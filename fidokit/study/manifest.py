@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit.adapting import plain_module
 from fidokit.exceptions import SettingsError
 from fidokit.images import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.methods.base import Method, settings_dict, settings_id
@@ -62,7 +63,7 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
     return {
         "name": classifier.name,
         "repr": repr(classifier),
-        "module": type(classifier.module).__name__,
+        "module": type(plain_module(classifier.module)).__name__,
         "fingerprint": classifier.fingerprint(),
         "head": classifier.head,
         "layer": classifier.layer,

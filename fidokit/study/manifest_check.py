@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from fidokit.exceptions import StoreError
 from fidokit.frozen import PRECISIONS
 from fidokit.geometry import Preprocessing
 from fidokit.methods.base import KINDS
+from fidokit.methods.objective import Head
 
 Check = Callable[[Any], bool]
 _MOST_IMAGES = 10**9
@@ -104,7 +105,7 @@ _CHECKS: dict[str, Check] = {
     "classifier.repr": _is_text,
     "classifier.module": _is_text,
     "classifier.fingerprint": _is_text,
-    "classifier.head": lambda value: value in ("softmax", "sigmoid"),
+    "classifier.head": lambda value: value in get_args(Head),
     "classifier.layer": _is_text_or_none,
     "classifier.precision": lambda value: _is_text(value) and value in ("auto", *PRECISIONS),
     "classifier.micro_batch": lambda value: value is None or _up_to(_MOST_AT_ONCE)(value),

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.display import html_of
+from fidokit.adapting import plain_module
 from fidokit.classifier import Classifier
 from fidokit.enhance.judging import Improvement
 from fidokit.errors.result import ErrorClusters
@@ -19,6 +20,7 @@ from fidokit.exceptions import FidokitError, ImageError
 from fidokit.images import LabelledImages
 from fidokit.markup import Html, joined, name_tag, number, tag
 from fidokit.methods.base import Kind, Masks
+from fidokit.methods.objective import independent, of_probabilities
 from fidokit.plots import KIND_NAMES, masks_png
 from fidokit.plots_errors import contact_sheet
 from fidokit.study.study import Study
@@ -132,13 +134,14 @@ def _thumbnails(data: LabelledImages) -> Html | None:
 def classifier_html(classifier: Classifier) -> Html:
     """What a classifier is, how it looks at photographs, and where and how it computes."""
     names, shape = classifier.class_names, classifier.preprocessing
-    head = {"softmax": "one class an image (softmax)", "sigmoid": "independent classes (sigmoid)"}[classifier.head]
+    head = "independent classes (sigmoid)" if independent(classifier.head) else "one class an image (softmax)"
+    head += ", of which the module gives probabilities" if of_probabilities(classifier.head) else ""
     windows = {"crop": "the largest centred window", "squash": "the whole photograph, squashed"}
     seen = windows[shape.fit] + (f", {shape.crop_share:.1%} of its sides" if shape.crop_share < 1 else "")
     seen = f"the annotated box where there is one, else {seen}" if shape.use_boxes else seen
     batch = classifier.micro_batch
     facts: list[list[object]] = [
-        ["model", name_tag(classifier.name or type(classifier.module).__name__)],
+        ["model", name_tag(classifier.name or type(plain_module(classifier.module)).__name__)],
         ["classes", joined([f"{len(names):,}: ", *_listed(names, 5)])],
         ["head", head],
         ["input", f"{shape.size[0]} x {shape.size[1]} pixels (height x width) of {seen}, {shape.interpolation}"],
@@ -146,6 +149,7 @@ def classifier_html(classifier: Classifier) -> Html:
         ["precision", f"{classifier.precision}: {classifier.precision_reason}"],
         ["evaluations at once", "found at the first use" if batch is None else f"{batch:,}"],
     ]
+    facts += [["note", note] for note in classifier.notes]
     return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
 
 
