@@ -46,7 +46,7 @@ _WHICH_WAY = {
 } | {"area": "smaller says more"}
 #: Metrics of the masks alone and of their place; all others say what the classifier makes of them.
 _SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreement", "stability", "sanity")
-_COSTS = {"evaluations": "a photograph", "seconds": "a photograph", "converged": "of the masks"}
+_COSTS = {"evaluations": "a photograph", "seconds": "a photograph"}
 
 
 def write_report(
@@ -224,7 +224,7 @@ def _verdicts(study: Study) -> Html:
 def _cost(value: float, name: str) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:.2f}" if name == "seconds" else f"{100 * value:.0f} %" if name == "converged" else f"{value:,.0f}"
+    return f"{value:.2f}" if name == "seconds" else f"{value:,.0f}"
 
 
 def _reading() -> Html:

@@ -240,6 +240,6 @@ def _figure(slot: _Slot, row: dict[str, Any] | None, view: _View, reason: str | 
         caption,
         view.frame(view.overlay(row["mask"], f"{slot.title} mask drawn over {row['image_id']}")),
         tag("dl", *scores, class_="scores"),
-        tag("p", cost, None if row["converged"] else tag("span", "not converged"), class_="cost"),
+        tag("p", cost, class_="cost"),
         data_mask=slot.key,
     )
