@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [
     *("image_id", "kind", "target", "against", "mask", "height", "width"),
-    *("evaluations", "converged", "score_full", "score_kept", "score_dropped"),
+    *("evaluations", "score_full", "score_kept", "score_dropped"),
 ]
 
 

@@ -43,7 +43,7 @@ _WHICH_WAY = {
 } | {"area": "smaller says more"}
 #: Metrics of the masks alone and of their place; all others say what the classifier makes of them.
 _SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreement", "stability", "sanity")
-_COSTS = {"evaluations": "a photograph", "seconds": "a photograph", "converged": "of the masks"}
+_COSTS = {"evaluations": "a photograph", "seconds": "a photograph"}
 
 
 def write_report(

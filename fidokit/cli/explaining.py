@@ -160,7 +160,6 @@ def _explained(frame: pd.DataFrame) -> list[dict[str, str]]:
             "kept": f"{row['score_kept']:.3f}",
             "dropped": f"{row['score_dropped']:.3f}",
             "evaluations": str(row["evaluations"]),
-            "converged": "yes" if row["converged"] else "no",
         }
         for row in frame.to_dict("records")
     ]

@@ -191,7 +191,13 @@ def compute_masks(
     with classifier.session() as fast:
         before = classifier.tally.evaluations
         nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds})
-        computed = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
+        computed: Any = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
+        if not isinstance(computed, Computed) or not isinstance(computed.kinds, Mapping):
+            given = computed.kinds if isinstance(computed, Computed) else computed
+            raise FidokitError(
+                f"method {name!r} returned {type(given).__name__}; "
+                "`fidokit.methods.base.Computed`, with a dict of masks, is needed"
+            )
         spent = classifier.tally.evaluations - before
         masks = _assemble(name, classifier, batch, settings, computed, spent)
         masks.failures |= failures
@@ -210,16 +216,22 @@ def compute_masks(
 def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, computed: Computed, spent: int) -> Masks:
     n = len(batch)
     failures = dict(computed.failures)
+    unknown = sorted(failures.keys() - set(batch.image_ids))
+    if unknown:
+        raise FidokitError(f"method {name!r} reports a failure of {unknown[0]!r}, which is no image of this batch")
     finite = torch.ones(n, dtype=torch.bool)
     inside = torch.ones(n, dtype=torch.bool)
     for kind, mask in computed.kinds.items():
         if not isinstance(mask, Tensor) or mask.ndim != 3 or len(mask) != n or not (n == 0 or mask.numel()):
             shape = f"of shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else f"as {type(mask).__name__}"
             raise FidokitError(f"method {name!r} returned {kind} masks {shape}; a tensor ({n}, h, w) is needed")
+        if mask.is_complex():
+            raise FidokitError(f"method {name!r} returned {kind} masks of {mask.dtype}; real numbers are needed")
         cells = mask.detach().flatten(1).float().cpu()
         finite &= torch.isfinite(cells).all(1)
         inside &= ~((cells < -_SLACK) | (cells > 1 + _SLACK)).any(1)
-    finished = torch.ones(n, dtype=torch.bool) if computed.finished is None else computed.finished
+    yes = torch.ones(n, dtype=torch.bool)
+    finished = _of_each(name, "finished", computed.finished, yes)
     for i in ((~finite) & finished).nonzero().flatten().tolist():
         failures.setdefault(batch.image_ids[i], f"{name} gave NaN or infinite values for this image")
     for i in (finite & ~inside).nonzero().flatten().tolist():
@@ -235,9 +247,9 @@ def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, co
         size=classifier.size,
         target=batch.goal.target_names(n),
         against=batch.goal.against_names(n),
-        evaluations=(even if computed.evaluations is None else computed.evaluations).clone(),
+        evaluations=_of_each(name, "evaluations", computed.evaluations, even).clone(),
         seconds=torch.zeros(n),
-        converged=torch.ones(n, dtype=torch.bool) if computed.converged is None else computed.converged,
+        converged=_of_each(name, "converged", computed.converged, yes),
         finished=finished,
         score_full=batch.goal.score(batch.logits) if n else torch.zeros(0),
         settings_id=settings_id(name, settings),
@@ -246,6 +258,22 @@ def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, co
         failures=failures,
     )
     return masks.select(kept)
+
+
+def _of_each(name: str, what: str, values: Any, otherwise: Tensor) -> Tensor:
+    """One value an image, as a method gave it, on the CPU; `otherwise` where it gave none."""
+    if values is None:
+        return otherwise
+    try:
+        given = torch.as_tensor(values).detach().cpu().to(otherwise.dtype)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise FidokitError(f"method {name!r} returned `{what}` that is no tensor: {error}") from error
+    if given.shape != otherwise.shape:
+        raise FidokitError(
+            f"method {name!r} returned `{what}` of shape {tuple(given.shape)}; one value an image, "
+            f"{tuple(otherwise.shape)}, is needed"
+        )
+    return given
 
 
 def _read(data: LabelledImages, classifier: Classifier) -> tuple[Tensor, list[str], dict[str, str], list[int]]:

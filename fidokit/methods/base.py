@@ -91,7 +91,10 @@ class Masks(HtmlDisplay):
         target, against: names of the explained and the contrasted classes.
         evaluations: (B,) evaluations spent on each image.
         seconds: (B,) wall time spent on each image: the batch's time shared out.
-        converged: (B,) whether the mask had settled; True for methods that do not iterate.
+        converged: (B,) whether the mask had come to rest before its steps were used up, as the method's settings say
+            (FIDO's ``tolerance``, the areas of extremal perturbation); True for methods that do not iterate. False is
+            no failure: a mask that used all of its steps, which is how FIDO's default is meant, is as good as its
+            scores kept and dropped say.
         finished: (B,) False for a mask that was stopped on its way.
         score_full: (B,) score of the whole image.
         score_kept, score_dropped: kind -> (B,) score with the mask's region kept, or dropped; the rest blurred.

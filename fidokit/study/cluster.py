@@ -388,6 +388,7 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
         device or classifier.device.type,
         witness,
         this_process(),
+        recipe.unsuited,
     )
     problem = ""
     for sent in _copies(classifier):

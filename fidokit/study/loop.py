@@ -107,9 +107,12 @@ class Loop:
         if self.cluster is not None:
             remarks += sorted(self.cluster.remarks)
         if self.failed:
-            remarks.append(f"{self.failed} of {self.total} masks could not be computed; study.failures() says why")
+            remarks.append(
+                f"{self.failed} of {self.total} masks could not be computed; study.failures() says why, and "
+                "retry_failures=True tries them again"
+            )
         for remark in remarks:
-            warnings.warn(remark, RuntimeWarning, stacklevel=4)
+            warnings.warn(remark, RuntimeWarning, stacklevel=5)
 
     def _lacking(self) -> int:
         return sum(map(len, self.missing.values()))

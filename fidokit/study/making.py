@@ -39,6 +39,7 @@ class Recipe:
         entries: label -> the methods to run.
         to_labels: whether the labelled classes are explained, and not the predicted ones.
         against: None, `RUNNER_UP` or the name of a class.
+        unsuited: label -> why the classifier does not suit a method, all of whose masks are failures therefore.
     """
 
     store: Store
@@ -46,6 +47,7 @@ class Recipe:
     entries: Mapping[str, Entry]
     to_labels: bool
     against: str | None
+    unsuited: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,6 @@ class _Making:
         done: list[str] = []
         for masks in made:
             failures |= masks.failures
-            self._check_kinds(label, masks)
             notes.update(masks.notes.values())
             whole = replace(masks.select(masks.finished.bool()), method=label)
             # The methods share the prediction, but each would need it if it were alone.
@@ -216,17 +217,29 @@ class _Making:
     def _masks(self, label: str, batch: Batch) -> tuple[list[Masks], dict[str, str], bool]:
         """Masks of a batch, reasons where there are none, and whether Ctrl-C came in between.
 
-        A batch that raises is computed image by image, so that one bad image costs only itself.
+        A batch that raises is computed image by image, so that one bad image costs only itself; what the method cannot
+        do at all costs its own masks, and other methods go on.
+
+        Raises:
+            FidokitError: what the only method of the run cannot do at all.
         """
         entry = self.recipe.entries[label]
+        if label in self.recipe.unsuited:
+            return [], dict.fromkeys(batch.image_ids, self.recipe.unsuited[label]), False
 
         def compute(batch: Batch) -> Masks:
-            return compute_masks(entry.name, self.classifier, batch, entry.settings, self.watch(label))
+            masks = compute_masks(entry.name, self.classifier, batch, entry.settings, self.watch(label))
+            self._check_kinds(label, masks)
+            return masks
 
         try:
             return [compute(batch)], {}, False
         except Exception as error:
-            raise_if_general(error)
+            raise_if_lost(error)
+            if is_general(error):
+                if len(self.recipe.entries) == 1:
+                    raise
+                return [], dict.fromkeys(batch.image_ids, str(error)), False
         made: list[Masks] = []
         failures: dict[str, str] = {}
         for row, image_id in enumerate(batch.image_ids):
@@ -235,8 +248,8 @@ class _Making:
             except KeyboardInterrupt:
                 return made, failures, True
             except Exception as error:
-                raise_if_general(error)
-                failures[image_id] = f"{type(error).__name__}: {error}"
+                raise_if_lost(error)
+                failures[image_id] = str(error) if is_general(error) else f"{type(error).__name__}: {error}"
             else:
                 if not made[-1].failures and not (len(made[-1]) and bool(made[-1].finished.all())):
                     return made, failures, True
@@ -331,7 +344,19 @@ class GpuLost(FidokitError):
 
 def raise_if_general(error: Exception) -> None:
     """Raise what would hit every image alike; what may be the fault of one image is left to be isolated."""
-    if isinstance(error, FidokitError) and not isinstance(error, ImageError):
+    if is_general(error):
+        raise error
+    raise_if_lost(error)
+
+
+def is_general(error: Exception) -> bool:
+    """Whether an error would hit every image alike: those that fidokit raises on purpose, but for single images."""
+    return isinstance(error, FidokitError) and not isinstance(error, ImageError)
+
+
+def raise_if_lost(error: Exception) -> None:
+    """Raise `GpuLost` where nothing can be computed any more."""
+    if isinstance(error, GpuLost):
         raise error
     if "CUDA error" in str(error):
         # All images after it would fail for no reason of their own.

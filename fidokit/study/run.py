@@ -14,7 +14,7 @@ import pandas as pd
 from fidokit._version import __version__
 from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier
-from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
+from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.labels import NOT_JUDGED, label_notes, match_labels, shorten
 from fidokit.methods import get_method
@@ -64,7 +64,7 @@ def run_study(
 
     The run can be ended in any way, with Ctrl-C or the power switch: run again with the same arguments, it goes on, and
     the table ends up the same. Run with more methods, it computes just those. What cannot be computed becomes a row of
-    `Study.failures`.
+    `Study.failures`. A method that does not suit the classifier, or breaks, costs its own masks: the others go on.
 
     Args:
         classifier: the classifier.
@@ -90,7 +90,8 @@ def run_study(
 
     Raises:
         SettingsError: an unknown method, setting, target or class.
-        MethodNotApplicable: a method does not suit this classifier.
+        MethodNotApplicable: none of the methods suits this classifier.
+        FidokitError: the only method breaks in a way that every photograph would meet.
         StoreError: the folder cannot be written to, is full, or was begun with something else; the message says what.
         ClusterError: workers lack what the run needs, or the scheduler is gone.
         MissingExtra: `client` was given and Dask is not installed.
@@ -105,7 +106,7 @@ def run_study(
         raise SettingsError("the dataset holds no photographs")
     entries = _entries(methods)
     _check_options(classifier, targets, against, part_size)
-    _check_methods(classifier, entries)
+    unsuited = _check_methods(classifier, entries)
     if client is not None:
         _check_client(client, on_progress)
     files = Store(store)
@@ -116,7 +117,7 @@ def run_study(
             classifier = _resume(Study(files), classifier, data, entries, options)
         _check_labels(classifier, data, targets)
         _check_space(files, classifier, data, entries)
-        recipe = Recipe(files, classifier, entries, targets == "label", against)
+        recipe = Recipe(files, classifier, entries, targets == "label", against, unsuited)
         cluster = None if client is None else stack.enter_context(_cluster(client, recipe, data))
         if not files.exists():
             # Finds the precision and the micro-batch, which the manifest records.
@@ -208,13 +209,23 @@ def _check_options(classifier: Classifier, targets: str | None, against: str | N
         raise SettingsError(f"part_size is {part_size}; at least 1 is needed")
 
 
-def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> None:
+def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Label -> why the classifier does not suit a method, of those that it does not suit."""
+    unsuited: dict[str, str] = {}
     for label, entry in entries.items():
         if entry.method.check is not None:
             try:
                 entry.method.check(classifier, entry.settings)
-            except MethodNotApplicable as error:
-                raise MethodNotApplicable(f"{shorten(label)}: {error}; leave it out of `methods`") from error
+            except SettingsError:
+                raise
+            except Exception as error:
+                unsuited[label] = str(error) if isinstance(error, FidokitError) else f"{type(error).__name__}: {error}"
+    if len(unsuited) == len(entries):
+        label, reason = next(iter(unsuited.items()))
+        raise MethodNotApplicable(f"{shorten(label)}: {reason}; leave it out of `methods`")
+    for label, reason in unsuited.items():
+        _warn(f"{shorten(label)} does not suit this classifier: {reason}; the other methods go on without it")
+    return unsuited
 
 
 def _check_client(client: Client, on_progress: OnProgress | None) -> None:
@@ -373,4 +384,4 @@ def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=4)
+    warnings.warn(message, RuntimeWarning, stacklevel=5)

@@ -69,6 +69,7 @@ class Contents:
         device: on which workers compute.
         witness: a photograph that the workers must see as well; None if there is none.
         driver: `this_process` of the driver.
+        unsuited: as in `Recipe`.
     """
 
     store: str
@@ -80,6 +81,7 @@ class Contents:
     device: str
     witness: str | None
     driver: tuple[str, int]
+    unsuited: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,7 @@ class Kit(WorkerPlugin):
             entries = {
                 label: Entry(name, get_method(name), settings) for label, (name, settings) in contents.entries.items()
             }
-            self._recipe = Recipe(store, classifier, entries, contents.to_labels, contents.against)
+            self._recipe = Recipe(store, classifier, entries, contents.to_labels, contents.against, contents.unsuited)
         return self._recipe
 
 

@@ -85,8 +85,6 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
     facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
     if not bool(masks.finished[i]):
         facts.append(["Stopped", "the mask is what there was when it was stopped"])
-    elif not bool(masks.converged[i]):
-        facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
     note = masks.notes.get(masks.image_ids[i])
     return facts if note is None else [*facts, ["Note", note]]
 
