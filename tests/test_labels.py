@@ -83,7 +83,9 @@ def test_a_label_that_could_mean_several_classes_or_none_means_none(label, class
 
 def test_the_same_name_goes_before_one_alike():
     names = ["fox", "Fox", "1.fox"]
-    assert match_labels(["fox", "Fox", "FOX", None], names) == LabelMatch({"fox": "fox", "Fox": "Fox"}, ["FOX"], names)
+    assert match_labels(["fox", "Fox", "FOX", None, float("nan")], names) == LabelMatch(
+        {"fox": "fox", "Fox": "Fox"}, ["FOX"], names
+    )
 
 
 def test_what_a_label_means_does_not_depend_on_others():
