@@ -124,7 +124,8 @@ class LabelledImages(HtmlDisplay, Annotated):
         """CUB-200-2011, in the folder with images.txt, or the one above it.
 
         Columns beside image_id (as in images.txt), path and label: boxes, split ("train", "test"), part_points (the
-        visible parts), and object_mask where a folder segmentations lies in `root` or beside it.
+        visible parts), and object_mask where a folder segmentations lies in `root` or beside it. Where photographs are
+        smaller than their boxes reach, the dataset was resized: then it has no boxes and part_points.
 
         Args:
             root: CUB_200_2011.
@@ -146,7 +147,8 @@ class LabelledImages(HtmlDisplay, Annotated):
 
         Columns beside image_id (as in images.txt), path and label (as in classes.txt): boxes, split, part_points (the
         visible parts), photographer, and from the hierarchy parent (the class above the label) and group (the highest
-        class above it, "Ducks, Geese, and Swans"). Labels of the same name end with their id in brackets.
+        class above it, "Ducks, Geese, and Swans"). Labels of the same name end with their id in brackets. Boxes and
+        points belong to photographs of the size in sizes.txt, and are scaled where a file has another one.
 
         Raises:
             SettingsError: as `from_cub`.
@@ -165,7 +167,8 @@ class LabelledImages(HtmlDisplay, Annotated):
         largest, and n_boxes says how many there are. Further columns: sequence (seq_id), location, datetime (datetime
         or date), the other fields of the images that are no lists, and what the category says of its taxonomy
         (supercategory, genus, ...). Images marked as corrupt are skipped. Without annotations, as in iNaturalist's
-        test sets, no photograph has a label.
+        test sets, no photograph has a label. Boxes belong to pictures of the width and height that the JSON says, and
+        are scaled where a file has another size; `bbox_relative` needs neither.
 
         Args:
             path: of the JSON file.
@@ -186,8 +189,9 @@ class LabelledImages(HtmlDisplay, Annotated):
 
         The label is the scientific name, or human, vehicle or blank where there is none; None where no observation
         tells, and where several classes were seen, blank aside. Observations of the photograph count before those of
-        its event, and people's before machines'. Boxes are relative in the package: the size is read from the
-        photograph's header, and where that cannot be read there is no box. Of several boxes the largest counts, among
+        its event, and people's before machines'; what an observation is about, observationLevel decides. Of several
+        events around a time-lapse photograph the shortest is its own. Boxes are relative in the package, and in the
+        table; where the photograph cannot be read, `box` gives none. Of several boxes the largest counts, among
         those of the label and those without a name; n_boxes says how many. Further columns: sequence (event), location,
         location_name, latitude, longitude, camera, camera_model, habitat, datetime, deployment, capture_method,
         life_stage, sex and individual, as far as the package has them. Videos and files on servers are skipped.

@@ -41,7 +41,7 @@ class LabelMatch:
 
     def __getitem__(self, label: str | None) -> str | None:
         """The class that a label means; the label itself where there is none."""
-        return None if label is None else self.classes.get(label, label)
+        return self.classes.get(label, label) if isinstance(label, str) else None
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -111,13 +111,13 @@ def match_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> La
     the other labels.
 
     Args:
-        labels: of a dataset; None and repetitions are passed over.
+        labels: of a dataset; repetitions and what is no text, such as None and NaN, are passed over.
         class_names: of the classifier.
     """
     exact = set(class_names)
     classes: dict[str, str] = {}
     unknown: list[str] = []
-    for label in dict.fromkeys(label for label in labels if label is not None):
+    for label in dict.fromkeys(label for label in labels if isinstance(label, str)):
         found = label if label in exact else _Alike.of(tuple(class_names)).find(label)
         if found is None:
             unknown.append(label)
@@ -134,7 +134,7 @@ def label_notes(labels: Iterable[str | None], class_names: Sequence[str], effect
         class_names: of the classifier.
         effect: what becomes of photographs whose label means no class.
     """
-    counts = Counter(label for label in labels if label is not None)
+    counts = Counter(label for label in labels if isinstance(label, str))
     match = match_labels(counts, class_names)
     return [note for note in (match.told_renamed(), match.told_unknown(counts, effect)) if note]
 

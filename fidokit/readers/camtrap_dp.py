@@ -150,7 +150,12 @@ def _add_boxes(
 ) -> None:
     """The largest box among those of the label, and of what has no name, such as a detector's animals."""
     cells = pd.DataFrame({name: observations.column(name) for name in _BOX_FIELDS})
-    given = cells.notna().any(axis=1).to_numpy()[links.observations] & ~links.of_event
+    boxed = cells.notna().any(axis=1).to_numpy()[links.observations]
+    of_events = np.unique(links.observations[boxed & links.of_event])
+    if len(of_events):
+        what = "observations of events have boxes, which belong to no photograph and were left out"
+        notes.add(what, observations.rows[int(of_events[0])], len(of_events))
+    given = boxed & ~links.of_event
     places, found = links.media[given], links.observations[given]
     if not len(found):
         return

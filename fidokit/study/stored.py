@@ -173,9 +173,8 @@ class StoredStudy:
         table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
         table["correct"] = table["correct"].astype("boolean")
-        match = match_labels(table["label"].dropna(), self.manifest["classifier"]["class_names"])
-        labels = [match[label] if isinstance(label, str) else None for label in table["label"]]
-        table["label"] = pd.Series(labels, index=table.index, dtype=object)
+        match = match_labels(table["label"], self.manifest["classifier"]["class_names"])
+        table["label"] = pd.Series([match[label] for label in table["label"]], dtype=object)
         return table.drop(columns="done")
 
     def failures(self) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from fidokit.methods.base import Kind, Masks
 from fidokit.methods.objective import independent, of_probabilities
 from fidokit.plots import KIND_NAMES, masks_png
 from fidokit.plots_errors import contact_sheet
+from fidokit.readers.left_out import told as counted
 from fidokit.study.study import Study
 
 #: The joint mask first: it is the one to look at when there is time for one alone.
@@ -99,7 +100,8 @@ def images_html(data: LabelledImages) -> Html:
     told = [_counted(len(data), "photograph"), _counted(len(counts), "class", "classes")]
     told += [f"{unlabelled:,} without a label"] if unlabelled else []
     told += [f"{boxes:,} with a box"] if boxes else []
-    told += [f"{data.skipped:,} passed over by the reader"] if data.skipped else []
+    passed_over = f" ({counted(data.left_out)})" if data.left_out else ""
+    told += [f"{data.skipped:,} passed over by the reader{passed_over}"] if data.skipped or passed_over else []
     rows = [[name_tag(name), f"{count:,}"] for name, count in counts.head(MOST_ROWS).items()]
     left_out = len(counts) - len(rows)
     return tag(

@@ -70,9 +70,9 @@ class Gallery:
         one = self.one(image_id)
         try:
             photograph = one.open(0)
+            return photograph, one.geometry(0, preprocessing, photograph.size)
         except ImageError as error:
             raise ImageError(self.named(str(error))) from error
-        return photograph, one.geometry(0, preprocessing, photograph.size)
 
     def thumbnail(self, image_id: str) -> bytes:
         """A JPEG of the photograph, small; empty where it cannot be read."""
