@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from fidokit import frozen
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
+from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
-from fidokit.session import Session, Tally
+from fidokit.session import OpenSessions, Session, Tallies, Tally
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +28,8 @@ ProgressBar = Callable[[int], object]
 class Classifier:
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
-    The module itself is never changed: work is done on a frozen copy that lives as long as a `session`.
+    The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
+    a classifier at the same time: each has sessions, and so a copy, of its own.
 
     Args:
         module: gives (B, K) logits, or an output object with ``.logits``, for (B, 3, H, W) normalised images.
@@ -115,9 +117,8 @@ class Classifier:
         self.head: Head = "sigmoid" if sigmoid else "softmax"
         self.class_names = _class_names(class_names, own.class_names, outputs)
         self.memory_format: torch.memory_format | None = None
-        self.tally = Tally()
         self._exact_limit: int | None = None
-        self._open: dict[str, Session] = {}
+        self._of_threads()
 
     @classmethod
     def load(cls, name: str, **options: Any) -> Classifier:
@@ -146,7 +147,31 @@ class Classifier:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies of it have no session open and have spent nothing."""
-        return self.__dict__ | {"_open": {}, "tally": Tally()}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._of_threads()
+
+    def _of_threads(self) -> None:
+        # Precision and micro-batch are found by one thread, the others wait for what it finds.
+        self._lock = threading.RLock()
+        self._sessions, self._tallies = OpenSessions(), Tallies()
+
+    @property
+    def tally(self) -> Tally:
+        """The count of evaluations that the current thread has spent."""
+        return self._tallies.own
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self._tallies = Tallies()
+        self._tallies.own = tally
+
+    @property
+    def _open(self) -> dict[str, Session]:
+        """The sessions that the current thread has open."""
+        return self._sessions.own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -157,32 +182,39 @@ class Classifier:
     def session(self, *, exact: bool = False) -> Iterator[Session]:
         """A frozen copy of the module, ready for evaluations, for as long as the context is open.
 
-        Inside another session of the same kind, that one is used again.
+        Inside another session of the same kind, opened by the same thread, that one is used again.
 
         Args:
             exact: float32 and every layer as it is, for methods that read layers; otherwise batch normalisation is
                 folded into the convolutions and the classifier's precision is used.
         """
-        kind = "exact" if exact else "fast"
-        if kind in self._open:
-            yield self._open[kind]
+        kind, sessions = "exact" if exact else "fast", self._open
+        if kind in sessions:
+            yield sessions[kind]
             return
-        session = self._open_exact() if exact else self._open_fast()
-        self._open[kind] = session
+        with self._lock:
+            session = self._open_exact() if exact else self._open_fast()
+        sessions[kind] = session
         begun_with = session.micro_batch
         try:
             yield session
         finally:
-            del self._open[kind]
-            # What did not fit once would not fit in the next session either.
-            if session.micro_batch < begun_with and exact:
-                self._exact_limit = session.micro_batch
-            elif session.micro_batch < begun_with:
-                self.micro_batch = session.micro_batch
+            del sessions[kind]
+            # What did not fit once would not fit in the next session either; another thread may have found less.
+            if session.micro_batch < begun_with:
+                with self._lock:
+                    if exact:
+                        self._exact_limit = min(session.micro_batch, self._exact_limit or session.micro_batch)
+                    else:
+                        self.micro_batch = min(session.micro_batch, self.micro_batch or session.micro_batch)
 
     def any_session(self) -> Session:
         """For a look at the layers with a single image: a session that is open, else an exact one, without tuning."""
-        return next(iter(self._open.values()), None) or self._untuned()
+        found = next(iter(self._open.values()), None)
+        if found is not None:
+            return found
+        with self._lock:
+            return self._untuned()
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
@@ -286,15 +318,16 @@ class Classifier:
         return images.float()
 
     def fingerprint(self) -> str:
-        """SHA-256 over parameters, buffers, preprocessing, head and class names: equal means the same classifier."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.module.state_dict().items()):
-            digest.update(key.encode())
-            if isinstance(value, Tensor):
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        for text in (repr(self.preprocessing), self.head, *self.class_names):
-            digest.update(text.encode() + b"\0")
-        return digest.hexdigest()
+        """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.
+
+        It is made of parameters and buffers, the module's structure (``repr``), its logits of a fixed image, the
+        preprocessing, the head and the class names; see `fidokit.fingerprint`. Computed anew at every call, without
+        finding precision or micro-batch; logits that differ by rounding alone nearly always give the same one.
+
+        Raises:
+            ClassifierError: the module cannot be copied or run.
+        """
+        return fingerprint_of(fingerprint_parts(self))
 
     def _count_logits(self) -> int:
         parameter = next(self.module.parameters(), None)
@@ -445,5 +478,5 @@ def with_precision(classifier: Classifier, precision: str, micro_batch: int | No
     twin.__dict__.update(classifier.__dict__)
     twin.preprocessing = replace(classifier.preprocessing)
     twin.precision, twin.precision_reason, twin.micro_batch = precision, "as the study began", micro_batch
-    twin._open = {}
+    twin._sessions = OpenSessions()
     return twin

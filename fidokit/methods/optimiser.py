@@ -252,7 +252,8 @@ class Optimiser:
                     self.step(slots)
             torch.cuda.current_stream(self.session.device).wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.step(slots)
         except RuntimeError as error:
             warnings.warn(f"the step could not be captured as a CUDA graph: {error}", RuntimeWarning, stacklevel=2)
