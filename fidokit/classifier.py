@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.reading import read_chunks
 from fidokit.session import OpenSessions, Session, Tallies, Tally
 
 if TYPE_CHECKING:
@@ -247,20 +248,15 @@ class Classifier:
         """
         rows: list[dict[str, object]] = []
         with self.session() as session:
-            for start in range(0, len(data), session.micro_batch):
-                chunk = range(start, min(start + session.micro_batch, len(data)))
-                images: list[Tensor] = []
-                reasons: dict[int, str] = {}
-                for i in chunk:
-                    try:
-                        images.append(data.load(i, self.preprocessing)[0])
-                    except ImageError as error:
-                        reasons[i] = str(error)
-                logits = iter(session.logits(torch.stack(images)) if images else torch.empty(0, 0))
-                for i in chunk:
-                    rows.append(self.prediction(None if i in reasons else next(logits), reasons.get(i)))
-                if on_image is not None:
-                    on_image(len(chunk))
+            # Fixed here: an out-of-memory error halves the session's own micro-batch on the way.
+            size = session.micro_batch
+            chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
+            with closing(read_chunks(data, self.preprocessing, chunks)) as reading:
+                for (_, positions), chunk in zip(chunks, reading, strict=True):
+                    logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
+                    rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                    if on_image is not None:
+                        on_image(len(positions))
         return self.prediction_table(data, rows)
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:

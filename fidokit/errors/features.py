@@ -22,8 +22,8 @@ from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
 from fidokit.methods.base import upsample
 from fidokit.methods.layers import find_layer, in_micro_batches, layer_maps
 from fidokit.methods.objective import Goal
+from fidokit.reading import Chunk, read_chunks
 from fidokit.study.metrics import find_place
-from fidokit.study.reading import Chunk, read_chunks
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier

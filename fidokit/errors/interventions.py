@@ -17,10 +17,10 @@ from fidokit.errors.regions import Rule, control_region
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, Mixture, blur, mean
+from fidokit.reading import Chunk, read_chunks
 from fidokit.study.metrics import find_place
 from fidokit.study.panel import choose_panel
 from fidokit.study.ranks import soften
-from fidokit.study.reading import Chunk, read_chunks
 
 if TYPE_CHECKING:
     from fidokit.errors.result import ErrorClusters

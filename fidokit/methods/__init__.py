@@ -17,6 +17,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
+from fidokit.reading import read_chunks
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
@@ -246,16 +247,10 @@ def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, co
 
 
 def _read(data: LabelledImages, classifier: Classifier) -> tuple[Tensor, list[str], dict[str, str], list[int]]:
-    images, image_ids, failures, read = [], [], {}, []
-    for i, image_id in enumerate(data.table["image_id"]):
-        try:
-            images.append(data.load(i, classifier.preprocessing)[0])
-        except ImageError as error:
-            failures[str(image_id)] = str(error)
-            continue
-        image_ids.append(str(image_id))
-        read.append(i)
-    return (torch.stack(images) if images else torch.empty(0, 3, *classifier.size)), image_ids, failures, read
+    ids = [str(image_id) for image_id in data.table["image_id"]]
+    (chunk,) = read_chunks(data, classifier.preprocessing, [(0, range(len(data)))])
+    unread = {ids[position]: reason for position, reason in chunk.unread.items()}
+    return chunk.images, [ids[position] for position in chunk.positions], unread, chunk.positions
 
 
 def _rows_of(classes: Targets, rows: Sequence[int], n: int) -> Targets:
