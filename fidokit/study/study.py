@@ -15,7 +15,7 @@ import torch
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
-from fidokit.methods.base import KINDS, upsample
+from fidokit.methods.base import KINDS, resize_masks
 from fidokit.study.checking import check, move_aside
 from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
 from fidokit.study.manifest_check import checked
@@ -253,7 +253,7 @@ class Study:
         Args:
             method: its label.
             kind: one of `kinds`.
-            size: (H, W) to which masks are brought bilinearly; None for the classifier's input.
+            size: (H, W) to which masks are brought, averaged where that is coarser; None for the classifier's input.
 
         Raises:
             SettingsError: a method or kind that there is not.
@@ -273,7 +273,7 @@ class Study:
             ) from error
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
-                result[place] = upsample(torch.from_numpy(mask), size).numpy()
+                result[place] = resize_masks(torch.from_numpy(mask), size).numpy()
         return result
 
     def predictions(self) -> pd.DataFrame:
