@@ -168,11 +168,14 @@ def compute_masks(
     evaluations an image and kind are saved, and `score_kept` and `score_dropped` stay empty.
 
     Raises:
-        SettingsError: a user's target function does not give one score an image.
+        SettingsError: a user's target function does not give one score an image, or a function in the settings needs a
+            name, see `function_name`.
         FidokitError: the method returned something else than masks.
     """
     method = get_method(name)
     start = time.perf_counter()
+    # Before the work: a function in the settings may need a name.
+    identity = settings_id(name, settings)
     if batch.goal.function is not None:
         given: Any = batch.goal.function(batch.logits)
         if not isinstance(given, Tensor) or given.shape != (len(batch),):
@@ -191,7 +194,7 @@ def compute_masks(
         nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds})
         computed = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
         spent = classifier.tally.evaluations - before
-        masks = _assemble(name, classifier, batch, settings, computed, spent)
+        masks = _assemble(name, classifier, batch, identity, computed, spent)
         masks.failures |= failures
         if len(masks) and scores:
             made = set(masks.image_ids)
@@ -205,7 +208,7 @@ def compute_masks(
     return masks
 
 
-def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, computed: Computed, spent: int) -> Masks:
+def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:
     n = len(batch)
     failures = dict(computed.failures)
     finite = torch.ones(n, dtype=torch.bool)
@@ -238,7 +241,7 @@ def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, co
         converged=torch.ones(n, dtype=torch.bool) if computed.converged is None else computed.converged,
         finished=finished,
         score_full=batch.goal.score(batch.logits) if n else torch.zeros(0),
-        settings_id=settings_id(name, settings),
+        settings_id=identity,
         raw=None if computed.raw is None else computed.raw.detach().float().cpu(),
         notes=computed.notes,
         failures=failures,

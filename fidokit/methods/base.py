@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import SettingsError
+from fidokit.methods.function_names import function_name
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
@@ -362,7 +363,11 @@ class NoSettings:
 
 
 def settings_dict(settings: Any) -> dict[str, Any]:
-    """Settings as JSON-ready values; functions by their qualified names."""
+    """Settings as JSON-ready values; functions by names that tell them apart, see `function_name`.
+
+    Raises:
+        SettingsError: a function needs a name, see there.
+    """
 
     def plain(value: Any) -> Any:
         if is_dataclass(value) and not isinstance(value, type):
@@ -374,7 +379,7 @@ def settings_dict(settings: Any) -> dict[str, Any]:
         if isinstance(value, np.generic):
             return value.item()
         if callable(value):
-            return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+            return function_name(value)
         return value
 
     return {f.name: plain(getattr(settings, f.name)) for f in fields(settings)}
