@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,11 +20,13 @@ from fidokit.class_names import ClassNames, numbers
 from fidokit.class_names import class_names as names_of
 from fidokit.configuration import own_configuration, settled
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
+from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.labels import judged, warn_of_labels
 from fidokit.methods.objective import Goal, Head, Targets
 from fidokit.outputs import refuse_embedding, resolved_head
-from fidokit.session import Session, Tally
+from fidokit.reading import read_chunks
+from fidokit.session import OpenSessions, Session, Tallies, Tally
 from fidokit.uncompiled import plain_name
 
 if TYPE_CHECKING:
@@ -36,7 +38,8 @@ ProgressBar = Callable[[int], object]
 class Classifier(HtmlDisplay):
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
-    The module itself is never changed: work is done on a frozen copy that lives as long as a `session`.
+    The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
+    a classifier at the same time: each has sessions, and so a copy, of its own.
 
     Args:
         module: gives (B, K) logits, or an output object with ``.logits``, for (B, 3, H, W) normalised images.
@@ -135,9 +138,8 @@ class Classifier(HtmlDisplay):
             refuse_embedding(fit_in, own)
         self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
         self.memory_format: torch.memory_format | None = None
-        self.tally = Tally()
         self._exact_limit: int | None = None
-        self._open: dict[str, Session] = {}
+        self._of_threads()
 
     @classmethod
     def load(cls, name: str, **options: Any) -> Classifier:
@@ -163,7 +165,31 @@ class Classifier(HtmlDisplay):
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies of it have no session open and have spent nothing."""
-        return self.__dict__ | {"_open": {}, "tally": Tally()}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._of_threads()
+
+    def _of_threads(self) -> None:
+        # Precision and micro-batch are found by one thread, the others wait for what it finds.
+        self._lock = threading.RLock()
+        self._sessions, self._tallies = OpenSessions(), Tallies()
+
+    @property
+    def tally(self) -> Tally:
+        """The count of evaluations that the current thread has spent."""
+        return self._tallies.own
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self._tallies = Tallies()
+        self._tallies.own = tally
+
+    @property
+    def _open(self) -> dict[str, Session]:
+        """The sessions that the current thread has open."""
+        return self._sessions.own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -174,33 +200,39 @@ class Classifier(HtmlDisplay):
     def session(self, *, exact: bool = False) -> Iterator[Session]:
         """A frozen copy of the module, ready for evaluations, for as long as the context is open.
 
-        Inside another session of the same kind, that one is used again.
+        Inside another session of the same kind, opened by the same thread, that one is used again.
 
         Args:
             exact: float32 and every layer as it is, for methods that read layers; otherwise batch normalisation is
                 folded into the convolutions and the classifier's precision is used.
         """
-        kind = "exact" if exact else "fast"
-        if kind in self._open:
-            yield self._open[kind]
+        kind, sessions = "exact" if exact else "fast", self._open
+        if kind in sessions:
+            yield sessions[kind]
             return
-        with unaffected():
+        with self._lock, unaffected():
             session = self._open_exact() if exact else self._open_fast()
-        self._open[kind] = session
+        sessions[kind] = session
         begun_with = session.micro_batch
         try:
             yield session
         finally:
-            del self._open[kind]
-            # What did not fit once would not fit in the next session either.
-            if session.micro_batch < begun_with and exact:
-                self._exact_limit = session.micro_batch
-            elif session.micro_batch < begun_with:
-                self.micro_batch = session.micro_batch
+            del sessions[kind]
+            # What did not fit once would not fit in the next session either; another thread may have found less.
+            if session.micro_batch < begun_with:
+                with self._lock:
+                    if exact:
+                        self._exact_limit = min(session.micro_batch, self._exact_limit or session.micro_batch)
+                    else:
+                        self.micro_batch = min(session.micro_batch, self.micro_batch or session.micro_batch)
 
     def any_session(self) -> Session:
         """For a look at the layers with a single image: a session that is open, else an exact one, without tuning."""
-        return next(iter(self._open.values()), None) or self._untuned()
+        found = next(iter(self._open.values()), None)
+        if found is not None:
+            return found
+        with self._lock:
+            return self._untuned()
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
@@ -235,20 +267,15 @@ class Classifier(HtmlDisplay):
         warn_of_labels(data.table["label"], self.class_names)
         rows: list[dict[str, object]] = []
         with self.session() as session:
-            for start in range(0, len(data), session.micro_batch):
-                chunk = range(start, min(start + session.micro_batch, len(data)))
-                images: list[Tensor] = []
-                reasons: dict[int, str] = {}
-                for i in chunk:
-                    try:
-                        images.append(data.load(i, self.preprocessing)[0])
-                    except ImageError as error:
-                        reasons[i] = str(error)
-                logits = iter(session.logits(torch.stack(images)) if images else torch.empty(0, 0))
-                for i in chunk:
-                    rows.append(self.prediction(None if i in reasons else next(logits), reasons.get(i)))
-                if on_image is not None:
-                    on_image(len(chunk))
+            # Fixed here: an out-of-memory error halves the session's own micro-batch on the way.
+            size = session.micro_batch
+            chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
+            with closing(read_chunks(data, self.preprocessing, chunks)) as reading:
+                for (_, positions), chunk in zip(chunks, reading, strict=True):
+                    logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
+                    rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                    if on_image is not None:
+                        on_image(len(positions))
         return self.prediction_table(data, rows)
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
@@ -303,15 +330,16 @@ class Classifier(HtmlDisplay):
         return images.float()
 
     def fingerprint(self) -> str:
-        """SHA-256 over parameters, buffers, preprocessing, head and class names: equal means the same classifier."""
-        digest = hashlib.sha256()
-        for key, value in sorted(self.module.state_dict().items()):
-            digest.update(key.encode())
-            if isinstance(value, Tensor):
-                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-        for text in (repr(self.preprocessing), self.head, *self.class_names):
-            digest.update(text.encode() + b"\0")
-        return digest.hexdigest()
+        """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.
+
+        It is made of parameters and buffers, the module's structure (``repr``), its logits of a fixed image, the
+        preprocessing, the head and the class names; see `fidokit.fingerprint`. Computed anew at every call, without
+        finding precision or micro-batch; logits that differ by rounding alone nearly always give the same one.
+
+        Raises:
+            ClassifierError: the module cannot be copied or run.
+        """
+        return fingerprint_of(fingerprint_parts(self))
 
     def _copy(self) -> nn.Module:
         """A frozen float32 copy, in a memory format in which it can be run."""
@@ -423,5 +451,5 @@ def with_precision(classifier: Classifier, precision: str, micro_batch: int | No
     twin.__dict__.update(classifier.__dict__)
     twin.preprocessing = replace(classifier.preprocessing)
     twin.precision, twin.precision_reason, twin.micro_batch = precision, "as the study began", micro_batch
-    twin._open = {}
+    twin._sessions = OpenSessions()
     return twin

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,9 +22,26 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Tally:
-    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass."""
+    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass.
+
+    Each thread has its own, so that what a mask took can be read off it while other threads compute.
+    """
 
     evaluations: int = 0
+
+
+class Tallies(threading.local):
+    """The tally of a classifier for each thread."""
+
+    def __init__(self) -> None:
+        self.own = Tally()
+
+
+class OpenSessions(threading.local):
+    """Kind -> session that is open, for each thread: hooks on a session's module must see one thread's images alone."""
+
+    def __init__(self) -> None:
+        self.own: dict[str, Session] = {}
 
 
 class Session:
@@ -34,7 +52,7 @@ class Session:
         device, precision: where and how it computes.
         memory_format: layout of images and weights: channels-last where the module can be run so.
         micro_batch: evaluations that go through at once.
-        tally: the classifier's count of evaluations.
+        tally: the classifier's count of evaluations, that of the thread which opened the session.
     """
 
     def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:

@@ -111,7 +111,7 @@ def test_photographs_without_a_label_are_left_out(classifier, spotted, spots, tm
 def test_ctrl_c_keeps_what_is_measured(classifier, tmp_path, monkeypatch, capsys, spots):
     data = make_data(tmp_path / "many", n=40)
     study = study_of(classifier, data, tmp_path)
-    read, count = measure.read_chunk, []
+    read, count = measure.read_together, []
 
     def interrupted(*args):
         count.append(1)
@@ -119,7 +119,7 @@ def test_ctrl_c_keeps_what_is_measured(classifier, tmp_path, monkeypatch, capsys
             raise KeyboardInterrupt
         return read(*args)
 
-    monkeypatch.setattr(measure, "read_chunk", interrupted)
+    monkeypatch.setattr(measure, "read_together", interrupted)
     made = improve(study)
     assert len(made.images) == 32
     assert "stopped: 32 images were measured" in made.notes

@@ -14,7 +14,7 @@ from fidokit.enhance.views import Source, View, crop_size, fade_mask, render
 from fidokit.exceptions import ImageError
 from fidokit.geometry import Preprocessing, to_input
 from fidokit.images import LabelledImages
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.infill import blur
 
 
@@ -76,7 +76,7 @@ def test_the_fade_of_the_whole_input_is_the_upsampled_mask():
     geometry = Preprocessing(size=(40, 40)).geometry(100, 60)
     mask = torch.rand(5, 5, generator=torch.Generator().manual_seed(0))
     faded = fade_mask(mask, geometry.window, geometry, 1.0)
-    assert torch.allclose(faded, upsample(mask / mask.max(), (40, 40)), atol=1e-5)
+    assert torch.allclose(faded, resize_masks(mask / mask.max(), (40, 40)), atol=1e-5)
 
 
 def test_the_fade_of_a_crop_is_the_mask_in_that_place():

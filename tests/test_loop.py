@@ -24,10 +24,10 @@ from study_cases import (
 )
 
 import fidokit as fk
+from fidokit import reading
 from fidokit.images import LabelledImages
 from fidokit.methods import explain, register_method
 from fidokit.methods.base import Computed
-from fidokit.study import reading
 from fidokit.study.store import SCHEMA, Store
 
 pytestmark = pytest.mark.usefixtures("quick")

@@ -16,11 +16,11 @@ import fidokit as fk
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.images import LabelledImages
 from fidokit.methods import register_method
-from fidokit.methods.base import Computed, Method
+from fidokit.methods.base import Computed, Method, resize_masks
 from fidokit.study import measuring, metrics
 from fidokit.study.metric_table import MetricTables
 from fidokit.study.metrics import STANDING
-from fidokit.study.ranks import rank_correlation, to_grid
+from fidokit.study.ranks import rank_correlation
 from fidokit.study.summary import bootstrap_means, percentile_interval
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -134,7 +134,7 @@ def test_values_are_those_of_the_mask(made):
 def test_agreement_is_the_mean_rank_correlation_with_the_others(made):
     study, table = made
     bright_mask, own = study.masks("bright")["mask"].iloc[2], study.masks("counting", "sdr")["mask"].iloc[2]
-    one, other = (to_grid(torch.from_numpy(m)[None], (28, 28)).flatten(1) for m in (bright_mask, own))
+    one, other = (resize_masks(torch.from_numpy(m)[None], (28, 28)).flatten(1) for m in (bright_mask, own))
     expected = float(rank_correlation(one, other))
     rows = table[(table["image_id"] == study.masks("bright")["image_id"].iloc[2])].set_index(["method", "kind"])
     # `even` has nothing to agree with; against another method without that kind, its last one is taken.

@@ -24,9 +24,9 @@ from fidokit.methods.base import (
     Masks,
     Method,
     NoSettings,
+    resize_masks,
     settings_dict,
     settings_id,
-    upsample,
 )
 from fidokit.methods.fido import FidoSettings
 from fidokit.methods.infill import blur
@@ -507,9 +507,9 @@ def test_at_upsamples(masks):
 
 def test_upsample_by_hand():
     mask = torch.tensor([[[0.0, 1.0]]])
-    torch.testing.assert_close(upsample(mask, (1, 4)), torch.tensor([[[0.0, 0.25, 0.75, 1.0]]]))
-    assert upsample(torch.rand(2, 3, 4, 5), (8, 10)).shape == (2, 3, 8, 10)
-    assert upsample(torch.rand(0, 4, 5), (8, 10)).shape == (0, 8, 10)
+    torch.testing.assert_close(resize_masks(mask, (1, 4)), torch.tensor([[[0.0, 0.25, 0.75, 1.0]]]))
+    assert resize_masks(torch.rand(2, 3, 4, 5), (8, 10)).shape == (2, 3, 8, 10)
+    assert resize_masks(torch.rand(0, 4, 5), (8, 10)).shape == (0, 8, 10)
 
 
 @pytest.mark.parametrize(

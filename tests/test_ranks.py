@@ -5,8 +5,9 @@ import pytest
 import torch
 from scipy import stats
 
+from fidokit.methods.base import resize_masks
 from fidokit.study.curves import SHARES
-from fidokit.study.ranks import mid_ranks, most_important, rank_correlation, ranks, region_of_area, to_grid
+from fidokit.study.ranks import mid_ranks, most_important, rank_correlation, ranks, region_of_area
 
 
 def test_ranks_by_hand():
@@ -97,8 +98,8 @@ def test_ties_share_what_is_left_of_a_region():
 
 def test_grids_are_averaged_or_interpolated():
     masks = torch.arange(16.0).view(1, 4, 4)
-    assert to_grid(masks, (4, 4)) is masks
-    assert to_grid(masks, (2, 2)).mean() == pytest.approx(7.5)
-    assert to_grid(torch.full((1, 50, 50), 0.3), (7, 9)).sub(0.3).abs().max() < 1e-6
+    assert resize_masks(masks, (4, 4)) is masks
+    assert resize_masks(masks, (2, 2)).mean() == pytest.approx(7.5)
+    assert resize_masks(torch.full((1, 50, 50), 0.3), (7, 9)).sub(0.3).abs().max() < 1e-6
     noise = torch.rand(1, 64, 64)
-    assert to_grid(noise, (8, 8)).std() < 0.5 * noise.std()  # averaged, not picked
+    assert resize_masks(noise, (8, 8)).std() < 0.5 * noise.std()  # averaged, not picked

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.smooth_masks import SmoothMasks, area_loss, area_template, spot
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def test_two_cells_a_seed_say_what_a_cell_a_pixel_says():
     seeds = (seeds_of(1, 32, 32) > 0.97).float()
     masks = []
     for detail in (1, 2, 7):
-        masks.append(upsample(SmoothMasks((32, 32), detail, 21.0, (224, 224), CPU)(seeds), (224, 224)))
+        masks.append(resize_masks(SmoothMasks((32, 32), detail, 21.0, (224, 224), CPU)(seeds), (224, 224)))
     one, two = (float((mask - masks[2]).abs().mean()) for mask in masks[:2])
     assert two < 0.01 < one
 

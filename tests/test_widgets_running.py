@@ -13,7 +13,7 @@ from fidokit.classifier import Classifier
 from fidokit.exceptions import ImageError
 from fidokit.methods import register_method
 from fidokit.methods.base import Computed, Method, NoSettings, Snapshot
-from fidokit.widgets.running import Listener, Order, Run, Throttle, own_copy, watchable
+from fidokit.widgets.running import Listener, Order, Run, Throttle, watchable
 
 SETTINGS = fk.FidoSettings(grid=4, steps=12, tolerance=0.0)
 
@@ -130,12 +130,12 @@ def test_the_classifier_is_free_for_cells_meanwhile(quick, every_step, data):
 def test_what_is_found_out_is_kept(quick, data):
     classifier = Classifier(conv_net(), size=(16, 16), device="cpu")
     assert (classifier.micro_batch, classifier.precision) == (None, "auto")
-    with own_copy(classifier) as twin:
-        twin.logits(torch.rand(1, 3, 16, 16))
-    assert classifier.micro_batch == twin.micro_batch is not None
-    assert classifier.precision == twin.precision != "auto"
-    assert classifier.precision_reason == twin.precision_reason
-    assert classifier.tally.evaluations == 0 < twin.tally.evaluations
+    notes = run(classifier, Order(data.subset([0]), "fido", SETTINGS))
+    assert notes.error is None
+    assert classifier.micro_batch is not None
+    assert classifier.precision != "auto"
+    assert classifier.precision_reason != "not probed yet"
+    assert classifier.tally.evaluations == 0
 
 
 def test_baselines_that_do_not_apply_are_left_out_with_a_reason(quick, data):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
@@ -16,15 +16,15 @@ from fidokit.classifier import Classifier, ProgressBar
 from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
-from fidokit.enhance.views import Images, Source, View, crop_size, render
+from fidokit.enhance.views import Images, Source, View, crop_size, read_together, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
+from fidokit.isolation import attempt, logits_or_reasons
 from fidokit.labels import warn_of_labels
 from fidokit.methods import identities
 from fidokit.methods.objective import probabilities, to_logits
 from fidokit.session import Session
-from fidokit.study.making import raise_if_general
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -213,15 +213,11 @@ class _Chunk:
         self.settings, self.head = guided.settings, guided.head
 
     def look(self, positions: Sequence[int]) -> None:
-        read = list(self.pool.map(attempt, [lambda i=i: self.source.load(i) for i in positions]))
-        inputs: dict[int, Tensor] = {}
-        geometries: dict[int, Geometry] = {}
-        for i, result in zip(positions, read, strict=True):
-            if isinstance(result, str):
-                self.looked.unanswered[i] = result
-            else:
-                inputs[i], geometries[i] = result
-        for i, logits in zip(inputs, isolated(self.session, [image[None] for image in inputs.values()]), strict=True):
+        read = read_together(self.source, self.pool, positions)
+        self.looked.unanswered |= read.unread
+        inputs = dict(zip(read.positions, read.images, strict=True))
+        geometries = dict(zip(read.positions, read.geometries, strict=True))
+        for i, logits in zip(inputs, logits_or_reasons(self.session, [x[None] for x in inputs.values()]), strict=True):
             if isinstance(logits, str):
                 self.looked.unanswered[i] = logits
             else:
@@ -279,7 +275,7 @@ class _Chunk:
         drawn = dict(zip(positions, self.pool.map(attempt, [lambda i=i: draw(i) for i in positions]), strict=True))
         good = {i: pixels for i, pixels in drawn.items() if not isinstance(pixels, str)}
         results: dict[int, Tensor | str] = {i: pixels for i, pixels in drawn.items() if isinstance(pixels, str)}
-        results |= zip(good, isolated(self.session, list(good.values())), strict=True)
+        results |= zip(good, logits_or_reasons(self.session, list(good.values())), strict=True)
         for i, logits in results.items():
             if not isinstance(logits, str) and bool(torch.isfinite(logits).all()):
                 guided = probabilities(logits, self.head).mean(0)
@@ -307,39 +303,6 @@ def resolve(settings: GuidedSettings | None, overrides: dict[str, Any]) -> Guide
         if name not in known:
             raise SettingsError(f"GuidedSettings has no field {name!r}; its fields are {', '.join(known)}")
     return replace(chosen, **overrides) if overrides else chosen
-
-
-def isolated(session: Session, groups: Sequence[Tensor]) -> list[Tensor | str]:
-    """(V, K) logits of each group of (V, 3, H, W) images, or why there are none.
-
-    All go through together; if that raises, group by group, so that a bad one costs only itself.
-    """
-    if not groups:
-        return []
-    try:
-        together = iter(session.logits(torch.cat(list(groups))))
-        return [torch.stack([next(together) for _ in group]) for group in groups]
-    except Exception as error:
-        raise_if_general(error)
-    return [_alone(session, group) for group in groups]
-
-
-def _alone(session: Session, group: Tensor) -> Tensor | str:
-    try:
-        return session.logits(group)
-    except Exception as error:
-        raise_if_general(error)
-        return f"{type(error).__name__}: {error}"
-
-
-def attempt(compute: Callable[[], Any]) -> Any:
-    """What it gives, or the reason why it failed for one photograph."""
-    try:
-        return compute()
-    except ImageError as error:
-        return str(error)
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
 
 
 def batches_of(positions: list[int], sizes: dict[int, int], most: int) -> Iterator[list[int]]:

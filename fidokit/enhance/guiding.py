@@ -12,9 +12,9 @@ from torch import Tensor
 from fidokit.enhance.boxes import WHOLE, mask_box, square
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import View
+from fidokit.isolation import together_or_alone
 from fidokit.methods import compute_masks, get_method
 from fidokit.methods.base import Batch, Masks
-from fidokit.study.making import raise_if_general
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
@@ -88,17 +88,14 @@ def guide_masks(
         if method.check is not None and len(batch):
             method.check(classifier, own)
         before = classifier.tally.evaluations
-        try:
-            if len(batch):
-                add(compute_masks(settings.method, classifier, batch, own, scores=False), len(batch))
-        except Exception as error:
-            raise_if_general(error)
-            for row, name in enumerate(names):
-                try:
-                    add(compute_masks(settings.method, classifier, batch[row : row + 1], own, scores=False), 1)
-                except Exception as alone:
-                    raise_if_general(alone)
-                    reasons[name] = f"{type(alone).__name__}: {alone}"
+
+        def compute(rows: slice) -> None:
+            part = batch[rows]
+            add(compute_masks(settings.method, classifier, part, own, scores=False), len(part))
+
+        for rows, reason in together_or_alone(compute, len(batch)):
+            if reason is not None:
+                reasons[names[rows.start]] = reason
         total = classifier.tally.evaluations - before
     if reasons:
         # What was spent in vain is theirs.

@@ -19,14 +19,14 @@ from fidokit.classifier import Classifier
 from fidokit.enhance import controls as control
 from fidokit.enhance.boxes import seed_of
 from fidokit.enhance.controls import CEILING, CONTROLS
-from fidokit.enhance.guided import attempt, batches_of, isolated
+from fidokit.enhance.guided import batches_of
 from fidokit.enhance.guiding import guide_masks
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewScores
-from fidokit.enhance.views import Source, View, crop_size, render
+from fidokit.enhance.views import Read, Source, View, crop_size, read_together, render
 from fidokit.exceptions import MethodNotApplicable
-from fidokit.geometry import Geometry
 from fidokit.images import LabelledImages
+from fidokit.isolation import attempt, logits_or_reasons
 from fidokit.methods import get_method
 from fidokit.methods.objective import probabilities
 from fidokit.session import Session
@@ -36,38 +36,6 @@ CHUNK = 16
 _MAX_THREADS = 4
 # Views are evaluated together: enough to fill a device, few enough for memory.
 _VIEWS = 256
-
-
-@dataclass(frozen=True, eq=False)
-class Read:
-    """Photographs of a chunk.
-
-    Attributes:
-        positions: B positions in the dataset.
-        images: (B, 3, H, W) in [0, 1].
-        geometries: where each lies in its photograph.
-        unread: position -> why it could not be read.
-    """
-
-    positions: list[int]
-    images: Tensor
-    geometries: list[Geometry]
-    unread: dict[int, str]
-
-
-def read_chunk(source: Source, pool: ThreadPoolExecutor, positions: Sequence[int]) -> Read:
-    """The photographs at some positions; decoded, they wait in the source for their crops."""
-
-    read = pool.map(attempt, [lambda position=position: source.load(position) for position in positions])
-    results = dict(zip(positions, read, strict=True))
-    good = {position: result for position, result in results.items() if not isinstance(result, str)}
-    empty = torch.empty(0, 3, *source.preprocessing.size)
-    return Read(
-        list(good),
-        torch.stack([image for image, _ in good.values()]) if good else empty,
-        [geometry for _, geometry in good.values()],
-        {position: result for position, result in results.items() if isinstance(result, str)},
-    )
 
 
 def measure(
@@ -119,7 +87,7 @@ def measure(
         bar = stack.enter_context(tqdm(total=len(data), unit="image", disable=not progress))
         try:
             for positions in chunks:
-                run.chunk(read_chunk(run.source, pool, positions))
+                run.chunk(read_together(run.source, pool, positions))
                 bar.update(len(positions))
         except KeyboardInterrupt:
             if not run.rows:
@@ -208,7 +176,7 @@ class _Run:
         """Measure the photographs of one chunk; of one that is interrupted nothing is kept."""
         failures = {self.ids[position]: reason for position, reason in read.unread.items()}
         logits = torch.full((len(read.positions), len(self.classifier.class_names)), torch.nan)
-        for row, own in enumerate(isolated(self.session, [image[None] for image in read.images])):
+        for row, own in enumerate(logits_or_reasons(self.session, [image[None] for image in read.images])):
             reason = own if isinstance(own, str) else self.classifier.prediction(own[0])["reason"]
             if reason is not None:
                 failures[self.ids[read.positions[row]]] = str(reason)
@@ -309,7 +277,7 @@ class _Run:
             start = time.perf_counter()
             drawn = list(self.pool.map(attempt, [lambda row=row: draw(row) for row in group]))
             good = [pixels for pixels in drawn if not isinstance(pixels, str)]
-            logits = iter(isolated(self.session, good))
+            logits = iter(logits_or_reasons(self.session, good))
             for row, pixels in zip(group, drawn, strict=True):
                 result = pixels if isinstance(pixels, str) else next(logits)
                 if isinstance(result, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -18,6 +19,7 @@ from fidokit.enhance.boxes import WHOLE, to_window
 from fidokit.exceptions import ImageError
 from fidokit.geometry import Box, Geometry, Preprocessing, to_input
 from fidokit.images import LabelledImages
+from fidokit.isolation import attempt
 from fidokit.methods.infill import FIXED
 from fidokit.photographs import read_photograph, upright
 
@@ -116,6 +118,37 @@ class Source:
             return str(self.images.table["path"].iloc[i])
         one = self.images[i]
         return str(one) if isinstance(one, str | Path) else getattr(one, "filename", "") or f"image {i}"
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """Photographs of a chunk.
+
+    Attributes:
+        positions: B positions in the dataset.
+        images: (B, 3, H, W) in [0, 1].
+        geometries: where each lies in its photograph.
+        unread: position -> why it could not be read.
+    """
+
+    positions: list[int]
+    images: Tensor
+    geometries: list[Geometry]
+    unread: dict[int, str]
+
+
+def read_together(source: Source, pool: ThreadPoolExecutor, positions: Sequence[int]) -> Read:
+    """The photographs at some positions; decoded, they wait in the source for their crops."""
+    read = pool.map(attempt, [lambda position=position: source.load(position) for position in positions])
+    results = dict(zip(positions, read, strict=True))
+    good = {position: result for position, result in results.items() if not isinstance(result, str)}
+    empty = torch.empty(0, 3, *source.preprocessing.size)
+    return Read(
+        list(good),
+        torch.stack([image for image, _ in good.values()]) if good else empty,
+        [geometry for _, geometry in good.values()],
+        {position: result for position, result in results.items() if isinstance(result, str)},
+    )
 
 
 @dataclass(frozen=True)

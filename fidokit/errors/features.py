@@ -19,11 +19,11 @@ from tqdm.auto import tqdm
 
 from fidokit.errors import statistics
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.layers import find_layer, in_micro_batches, layer_maps
 from fidokit.methods.objective import Goal
+from fidokit.reading import Chunk, read_chunks
 from fidokit.study.metrics import find_place
-from fidokit.study.reading import Chunk, read_chunks
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
@@ -231,13 +231,13 @@ class _Reading:
         whole = maps.mean(dim=(2, 3))
         self.parts["whole"].append(whole.numpy())
         self.parts["strongest"].append(maps.amax(dim=(2, 3)).numpy())
-        under = functional.adaptive_avg_pool2d(masks[:, None], size)[:, 0]
+        under = resize_masks(masks, size)
         self.parts["under mask"].append(_average(maps, under, whole))
         self.parts["outside mask"].append(_average(maps, under.amax(dim=(1, 2), keepdim=True) - under, whole))
         covered = torch.full((len(maps), *size), torch.nan)
         for i, animal in enumerate(animals):
             if animal is not None:
-                covered[i] = functional.adaptive_avg_pool2d(torch.from_numpy(animal).float()[None], size)[0]
+                covered[i] = resize_masks(torch.from_numpy(animal).float(), size)
         self.parts["on animal"].append(_average(maps, covered, whole))
         self.parts["around animal"].append(_average(maps, 1 - covered, whole))
         self.parts["known"].append(np.asarray([animal is not None for animal in animals], np.float32))
@@ -349,7 +349,7 @@ def _average(maps: Tensor, weights: Tensor, instead: Tensor) -> Floats:
 
 def _scaled(used: Tensor) -> Floats:
     """(B, 28, 28) positive part of (B, h, w), its largest value 1 in every image that has one."""
-    positive = upsample(used.float().relu(), (GRID, GRID))
+    positive = resize_masks(used.float().relu(), (GRID, GRID))
     scaled: Floats = (positive / positive.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)).numpy()
     return scaled
 

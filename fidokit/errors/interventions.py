@@ -19,10 +19,10 @@ from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, Mixture, blur, mean
 from fidokit.methods.objective import probabilities
+from fidokit.reading import Chunk, read_chunks
 from fidokit.study.metrics import find_place
 from fidokit.study.panel import choose_panel
 from fidokit.study.ranks import soften
-from fidokit.study.reading import Chunk, read_chunks
 
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.

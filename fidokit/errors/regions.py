@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from scipy import ndimage
 
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.study.ranks import ranks
 
 Floats = npt.NDArray[np.float32]
@@ -61,7 +61,7 @@ def _strongest(share: float, *, outside: bool) -> Finder:
     def find(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:
         if not np.isfinite(contrast).all() or contrast.max() - contrast.min() < 1e-9 or (outside and animal is None):
             return None
-        evidence = upsample(torch.from_numpy(np.ascontiguousarray(contrast, np.float32)), size)
+        evidence = resize_masks(torch.from_numpy(np.ascontiguousarray(contrast, np.float32)), size)
         if outside and animal is not None:
             allowed = torch.from_numpy(~animal)
             evidence = torch.where(allowed, evidence, evidence.min() - 1)
@@ -102,7 +102,7 @@ def at_place(place: Bools) -> Finder:
     """A (h, w) place of the input, the same in every image, without the animal where that is known."""
 
     def find(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:
-        region = (upsample(torch.from_numpy(place.astype(np.float32)), size) > 0.5).numpy()
+        region = (resize_masks(torch.from_numpy(place.astype(np.float32)), size) > 0.5).numpy()
         return _telling(region if animal is None else region & ~animal)
 
     return find

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
+
+from fidokit.methods.base import resize_masks
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
@@ -181,6 +182,5 @@ def _on_grid(region: Bools, size: tuple[int, ...]) -> Floats:
 
 
 def _pooled(values: Floats, size: tuple[int, int]) -> Floats:
-    tensor = torch.from_numpy(np.ascontiguousarray(values))[None]
-    pooled: Floats = functional.adaptive_avg_pool2d(tensor, size)[0].numpy()
+    pooled: Floats = resize_masks(torch.from_numpy(np.ascontiguousarray(values)), size).numpy()
     return pooled

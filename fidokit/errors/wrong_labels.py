@@ -11,7 +11,7 @@ import pandas as pd
 
 from fidokit.exceptions import MissingExtra
 from fidokit.methods.objective import probabilities
-from fidokit.study.reading import read_chunks
+from fidokit.reading import read_chunks
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study

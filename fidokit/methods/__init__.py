@@ -18,6 +18,7 @@ from fidokit.images import LabelledImages
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
+from fidokit.reading import read_chunks
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
@@ -170,11 +171,14 @@ def compute_masks(
     evaluations an image and kind are saved, and `score_kept` and `score_dropped` stay empty.
 
     Raises:
-        SettingsError: a user's target function does not give one score an image.
+        SettingsError: a user's target function does not give one score an image, or a function in the settings needs a
+            name, see `function_name`.
         FidokitError: the method returned something else than masks.
     """
     method = get_method(name)
     start = time.perf_counter()
+    # Before the work: a function in the settings may need a name.
+    identity = settings_id(name, settings)
     if batch.goal.function is not None:
         given: Any = batch.goal.function(batch.logits)
         if not isinstance(given, Tensor) or given.shape != (len(batch),):
@@ -199,7 +203,7 @@ def compute_masks(
                 "`fidokit.methods.base.Computed`, with a dict of masks, is needed"
             )
         spent = classifier.tally.evaluations - before
-        masks = _assemble(name, classifier, batch, settings, computed, spent)
+        masks = _assemble(name, classifier, batch, identity, computed, spent)
         masks.failures |= failures
         if len(masks) and scores:
             made = set(masks.image_ids)
@@ -213,7 +217,7 @@ def compute_masks(
     return masks
 
 
-def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, computed: Computed, spent: int) -> Masks:
+def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:
     n = len(batch)
     failures = dict(computed.failures)
     unknown = sorted(failures.keys() - set(batch.image_ids))
@@ -252,7 +256,7 @@ def _assemble(name: str, classifier: Classifier, batch: Batch, settings: Any, co
         converged=_of_each(name, "converged", computed.converged, yes),
         finished=finished,
         score_full=batch.goal.score(batch.logits) if n else torch.zeros(0),
-        settings_id=settings_id(name, settings),
+        settings_id=identity,
         raw=None if computed.raw is None else computed.raw.detach().float().cpu(),
         notes=computed.notes,
         failures=failures,
@@ -277,16 +281,10 @@ def _of_each(name: str, what: str, values: Any, otherwise: Tensor) -> Tensor:
 
 
 def _read(data: LabelledImages, classifier: Classifier) -> tuple[Tensor, list[str], dict[str, str], list[int]]:
-    images, image_ids, failures, read = [], [], {}, []
-    for i, image_id in enumerate(data.table["image_id"]):
-        try:
-            images.append(data.load(i, classifier.preprocessing)[0])
-        except ImageError as error:
-            failures[str(image_id)] = str(error)
-            continue
-        image_ids.append(str(image_id))
-        read.append(i)
-    return (torch.stack(images) if images else torch.empty(0, 3, *classifier.size)), image_ids, failures, read
+    ids = [str(image_id) for image_id in data.table["image_id"]]
+    (chunk,) = read_chunks(data, classifier.preprocessing, [(0, range(len(data)))])
+    unread = {ids[position]: reason for position, reason in chunk.unread.items()}
+    return chunk.images, [ids[position] for position in chunk.positions], unread, chunk.positions
 
 
 def _rows_of(classes: Targets, rows: Sequence[int], n: int) -> Targets:

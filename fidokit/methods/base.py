@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import SettingsError
+from fidokit.methods.function_names import function_name
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
@@ -164,8 +165,8 @@ class Masks(HtmlDisplay):
         return self["attribution"]
 
     def at(self, kind: Kind, size: tuple[int, int] | None = None) -> Tensor:
-        """(B, H, W) masks of a kind, upsampled bilinearly to `size`, by default the input's."""
-        return upsample(self[kind], size or self.size)
+        """(B, H, W) masks of a kind, at `size`, by default the input's; see `resize_masks`."""
+        return resize_masks(self[kind], size or self.size)
 
     def photograph(self, i: int) -> tuple[Image.Image, Geometry]:
         """The photograph of the i-th mask, upright and in full resolution, and where the masks lie in it.
@@ -247,14 +248,44 @@ def _item(scores: dict[Kind, Tensor], kind: Kind, i: int) -> float:
     return float(scores[kind][i]) if kind in scores else float("nan")
 
 
-def upsample(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """(..., h, w) masks bilinearly at (..., H, W), cell centres aligned to pixel areas; as they are if of that size."""
-    if tuple(mask.shape[-2:]) == tuple(size):
-        return mask
-    if not mask.numel():
-        return mask.new_zeros(*mask.shape[:-2], *size)
-    flat = mask.reshape(-1, 1, *mask.shape[-2:])
-    return torch.nn.functional.interpolate(flat, size=size, mode="bilinear").reshape(*mask.shape[:-2], *size)
+def resize_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """(..., h, w) masks at (..., H, W): bilinear along an axis that gets finer, averaged along a coarser one.
+
+    Bilinear interpolation has cell centres aligned to pixel areas. An average is over exactly the area of the new
+    cell, so that the mean of the mask stays as it is.
+
+    Returns:
+        Floating point of the masks' dtype; the masks themselves if they are of that size.
+    """
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    if not masks.numel():
+        return masks.new_zeros(*masks.shape[:-2], *size)
+    if masks.dtype in (torch.float16, torch.bfloat16):
+        return resize_masks(masks.float(), size).to(masks.dtype)
+    (height, width), (h, w) = size, masks.shape[-2:]
+    if height < h or width < w:
+        # In double precision, so that a mask of ones stays one.
+        exact = masks.double()
+        if height < h:
+            exact = _area_weights(h, height, masks.device) @ exact
+        if width < w:
+            exact = exact @ _area_weights(w, width, masks.device).T
+        masks = exact.to(masks.dtype)
+    if tuple(masks.shape[-2:]) == tuple(size):
+        return masks
+    flat = masks.reshape(-1, 1, *masks.shape[-2:])
+    # Only with `antialias` do cells of one value stay so to the last bit, on which ranks depend.
+    finer = torch.nn.functional.interpolate(flat, size=size, mode="bilinear", antialias=True)
+    return finer.reshape(*masks.shape[:-2], *size)
+
+
+def _area_weights(n: int, fewer: int, device: torch.device) -> Tensor:
+    """(fewer, n) share of each of the n old cells in each new one."""
+    edges = torch.arange(fewer + 1, dtype=torch.float64, device=device) * (n / fewer)
+    cells = torch.arange(n, dtype=torch.float64, device=device)
+    low, high = edges[:-1, None].clamp(min=cells), edges[1:, None].clamp(max=cells + 1)
+    return (high - low).clamp(min=0) * (fewer / n)
 
 
 class MaskFunction(Protocol):
@@ -331,7 +362,11 @@ class NoSettings:
 
 
 def settings_dict(settings: Any) -> dict[str, Any]:
-    """Settings as JSON-ready values; functions by their qualified names."""
+    """Settings as JSON-ready values; functions by names that tell them apart, see `function_name`.
+
+    Raises:
+        SettingsError: a function needs a name, see there.
+    """
 
     def plain(value: Any) -> Any:
         if is_dataclass(value) and not isinstance(value, type):
@@ -343,7 +378,7 @@ def settings_dict(settings: Any) -> dict[str, Any]:
         if isinstance(value, np.generic):
             return value.item()
         if callable(value):
-            return f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', type(value).__qualname__)}"
+            return function_name(value)
         return value
 
     return {f.name: plain(getattr(settings, f.name)) for f in fields(settings)}

@@ -2,7 +2,7 @@
 
 The step loop does this once an evaluation, so it is written for speed: torch broadcasts a one-channel weight over
 channels-last images several times slower than it multiplies equal shapes, and bilinear upsampling is two small matrix
-products. The result is that of ``torch.lerp`` with `fidokit.methods.base.upsample`.
+products. The result is that of ``torch.lerp`` with `fidokit.methods.base.resize_masks`.
 """
 
 from __future__ import annotations

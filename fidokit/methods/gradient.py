@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit.exceptions import MethodNotApplicable
-from fidokit.methods.base import Batch, Computed, Method, NoSettings, OnProgress, Snapshot, upsample
+from fidokit.methods.base import Batch, Computed, Method, NoSettings, OnProgress, Snapshot, resize_masks
 from fidokit.methods.concrete import image_keys, uniform
 from fidokit.methods.gradient_settings import Baseline as Baseline
 from fidokit.methods.gradient_settings import CamSettings as CamSettings
@@ -236,7 +236,7 @@ def _guided_grad_cam(work: _Work, settings: CamSettings) -> Tensor:
         backpropagated: Tensor = GuidedBackprop(_Scored(work)).attribute(
             work.images.detach().requires_grad_(True), additional_forward_args=work.rows()
         )
-    return backpropagated * upsample(cam, (work.images.shape[2], work.images.shape[3]))
+    return backpropagated * resize_masks(cam, (work.images.shape[2], work.images.shape[3]))
 
 
 def _no_relu(module: nn.Module) -> MethodNotApplicable:

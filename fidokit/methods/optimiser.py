@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import MethodNotApplicable
+from fidokit.methods.base import resize_masks
 from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
 from fidokit.methods.infill import InfillFunction, Mixture
@@ -125,7 +126,7 @@ class Optimiser:
             bank = self.session.normalise(images[:0]).new_zeros(b, 0, 3, height, width)
         theta = torch.zeros(b, 2, *grid, device=device)
         if start is not None:
-            level = resize_map(start.to(device), grid)
+            level = resize_masks(start.to(device).float(), grid)
             theta = theta + (s.start_low + (s.start_high - s.start_low) * level)[:, None]
         zeros = torch.zeros(b, dtype=torch.int64, device=device)
         return Slots(
@@ -256,7 +257,8 @@ class Optimiser:
                     self.step(slots)
             torch.cuda.current_stream(self.session.device).wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph):
+            # Other threads may use the device meanwhile.
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.step(slots)
         except RuntimeError as error:
             warnings.warn(f"the step could not be captured as a CUDA graph: {error}", RuntimeWarning, stacklevel=2)
@@ -266,11 +268,6 @@ class Optimiser:
             self.session.tally.evaluations = spent
         self._graph, self._graph_slots = graph, slots
         return True
-
-
-def resize_map(values: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, h', w') maps at a grid (B, h, w): bilinear, averaged where the grid is coarser."""
-    return torch.nn.functional.interpolate(values[:, None].float(), size=grid, mode="bilinear", antialias=True)[:, 0]
 
 
 def rows_of(positions: Sequence[int], device: torch.device) -> Tensor:

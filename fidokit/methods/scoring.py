@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.infill import blur
 from fidokit.methods.objective import Goal
 
@@ -37,7 +37,7 @@ def kept_and_dropped(session: Session, images: Tensor, goal: Goal, mask: Tensor)
     for start in range(0, len(images), half):
         rows = slice(start, start + half)
         x = images[rows].to(session.device)
-        m = upsample(mask[rows].to(session.device), size)[:, None]
+        m = resize_masks(mask[rows].to(session.device), size)[:, None]
         filled = blur(x)
         scores = goal[rows].repeat(2)
         pair = torch.stack([torch.lerp(filled, x, m), torch.lerp(x, filled, m)], dim=1).flatten(0, 1)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fidokit.study.ranks import rank_correlation, to_grid
+from fidokit.methods.base import resize_masks
+from fidokit.study.ranks import rank_correlation
 from fidokit.study.store import mask_arrays
 
 if TYPE_CHECKING:
@@ -95,6 +96,6 @@ class Agreement:
         keys = zip(table["image_id"].to_pylist(), table["kind"].to_pylist(), strict=True)
         arrays = mask_arrays(table) if len(table) else []
         return {
-            key: to_grid(torch.from_numpy(array.copy())[None], GRID).flatten()
+            key: resize_masks(torch.from_numpy(array.copy())[None], GRID).flatten()
             for key, array in zip(keys, arrays, strict=True)
         }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.objective import Goal, independent
 from fidokit.study.ranks import most_important, ranks
 
@@ -141,7 +141,7 @@ def insertion_and_deletion(
         Two (B,) tensors in [0, 1]; high insertion and low deletion are good. NaN where p of the whole image is 0.
     """
     size = (images.shape[-2], images.shape[-1])
-    rank = ranks(upsample(masks.float(), size))
+    rank = ranks(resize_masks(masks.float(), size))
     whole = session.logits(images)
     own_panels = panel if panel.ndim == 5 else panel.expand(len(images), *panel.shape)
     insertion, deletion = [], []

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from fidokit.methods import objective
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.study.ranks import ranks, region_of_area
 
 #: Share of the area whose boundary `coherence` measures.
@@ -19,7 +19,7 @@ def _size(places: Tensor) -> tuple[int, int]:
 
 def pixel_average_precision(masks: Tensor, objects: Tensor) -> Tensor:
     """(B,) average precision of the pixels' ranks against (B, H, W) bool objects; NaN where an object has no pixel."""
-    return precision_of_ranks(ranks(upsample(masks.float(), _size(objects))), objects)
+    return precision_of_ranks(ranks(resize_masks(masks.float(), _size(objects))), objects)
 
 
 def precision_of_ranks(rank: Tensor, objects: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ def precision_of_ranks(rank: Tensor, objects: Tensor) -> Tensor:
 
 def iou_at_object_area(masks: Tensor, objects: Tensor) -> Tensor:
     """(B,) intersection over union of the object with as many most important pixels as it has; NaN without pixels."""
-    return iou_of_ranks(ranks(upsample(masks.float(), _size(objects))), objects)
+    return iou_of_ranks(ranks(resize_masks(masks.float(), _size(objects))), objects)
 
 
 def iou_of_ranks(rank: Tensor, objects: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ def energy_inside(masks: Tensor, objects: Tensor) -> Tensor:
 
     Source: "energy-based pointing game" of Wang et al., "Score-CAM", CVPR workshops 2020.
     """
-    values = upsample(masks.float(), _size(objects)).flatten(1)
+    values = resize_masks(masks.float(), _size(objects)).flatten(1)
     return (values * objects.flatten(1)).sum(1) / values.sum(1)
 
 
@@ -58,7 +58,7 @@ def pointing_game(masks: Tensor, objects: Tensor) -> Tensor:
 
     Source: Zhang et al., "Top-down neural attention by excitation backprop", ECCV 2016, without a tolerance in pixels.
     """
-    values = upsample(masks.float(), _size(objects)).flatten(1)
+    values = resize_masks(masks.float(), _size(objects)).flatten(1)
     tied = values == values.amax(1, keepdim=True)
     return (tied & objects.flatten(1)).sum(1) / tied.sum(1)
 
@@ -69,7 +69,7 @@ def thresholded(masks: Tensor, size: tuple[int, int]) -> Tensor:
     The mean suits masks of every scale: a half would leave next to nothing of an attribution, whose scale means
     nothing.
     """
-    values = upsample(masks.float(), size)
+    values = resize_masks(masks.float(), size)
     return values > values.mean(dim=(1, 2), keepdim=True)
 
 

@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from fidokit.classifier import Classifier
-from fidokit.exceptions import FidokitError, ImageError
+from fidokit.exceptions import FidokitError
 from fidokit.images import LabelledImages
+from fidokit.isolation import GpuLost, together_or_alone
 from fidokit.labels import match_labels
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress
+from fidokit.reading import Chunk, read_chunks
 from fidokit.session import Session
 from fidokit.study.manifest import Entry
-from fidokit.study.reading import Chunk, read_chunks
 from fidokit.study.store import Store
 
 RUNNER_UP = "runner-up"
@@ -232,27 +233,29 @@ class _Making:
             self._check_kinds(label, masks)
             return masks
 
-        try:
-            return [compute(batch)], {}, False
-        except Exception as error:
-            raise_if_lost(error)
-            if is_general(error):
-                if len(self.recipe.entries) == 1:
-                    raise
-                return [], dict.fromkeys(batch.image_ids, str(error)), False
         made: list[Masks] = []
         failures: dict[str, str] = {}
-        for row, image_id in enumerate(batch.image_ids):
-            try:
-                made.append(compute(batch[row : row + 1]))
-            except KeyboardInterrupt:
-                return made, failures, True
-            except Exception as error:
-                raise_if_lost(error)
-                failures[image_id] = str(error) if is_general(error) else f"{type(error).__name__}: {error}"
-            else:
-                if not made[-1].failures and not (len(made[-1]) and bool(made[-1].finished.all())):
+        try:
+            for rows, masks in together_or_alone(lambda rows: compute(batch[rows]), len(batch)):
+                if isinstance(masks, str):
+                    failures[batch.image_ids[rows.start]] = masks
+                    continue
+                made.append(masks)
+                alone = len(batch) > rows.stop - rows.start
+                if alone and not masks.failures and not (len(masks) and bool(masks.finished.all())):
                     return made, failures, True
+        except KeyboardInterrupt:
+            if not made and not failures:
+                raise
+            return made, failures, True
+        except GpuLost:
+            raise
+        except FidokitError as error:
+            # What this method cannot do at all costs its own masks; the other methods go on.
+            if len(self.recipe.entries) == 1:
+                raise
+            done = {image_id for masks in made for image_id in masks.image_ids}
+            failures |= {image_id: str(error) for image_id in batch.image_ids if image_id not in done | failures.keys()}
         return made, failures, False
 
     def _logits(self) -> tuple[Tensor, dict[str, str]]:
@@ -260,17 +263,11 @@ class _Making:
         images = self.chunk.images
         logits = torch.full((len(images), len(self.classifier.class_names)), torch.nan)
         failed: dict[str, str] = {}
-        try:
-            if len(logits):
-                logits = self.session.logits(images)
-        except Exception as error:
-            raise_if_general(error)
-            for row, image_id in enumerate(self.ids):
-                try:
-                    logits[row] = self.session.logits(images[row : row + 1])[0]
-                except Exception as alone:
-                    raise_if_general(alone)
-                    failed[image_id] = f"{type(alone).__name__}: {alone}"
+        for rows, found in together_or_alone(lambda rows: self.session.logits(images[rows]), len(images)):
+            if isinstance(found, str):
+                failed[self.ids[rows.start]] = found
+            else:
+                logits[rows] = found
         for row, image_id in enumerate(self.ids):
             reason = self.classifier.prediction(logits[row])["reason"]
             if reason is not None:
@@ -336,31 +333,3 @@ def _best_beside(logits: Tensor, target: int) -> int:
     others = logits.clone()
     others[target] = -torch.inf
     return int(others.argmax())
-
-
-class GpuLost(FidokitError):
-    """An error of the GPU that stays until the process ends."""
-
-
-def raise_if_general(error: Exception) -> None:
-    """Raise what would hit every image alike; what may be the fault of one image is left to be isolated."""
-    if is_general(error):
-        raise error
-    raise_if_lost(error)
-
-
-def is_general(error: Exception) -> bool:
-    """Whether an error would hit every image alike: those that fidokit raises on purpose, but for single images."""
-    return isinstance(error, FidokitError) and not isinstance(error, ImageError)
-
-
-def raise_if_lost(error: Exception) -> None:
-    """Raise `GpuLost` where nothing can be computed any more."""
-    if isinstance(error, GpuLost):
-        raise error
-    if "CUDA error" in str(error):
-        # All images after it would fail for no reason of their own.
-        raise GpuLost(
-            f"the GPU gave up ({str(error).splitlines()[0]}); restart Python and run the same command again, what is "
-            "finished is safe"
-        ) from error

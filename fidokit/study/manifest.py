@@ -12,6 +12,7 @@ import pandas as pd
 
 from fidokit.adapting import plain_module
 from fidokit.exceptions import SettingsError
+from fidokit.fingerprint import fingerprint_of, fingerprint_parts, parts_difference
 from fidokit.images import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.methods.base import Method, settings_dict, settings_id
 
@@ -60,11 +61,13 @@ class Entry:
 
 def describe_classifier(classifier: Classifier) -> dict[str, Any]:
     """What a store remembers of a classifier; precision and micro-batch are as they stand at the time."""
+    parts = fingerprint_parts(classifier)
     return {
         "name": classifier.name,
         "repr": repr(classifier),
         "module": type(plain_module(classifier.module)).__name__,
-        "fingerprint": classifier.fingerprint(),
+        "fingerprint": fingerprint_of(parts),
+        "fingerprint_parts": parts,
         "head": classifier.head,
         "layer": classifier.layer,
         "precision": classifier.precision,
@@ -94,7 +97,13 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
     """How two descriptions of classifiers differ in what changes masks, in words; None if they do not."""
     layers = (recorded.get("layer"), current["layer"])
     layer = [f"layer was {layers[0]!r} and is {layers[1]!r}"] if layers[0] != layers[1] else []
-    if recorded["fingerprint"] == current["fingerprint"]:
+    parts = current["fingerprint_parts"]
+    if recorded.get("fingerprint_parts") is None:
+        # Written when a fingerprint was what is now its part "weights": of the rest nothing is known.
+        difference = None if recorded["fingerprint"] == parts["weights"] else "the weights differ"
+    else:
+        difference = parts_difference(recorded["fingerprint_parts"], parts)
+    if difference is None:
         return layer[0] if layer else None
     found = []
     if recorded["class_names"] != current["class_names"]:
@@ -103,7 +112,7 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
         if recorded[name] != current[name]:
             found.append(f"{name} was {recorded[name]!r} and is {current[name]!r}")
     found += mapping_differences(recorded["preprocessing"], current["preprocessing"])
-    return "; ".join(found + layer) or "the weights differ"
+    return "; ".join([*(found or [difference]), *layer])
 
 
 def data_difference(recorded: pd.DataFrame, root: str, data: LabelledImages) -> str:

@@ -77,6 +77,22 @@ def _is_preprocessing(value: Any) -> bool:
     return {"size", "mean", "std"} <= value.keys() and height * width <= _MOST_INPUT
 
 
+def _are_fingerprint_parts(value: Any) -> bool:
+    # None in stores that were written before there were parts.
+    return value is None or (
+        isinstance(value, dict)
+        and _is_text(value.get("weights"))
+        and _is_text(value.get("structure"))
+        and (value.get("probe") is None or _are_numbers_or_none(value["probe"]))
+    )
+
+
+def _are_numbers_or_none(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        number is None or (type(number) in (int, float) and abs(number) < 1e300) for number in value
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(_is_text, value))
 
@@ -105,6 +121,7 @@ _CHECKS: dict[str, Check] = {
     "classifier.repr": _is_text,
     "classifier.module": _is_text,
     "classifier.fingerprint": _is_text,
+    "classifier.fingerprint_parts": _are_fingerprint_parts,
     "classifier.head": lambda value: value in get_args(Head),
     "classifier.layer": _is_text_or_none,
     "classifier.precision": lambda value: _is_text(value) and value in ("auto", *PRECISIONS),

@@ -19,17 +19,17 @@ from tqdm.auto import tqdm
 from fidokit import frozen
 from fidokit.classifier import Classifier
 from fidokit.exceptions import SettingsError
+from fidokit.isolation import raise_if_general, reason_of
 from fidokit.methods.base import Batch
 from fidokit.methods.concrete import image_keys
+from fidokit.reading import Chunk, read_chunks
 from fidokit.study import metrics, repeats
 from fidokit.study import parts as part_tests
 from fidokit.study.agreement import Agreement
-from fidokit.study.making import raise_if_general
 from fidokit.study.manifest import Entry
 from fidokit.study.metric_table import MetricTables
 from fidokit.study.metrics import Reasons, Subject, Values, find_place, row
 from fidokit.study.panel import Panel
-from fidokit.study.reading import Chunk, read_chunks
 from fidokit.study.road import imputation_noise
 from fidokit.study.sanity import RANDOM_CLASSIFIERS, randomised
 from fidokit.study.store import mask_arrays
@@ -262,7 +262,7 @@ class Measuring:
                 )
             except Exception as error:
                 raise_if_general(error)
-                why = f"{type(error).__name__}: {error}"
+                why = reason_of(error)
                 found = [({}, dict.fromkeys(metrics.STANDING, why)) for _ in own]
             for mask, (values, reasons) in zip(own, found, strict=True):
                 rows.append(row(mask.image_id, label, mask.kind, values, reasons))
@@ -349,7 +349,7 @@ class Measuring:
                     effects = self._measure_effects(position, mask, found)
             except Exception as error:
                 raise_if_general(error)
-                effects = {"": f"{type(error).__name__}: {error}"}
+                effects = {"": reason_of(error)}
             self.effects[image_id] = effects
             rows += [
                 {"image_id": image_id, "part": part, "removal": self.removal_name, "reason": None, "effect": effect}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import ImageError
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.objective import Goal
 from fidokit.study import localisation
 from fidokit.study.curves import curves, variants
@@ -169,7 +169,7 @@ def standing(
     """
     size = (subject.image.shape[-2], subject.image.shape[-1])
     masks = masks.float().to(session.device)
-    upsampled = upsample(masks, size)
+    upsampled = resize_masks(masks, size)
     rank = ranks(upsampled)
     constant = (masks.flatten(1).amax(1) == masks.flatten(1).amin(1)).tolist()
     found: list[tuple[Values, Reasons]] = []

@@ -17,7 +17,7 @@ from torch import Tensor
 from fidokit.exceptions import FidokitError
 from fidokit.geometry import to_input
 from fidokit.images import LabelledImages
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.methods.objective import Goal
 from fidokit.study.ranks import rank_correlation, soften
 
@@ -102,7 +102,7 @@ def part_scores(mask: Tensor, parts: Mapping[str, Tensor], how: PartScore = "sum
     """
     regions = torch.stack([*parts.values()]).flatten(1).double()
     size = next(iter(parts.values())).shape
-    values = upsample(mask[None].float(), (size[0], size[1])).flatten().double()
+    values = resize_masks(mask[None].float(), (size[0], size[1])).flatten().double()
     sums = regions @ values
     return sums if how == "sum" else sums / regions.sum(1)
 

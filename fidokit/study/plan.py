@@ -19,8 +19,8 @@ import torch
 from fidokit.classifier import Classifier
 from fidokit.exceptions import SettingsError
 from fidokit.images import LabelledImages
+from fidokit.reading import read_chunks
 from fidokit.study import sealed
-from fidokit.study.reading import read_chunks
 from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
 from fidokit.study.store import FOLDERS, PART, slug
 from fidokit.study.study import Study

@@ -80,10 +80,3 @@ def rank_correlation(one: Tensor, other: Tensor) -> Tensor:
     a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
     # 0 / 0 is NaN: a constant row orders nothing.
     return ((a * b).sum(1) / (a.square().sum(1) * b.square().sum(1)).sqrt()).clamp(-1, 1)
-
-
-def to_grid(masks: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, h, w) masks at (B, H, W): averaged over cells where that is coarser, bilinear where it is finer."""
-    if tuple(masks.shape[-2:]) == size:
-        return masks
-    return functional.interpolate(masks[:, None], size=size, mode="bilinear", antialias=True)[:, 0]

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from fidokit.exceptions import FidokitError, SettingsError
+from fidokit.isolation import together_or_alone
 from fidokit.methods import compute_masks, methods
 from fidokit.methods.base import Batch
-from fidokit.study.making import raise_if_general
 from fidokit.study.manifest import Entry
 from fidokit.study.ranks import rank_correlation
 
@@ -69,18 +69,14 @@ def compute_again(classifier: Classifier, entry: Entry, batch: Batch) -> Again:
     Raises:
         KeyboardInterrupt: a method that ends early on Ctrl-C has masks that are not finished.
     """
-    try:
-        return _computed(classifier, entry, batch)
-    except Exception as error:
-        raise_if_general(error)
-        if len(batch) == 1:
-            return {}, {batch.image_ids[0]: f"{type(error).__name__}: {error}"}
     made: dict[str, dict[str, Tensor]] = {}
     failures: dict[str, str] = {}
-    for i in range(len(batch)):
-        one, why = compute_again(classifier, entry, batch[i : i + 1])
-        made |= one
-        failures |= why
+    for rows, found in together_or_alone(lambda rows: _computed(classifier, entry, batch[rows]), len(batch)):
+        if isinstance(found, str):
+            failures[batch.image_ids[rows.start]] = found
+        else:
+            made |= found[0]
+            failures |= found[1]
     return made, failures
 
 

@@ -12,7 +12,7 @@ import torch
 from fidokit._util.display import HtmlDisplay
 from fidokit.ambient import unaffected
 from fidokit.exceptions import SettingsError
-from fidokit.methods.base import KINDS, upsample
+from fidokit.methods.base import KINDS, resize_masks
 from fidokit.study.checking import check, move_aside
 from fidokit.study.measuring import Measuring, Request
 from fidokit.study.metric_table import metric_frame
@@ -119,7 +119,7 @@ class Study(HtmlDisplay, StoredStudy):
         Args:
             method: its label.
             kind: one of `kinds`.
-            size: (H, W) to which masks are brought bilinearly; None for the classifier's input.
+            size: (H, W) to which masks are brought, averaged where that is coarser; None for the classifier's input.
 
         Raises:
             SettingsError: a method or kind that there is not.
@@ -139,7 +139,7 @@ class Study(HtmlDisplay, StoredStudy):
             ) from error
         for batch in self.store.mask_batches([label], ["image_id", "mask", "height", "width"], [kind]):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
-                result[place] = upsample(torch.from_numpy(mask), size).numpy()
+                result[place] = resize_masks(torch.from_numpy(mask), size).numpy()
         return result
 
     @unaffected()

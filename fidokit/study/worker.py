@@ -21,10 +21,11 @@ from fidokit._version import __version__
 from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClusterError, MissingExtra
+from fidokit.isolation import GpuLost
 from fidokit.methods import get_method, register_method
 from fidokit.methods.base import Method
 from fidokit.readers.cells import file_of
-from fidokit.study.making import GpuLost, Recipe, Step, Task, make
+from fidokit.study.making import Recipe, Step, Task, make
 from fidokit.study.manifest import Entry, classifier_difference, describe_classifier
 from fidokit.study.named import load_recorded
 from fidokit.study.store import Store

@@ -6,20 +6,19 @@ import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fidokit.classifier import Classifier, with_precision
+from fidokit.classifier import Classifier
 from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable
 from fidokit.images import LabelledImages
 from fidokit.methods import explain
 from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
-from fidokit.session import Tally
 
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
 MOST_UPDATES = 10.0
@@ -164,7 +163,7 @@ class Run(Beside):
     """One explanation in a thread.
 
     Args:
-        classifier: is left to the notebook; a copy computes, see `own_copy`.
+        classifier: the notebook may use it meanwhile.
         order: what to explain.
         listener: is told.
     """
@@ -176,14 +175,13 @@ class Run(Beside):
     def _run(self) -> None:
         result, error = None, None
         try:
-            with own_copy(self.classifier) as classifier:
-                result = self._explain(classifier)
+            result = self._explain()
         except Exception as caught:
             error = caught
         self.listener.ended(result, error)
 
-    def _explain(self, classifier: Classifier) -> Masks | None:
-        order = self.order
+    def _explain(self) -> Masks | None:
+        classifier, order = self.classifier, self.order
         self.listener.preparing()
         with ExitStack() as sessions:
             # Open throughout: every method would make copies of the network of its own.
@@ -242,23 +240,6 @@ def watchable(settings: Any, classifier: Classifier) -> Any:
     if classifier.device.type != "cpu" or "check_every" not in {f.name for f in fields(settings)}:
         return settings
     return replace(settings, check_every=1)
-
-
-#: What a classifier finds out about itself at its first use.
-_FOUND_OUT = ("precision", "precision_reason", "micro_batch", "memory_format", "forward_batches", "_exact_limit")
-
-
-@contextmanager
-def own_copy(classifier: Classifier) -> Iterator[Classifier]:
-    """The same classifier with sessions and a count of its own, so that a cell may use it while a thread does.
-
-    What the copy finds out about precision and batch sizes, the classifier knows afterwards.
-    """
-    twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
-    twin.precision_reason, twin.tally = classifier.precision_reason, Tally()
-    yield twin
-    for name in _FOUND_OUT:
-        setattr(classifier, name, getattr(twin, name))
 
 
 def _progress(snapshot: Snapshot, seconds: float) -> Progress:

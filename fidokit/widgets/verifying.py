@@ -8,14 +8,14 @@ from collections.abc import Callable, Sequence
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verification import Verification
 from fidokit.study.study import Study
-from fidokit.widgets.running import Beside, own_copy
+from fidokit.widgets.running import Beside
 
 
 class Verifying(Beside):
     """One verification in a thread.
 
     Args:
-        errors: are left to the notebook: a copy with a classifier of its own is asked.
+        errors: are left to the notebook: a copy is asked.
         clusters: numbers of those to verify.
         told: called with the images changed and those known of so far, in the thread.
         ended: called with what was found, stopped or not, or with the error, in the thread.
@@ -35,11 +35,10 @@ class Verifying(Beside):
         found, error = None, None
         try:
             study = self.errors.study
-            with own_copy(study.classifier) as classifier:
-                twin = copy.copy(self.errors)
-                twin.study = Study(study.store, classifier, study.data)
-                twin.verify(self.clusters, progress=False, on_progress=self._watch)
-                found = twin.verification
+            twin = copy.copy(self.errors)
+            twin.study = Study(study.store, study.classifier, study.data)
+            twin.verify(self.clusters, progress=False, on_progress=self._watch)
+            found = twin.verification
         except Exception as caught:
             error = caught
         self.ended(found, error)

@@ -29,12 +29,12 @@ from material import report
 FRAMES = """
 import numpy as np
 import torch
-from fidokit.methods.base import upsample
+from fidokit.methods.base import resize_masks
 from fidokit.widgets import MaskOverlay
 rng = np.random.default_rng(0)
 image = rng.integers(0, 255, (1024, 1024, 3), dtype=np.uint8)
 coarse = torch.from_numpy(rng.random((4, 7, 7)))
-masks = dict(zip(("SSR", "SDR", "joint", "grad-cam"), upsample(coarse, (28, 28))))
+masks = dict(zip(("SSR", "SDR", "joint", "grad-cam"), resize_masks(coarse, (28, 28))))
 MaskOverlay(image, masks, compare="SDR", outline=True)
 """
 #: Drags the slider as fast as frames come; frames that drew nothing do not count.
