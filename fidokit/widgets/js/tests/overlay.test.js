@@ -153,13 +153,23 @@ describe("the pointer", () => {
 
 describe("photographs", () => {
   test("that are overtaken are given back and not shown", async () => {
+    const decode = globalThis.createImageBitmap;
+    let finish;
+    globalThis.createImageBitmap = (blob) =>
+      new Promise((resolve) => {
+        finish = async () => resolve(await decode(blob));
+      });
     const slow = overlay.setPhotograph(PHOTOGRAPH);
-    const fast = overlay.setPhotograph({ ...PHOTOGRAPH, width: 600 });
-    await Promise.all([slow, fast]);
+    globalThis.createImageBitmap = decode;
+    await overlay.setPhotograph({ ...PHOTOGRAPH, width: 600 });
+    await finish();
+    await slow;
     assert.deepEqual(
       page.bitmaps.map((bitmap) => bitmap.closed),
-      [true, true, false],
+      [true, false, true],
     );
+    fire(overlay.canvas, "pointermove", { clientX: 10 + 299, clientY: 20 });
+    assert.match(overlay.readout.textContent, /^x 598, /);
   });
 
   test("are given back with the widget", async () => {

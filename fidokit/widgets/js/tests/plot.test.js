@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { beforeEach, describe, test } from "node:test";
+import { afterEach, beforeEach, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
 import { Plot } from "../src/plot.js";
 import { openPage, sentBytes, settled } from "./page.js";
@@ -13,20 +13,29 @@ const PLOTLY = `globalThis.Plotly = module.exports = {
 
 let sent;
 let clicks;
-const plot = () =>
-  new Plot(
+let plots;
+function plot() {
+  const made = new Plot(
     (message) => sent.push(message),
     "Means",
     (...click) => clicks.push(click),
   );
+  plots.push(made);
+  return made;
+}
 
 beforeEach(() => {
   openPage();
-  [sent, clicks] = [[], []];
+  [sent, clicks, plots] = [[], [], []];
   // Node imports no blobs; what it imports instead says the same.
   globalThis.URL.createObjectURL = (blob) => globalThis.addresses.get(blob);
   globalThis.addresses = { get: () => `data:text/javascript,${encodeURIComponent(globalThis.module)}` };
   globalThis.module = `const module = {exports: {}}; ${PLOTLY} export default module.exports;`;
+});
+
+// One that is left asks for plotly.js again and again.
+afterEach(() => {
+  for (const each of plots) each.destroy();
 });
 
 describe("a figure", () => {
@@ -45,14 +54,12 @@ describe("a figure", () => {
     assert.equal(globalThis.Plotly, undefined);
     await one.show("", "1");
     assert.equal(plotly.default.drawn.at(-1), "purged");
-    one.destroy();
   });
 
   test("of another version asks for its own plotly.js", () => {
     const other = plot();
     other.show(FIGURE, "2");
     assert.deepEqual(sent, [{ do: "plotly" }]);
-    other.destroy();
   });
 
   test("says why it cannot be drawn", async () => {
