@@ -134,6 +134,11 @@ def fitted(module: nn.Module, size: tuple[int, int]) -> Fitted:
     except ClassifierError:
         raise
     except Exception as error:
+        if frozen.is_out_of_memory(error):
+            raise ClassifierError(
+                f"{type(module).__name__} runs out of memory with a single image of {size[0]} x {size[1]} pixels "
+                f"({error}); give a smaller `size`, or move it to a device with more memory"
+            ) from error
         adapted = _adapted(module, size)
         if adapted is None:
             raise ClassifierError(_refusal(module, size, error)) from error

@@ -49,11 +49,12 @@ def own_configuration(module: nn.Module) -> OwnConfiguration:
     if not found:
         return OwnConfiguration()
     first = found[0]
+    known = [own.preprocessing for own in found if own.preprocessing]
     weights = {id(p) for own in found if own.source is not None for p in own.source.parameters()}
     is_all = all(id(p) in weights for p in module.parameters())
     same_names = is_all and all(_names_equal(own.class_names, first.class_names) for own in found)
     return OwnConfiguration(
-        first.preprocessing if all(own.preprocessing == first.preprocessing for own in found) else {},
+        known[0] if known and all(other == known[0] for other in known) else {},
         first.class_names if same_names else None,
         is_all and all(own.multi_label for own in found),
         first.source if len(found) == 1 else None,

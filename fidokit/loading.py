@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fidokit.adapting import SwappedChannels
+from fidokit.class_names import read_class_names
 from fidokit.configuration import own_configuration
 from fidokit.exceptions import ClassifierError, FidokitError, MissingExtra
 from fidokit.processors import read_processor
@@ -132,10 +133,15 @@ def _check_made_with(classifier: Classifier, options: Mapping[str, Any], path: s
 
     for name, value in options.items():
         made = plain(getattr(classifier, name, getattr(classifier.preprocessing, name, None)))
-        asked = plain(value)
-        if name == "head" and str(made).endswith(str(asked)):
-            continue  # "probabilities" is settled by a probe
-        if made not in (asked, (asked, asked)) and str(made) not in (str(asked), f"{asked}:0"):
+        asked = tuple(read_class_names(value)) if name == "class_names" else plain(value)
+        one = asked[0] if isinstance(asked, tuple) and len(asked) == 1 else asked
+        # One number stands for two sides or three channels, one name for a single logit.
+        if made in (asked, (one,) * 2, (one,) * 3, (f"not {one}", one)):
+            continue
+        # A probe settles which probabilities they are, and an adapter goes before the names of layers.
+        if name in ("head", "layer") and str(made).endswith(str(asked)):
+            continue
+        if str(made) not in (str(asked), f"{asked}:0"):
             raise ClassifierError(
                 f"python:{path} makes a classifier with {name}={made}, not {value}; let its function take **options "
                 "and pass them on to fidokit.Classifier, or leave the option out"

@@ -97,6 +97,17 @@ def test_names_of_an_inner_model_are_only_used_where_they_fit():
 
 
 @needs("timm")
+def test_timm_with_one_channel():
+    import timm
+
+    net = timm.create_model("resnet18", pretrained=False, num_classes=3, in_chans=1)
+    classifier = Classifier(nn.DataParallel(net), size=64, device="cpu")
+    assert classifier.preprocessing.mean == pytest.approx((0.449,) * 3)
+    assert classifier.preprocessing.crop_share == 0.95
+    assert "one channel" in repr(classifier)
+
+
+@needs("timm")
 def test_timm_in_data_parallel():
     import timm
 

@@ -78,6 +78,18 @@ def with_options(**options):
 def rigid():
     return Classifier(conv_net(), size=(32, 32), device="cpu", precision="float32", mean=[0, 0, 0])
 
+def grey(**options):
+    net = conv_net()
+    net.features[0] = torch.nn.Conv2d(1, 8, 3)
+    return Classifier(net, size=(32, 32), **options)
+
+def one(**options):
+    return Classifier(conv_net(1), size=(32, 32), **options)
+
+def sigmoids(**options):
+    net = torch.nn.Sequential(conv_net(), torch.nn.Sigmoid())
+    return Classifier(net, size=(32, 32), mean=0.5, head="probabilities")
+
 def fails():
     raise OSError("weights.pth is gone")
 
@@ -490,3 +502,15 @@ def test_a_real_transformers_model(tmp_path):
     assert classifier.preprocessing.fit == "squash"
     assert classifier.preprocessing.mean == (0.5, 0.5, 0.5)
     assert not fk.explain(classifier, photographs(2), "fido", steps=2).failures
+
+
+@pytest.mark.usefixtures("models")
+def test_options_that_a_function_kept_in_other_words_are_no_error():
+    load = "python:my_models:"
+    assert Classifier.load(load + "rigid", class_names={3: "3", 1: "1", 0: "0", 2: "2"}, mean=0).size == (32, 32)
+    assert Classifier.load(load + "grey", layer="features.3", class_names=list("abcd")).layer == "module.features.3"
+    assert Classifier.load(load + "one", class_names=["deer"]).class_names == ["not deer", "deer"]
+    asked = Classifier.load(load + "sigmoids", head="probabilities", mean=(0.5,))
+    assert asked.head == "independent-probabilities"
+    with pytest.raises(ClassifierError, match="with head=independent-probabilities, not softmax"):
+        Classifier.load(load + "sigmoids", head="softmax")
