@@ -121,7 +121,7 @@ class _Work:
 
         Captum multiplies the images; handed to it as an additional argument, the rows are multiplied alike.
         """
-        return class_values(self.goal[rows], self.session.forward(images))
+        return class_values(self.goal[rows], self.session.evaluate(images))
 
     def rows(self) -> Tensor:
         """(B,) 0, 1, 2, …"""

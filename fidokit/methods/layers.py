@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit.exceptions import MethodNotApplicable, SettingsError
+from fidokit.frozen import is_out_of_memory
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         with torch.enable_grad():
             # The images require gradients so that modules with a fast path for inference (nn.TransformerEncoder) run
             # as in the probe.
-            logits = session.forward(normalised.detach().requires_grad_(True))
+            logits = session.evaluate(normalised.detach().requires_grad_(True))
             value = class_values(goal.to(session.device), logits)
             scale = _HALF_SCALE if torch.float16 in (session.precision.dtype, session.precision.autocast) else 1.0
             (gradient,) = torch.autograd.grad(value.sum() * scale, held, allow_unused=True) if held else (None,)
@@ -166,7 +167,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         handle.remove()
     if gradient is None:
         raise SettingsError(f"the logits do not depend on layer {layer_name!r}; name one that they are computed from")
-    activations, gradients = (layout.maps(t.detach().float()) for t in (held[0], gradient))
+    activations, gradients = (layout.maps(t.detach().float())[: len(logits)] for t in (held[0], gradient))
     return activations, gradients / scale, logits.detach()
 
 
@@ -267,11 +268,19 @@ def _layout(session: Session, normalised: Tensor, name: str) -> Layout:
 
 def _probe(session: Session, normalised: Tensor) -> _Probe:
     if session.tally not in _probes:
-        _probes[session.tally] = _make_probe(session, normalised)
+        # Two images, where they fit, tell the batch axis from one that happens to be 1.
+        pair = min(2, session.micro_batch)
+        try:
+            _probes[session.tally] = _make_probe(session, normalised, session.padded(pair))
+        except Exception as error:
+            # All outputs are held at once, which takes more than an evaluation.
+            if not is_out_of_memory(error) or session.padded(pair) == pair:
+                raise
+            _probes[session.tally] = _make_probe(session, normalised, pair)
     return _probes[session.tally]
 
 
-def _make_probe(session: Session, normalised: Tensor) -> _Probe:
+def _make_probe(session: Session, normalised: Tensor, n: int) -> _Probe:
     calls: dict[str, _Call] = {}
     relus = 0
 
@@ -290,8 +299,7 @@ def _make_probe(session: Session, normalised: Tensor) -> _Probe:
     handles = [m.register_forward_hook(recorder(name)) for name, m in session.module.named_modules() if name]
     try:
         with torch.enable_grad():
-            # Two images, where they fit, tell the batch axis from one that happens to be 1.
-            rows = torch.arange(min(2, session.micro_batch), device=normalised.device) % len(normalised)
+            rows = torch.arange(n, device=normalised.device) % len(normalised)
             images = normalised.detach()[rows].requires_grad_(True)
             logits = session.forward(images)
             if not logits.requires_grad:

@@ -19,6 +19,7 @@ from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable
 from fidokit.images import LabelledImages
 from fidokit.methods import explain
 from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
+from fidokit.opening import FOUND_OUT
 from fidokit.session import Tally
 
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
@@ -244,10 +245,6 @@ def watchable(settings: Any, classifier: Classifier) -> Any:
     return replace(settings, check_every=1)
 
 
-#: What a classifier finds out about itself at its first use.
-_FOUND_OUT = ("precision", "precision_reason", "micro_batch", "memory_format", "forward_batches", "_exact_limit")
-
-
 @contextmanager
 def own_copy(classifier: Classifier) -> Iterator[Classifier]:
     """The same classifier with sessions and a count of its own, so that a cell may use it while a thread does.
@@ -257,7 +254,7 @@ def own_copy(classifier: Classifier) -> Iterator[Classifier]:
     twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
     twin.precision_reason, twin.tally = classifier.precision_reason, Tally()
     yield twin
-    for name in _FOUND_OUT:
+    for name in FOUND_OUT:
         setattr(classifier, name, getattr(twin, name))
 
 
