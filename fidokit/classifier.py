@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fidokit import devices, frozen, opening
+from fidokit import device_choice, devices, frozen, opening
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.methods.objective import Goal, Head, Targets
@@ -129,7 +129,7 @@ class Classifier:
         self.tally = Tally()
         self._open: dict[str, Session] = {}
         if device == "auto":
-            self.device, self.device_reason = opening.choose_device(self)
+            self.device, self.device_reason = device_choice.choose_device(self)
             self.tally = Tally()
 
     @classmethod
@@ -154,10 +154,11 @@ class Classifier:
     def __repr__(self) -> str:
         return (
             f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.size}, "
-            f"head={self.head}, device={self._device_text()}, precision={self.precision} ({self.precision_reason}))"
+            f"head={self.head}, device={self.device_text()}, precision={self.precision} ({self.precision_reason}))"
         )
 
-    def _device_text(self) -> str:
+    def device_text(self) -> str:
+        """The device; where another one is there that was passed over, with the reason."""
         passed_over = " is there, but " in self.device_reason
         return f"{self.device} ({self.device_reason})" if passed_over else str(self.device)
 

@@ -1,4 +1,4 @@
-"""Opening a session: device, memory format, folding, precision and micro-batch are found out within a budget, once.
+"""Opening a session: memory format, folding, precision and micro-batch are found out within a budget, once.
 
 What is found stays with the classifier, and with the user's cache for the next process (see `fidokit.remembered`). What
 comes from the cache is checked against the module's own logits before it is used.
@@ -7,7 +7,6 @@ comes from the cache is checked against the module's own logits before it is use
 from __future__ import annotations
 
 import gc
-import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 #: A low precision is used where it takes at most this share of float32's time.
 FASTER = 0.9
-#: Images by which an opening that was remembered, or a device, is checked.
+#: Images by which an opening that was remembered is checked.
 CHECKED = 2
 #: On a GPU, batches are padded to few sizes: only to that of the first passes, and twice as many and so on, where
 #: planning for a size took longer than this many passes.
@@ -32,58 +31,6 @@ SLOW_PLAN = 20
 Passed = tuple[Tensor, Tensor]
 _FLOAT32 = frozen.PRECISIONS["float32"]
 _FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
-_warned: set[str] = set()
-
-
-def choose_device(classifier: Classifier) -> tuple[torch.device, str]:
-    """The device that ``auto`` stands for, and why: an accelerator that gives what the CPU gives, else the CPU.
-
-    Logits and input gradients are compared on a probe, see `frozen.disagreement`; the answer is remembered. Where an
-    accelerator is passed over, a warning says so once.
-    """
-    refused: list[str] = []
-    for kind in devices.ACCELERATORS:
-        if not devices.count(kind):
-            continue
-        device = torch.device(kind)
-        why = _disagreement_on(classifier, device)
-        if why is None:
-            return device, "; ".join([*refused, f"{devices.NAMES[kind]} agrees with the CPU on a probe"])
-        refused.append(f"{devices.NAMES[kind]} is there, but {why}")
-    cpu = torch.device("cpu")
-    if not refused:
-        return cpu, "torch sees no CUDA, MPS or XPU device"
-    reason = "; ".join(refused)
-    if reason not in _warned:
-        _warned.add(reason)
-        warnings.warn(
-            f"{reason}: the CPU is used. To use the device all the same, ask for it by name (device=...)",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-    return cpu, reason
-
-
-def _disagreement_on(classifier: Classifier, device: torch.device) -> str | None:
-    """Why a device's results are not the CPU's, or None if they are."""
-    key = remembered.question(classifier, device, about="device")
-    known = remembered.recall(key)
-    if known.get("agrees") is True:
-        return None
-    if known.get("agrees") is False and "reason" in known:
-        return str(known["reason"])
-    reference = passed_on(classifier, torch.device("cpu"))
-    try:
-        own = passed_on(classifier, device)
-        n = min(len(reference[0]), len(own[0]))
-        why = frozen.disagreement((reference[0][:n], reference[1][:n]), (own[0][:n], own[1][:n]))
-    except Exception as error:
-        # Memory that is full now may be free the next time.
-        if not frozen.is_out_of_memory(error):
-            remembered.keep(key, agrees=False, reason=_first_line(error))
-        return _first_line(error)
-    remembered.keep(key, agrees=why is None, reason=why or "")
-    return why
 
 
 def passed_on(classifier: Classifier, device: torch.device) -> Passed:
@@ -349,7 +296,7 @@ def _choose_precision(classifier: Classifier, plain: _Probed, budget: tuning.Bud
         try:
             trial = _pass(session, plain.images.to(precision.dtype), budget)
         except RuntimeError as error:
-            reasons.append(f"{name}: {_first_line(error)}")
+            reasons.append(f"{name}: {first_line(error)}")
             continue
         if on_cpu and trial.first > plain.slowest:
             reasons.append(f"{name}: its first pass took {trial.first / plain.slowest:.2f} of float32's time")
@@ -432,5 +379,5 @@ def _name_of(memory_format: torch.memory_format | None) -> str:
     return next(name for name, value in _FORMATS.items() if value == (memory_format or torch.channels_last))
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__

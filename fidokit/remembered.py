@@ -122,7 +122,7 @@ def keep(key: Key | None, **found: Any) -> None:
         finally:
             made.unlink(missing_ok=True)
         _weed(path.parent)
-    except OSError:
+    except (OSError, ValueError):
         return
 
 

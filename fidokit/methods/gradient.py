@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import Batch, Computed, Method, NoSettings, OnProgress, Snapshot, upsample
-from fidokit.methods.concrete import image_keys, uniform
+from fidokit.methods.concrete import image_keys, normal, uniform
 from fidokit.methods.gradient_settings import Baseline as Baseline
 from fidokit.methods.gradient_settings import CamSettings as CamSettings
 from fidokit.methods.gradient_settings import IntegratedGradientsSettings as IntegratedGradientsSettings
@@ -182,7 +182,7 @@ def _smoothgrad(work: _Work, settings: SmoothGradSettings) -> Tensor:
     for first in range(0, settings.samples, at_once):
         draws = torch.arange(first, min(first + at_once, settings.samples), device=keys.device)
         rows = work.rows().repeat_interleave(len(draws))
-        noise = torch.special.ndtri(uniform(keys[rows], draws.repeat(b), tuple(shape)))
+        noise = normal(uniform(keys[rows], draws.repeat(b), tuple(shape)))
         noisy = work.images[rows] + spread[rows].view(-1, 1, 1, 1) * noise
         total += _gradient(work, noisy, rows).view(b, len(draws), *shape).sum(1)
     return total / settings.samples

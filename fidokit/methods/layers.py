@@ -270,6 +270,7 @@ def _probe(session: Session, normalised: Tensor) -> _Probe:
     if session.tally not in _probes:
         # Two images, where they fit, tell the batch axis from one that happens to be 1.
         pair = min(2, session.micro_batch)
+        spent = session.tally.evaluations + pair
         try:
             _probes[session.tally] = _make_probe(session, normalised, session.padded(pair))
         except Exception as error:
@@ -277,6 +278,7 @@ def _probe(session: Session, normalised: Tensor) -> _Probe:
             if not is_out_of_memory(error) or session.padded(pair) == pair:
                 raise
             _probes[session.tally] = _make_probe(session, normalised, pair)
+        session.tally.evaluations = spent
     return _probes[session.tally]
 
 

@@ -266,7 +266,11 @@ class Optimiser:
 
 def resize_map(values: Tensor, grid: tuple[int, int]) -> Tensor:
     """(B, h', w') maps at a grid (B, h, w): bilinear, averaged where the grid is coarser."""
-    return torch.nn.functional.interpolate(values[:, None].float(), size=grid, mode="bilinear", antialias=True)[:, 0]
+    home = values.device
+    if home.type == "mps":  # it has no such averaging in all versions of torch
+        values = values.cpu()
+    resized = torch.nn.functional.interpolate(values[:, None].float(), size=grid, mode="bilinear", antialias=True)
+    return resized[:, 0].to(home)
 
 
 def rows_of(positions: Sequence[int], device: torch.device) -> Tensor:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 import fidokit
+from fidokit import devices
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClusterError, MissingExtra
 from fidokit.methods import get_method, register_method
@@ -200,7 +201,7 @@ class Kit(WorkerPlugin):
             if contents.driver != this_process():  # there they are registered, and no copies
                 for name, method in contents.methods.items():
                     register_method(name, method)
-            if contents.device.startswith("cuda") and not torch.cuda.is_available():
+            if not devices.count(torch.device(contents.device).type):
                 raise ClusterError(
                     f"the worker {self._address} is to compute on {contents.device!r}, but torch sees no GPU there; "
                     "start workers where there are GPUs, or give the classifier device='cpu'"
