@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fidokit import frozen
+from fidokit import device_choice, devices, frozen, opening
 from fidokit._util.display import HtmlDisplay
 from fidokit.adapting import fitted, plain_module, renamed_layer, runnable
 from fidokit.ambient import unaffected
@@ -57,19 +57,21 @@ class Classifier(HtmlDisplay):
             log-odds of what it gives is used (``independent-probabilities`` where the rows do not sum to 1). ``auto``
             means probabilities where every row of a probe sums to 1, else sigmoid for a single logit and for modules
             configured as multi-label, else softmax.
-        device: ``auto`` is CUDA where there is one, else the CPU.
-        precision: ``auto`` takes the fastest of float32, bfloat16 and float16 that agrees with float32 on a probe;
-            a name from `fidokit.frozen.PRECISIONS` is taken as it is. Resolved at the first use; `precision_reason`
-            says what was chosen and why.
-        micro_batch: evaluations that go through at once; None finds the fastest at the first use. Running out of memory
-            lowers it.
+        device: ``auto`` is CUDA, MPS or XPU where there is one whose logits and input gradients agree with the CPU's on
+            a probe, else the CPU; `device_reason` says why. Or cpu, cuda, cuda:N, mps, xpu.
+        precision: ``auto`` takes the fastest of float32 and the low precisions native to the device that agrees with
+            float32 on a probe; a name from `fidokit.frozen.PRECISIONS` is taken as it is. Resolved at the first use;
+            `precision_reason` says what was chosen and why.
+        micro_batch: evaluations that go through at once; None finds a fast number at the first use. Running out of
+            memory lowers it. What was found out is remembered for the next process, see `fidokit.remembered`.
         layer: dotted name of the layer that class activation maps read; None finds it.
         name: how the model is named on the command line, so that a store can load it again.
 
     Raises:
         ClassifierError: the module cannot be run, its logits and the names do not match, or it gives embeddings and
             nobody named classes.
-        SettingsError: an unknown head, device, precision or layer, or a micro-batch below 1.
+        SettingsError: an unknown head, device, precision or layer, a device that is not there, or a micro-batch
+            below 1.
     """
 
     @unaffected()
@@ -109,7 +111,8 @@ class Classifier(HtmlDisplay):
             if value is not None
         }
         self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding)
-        self.device = _device(device)
+        self.device = torch.device("cpu") if device == "auto" else devices.asked_for(device)
+        self.device_reason = "asked for"
         if precision != "auto" and precision not in frozen.PRECISIONS:
             raise SettingsError(
                 f"unknown precision {precision!r}; choose auto or one of {', '.join(frozen.PRECISIONS)}"
@@ -119,6 +122,8 @@ class Classifier(HtmlDisplay):
         self.precision = precision
         self.precision_reason = "not probed yet" if precision == "auto" else "asked for"
         self.micro_batch = micro_batch
+        #: Precision and micro-batch as they were given.
+        self.asked = (precision, micro_batch)
         #: Precision -> the fastest batch without a backward pass, where it was looked for.
         self.forward_batches: dict[str, int] = {}
         self.name = name
@@ -138,8 +143,16 @@ class Classifier(HtmlDisplay):
             refuse_embedding(fit_in, own)
         self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
         self.memory_format: torch.memory_format | None = None
-        self._exact_limit: int | None = None
+        #: Names of convolutions and of the batch normalisations that are folded into them; None before the first use.
+        self.folded: frozen.Pairs | None = None
+        #: The largest micro-batch of an exact session, where it was looked for.
+        self.exact_limit: int | None = None
+        #: The smallest batch on a GPU, to which smaller ones are padded; None where it was not looked for.
+        self.least_batch: int | None = None
         self._of_threads()
+        if device == "auto":
+            self.device, self.device_reason = device_choice.choose_device(self)
+            self.tally = Tally()
 
     @classmethod
     def load(cls, name: str, **options: Any) -> Classifier:
@@ -159,9 +172,14 @@ class Classifier(HtmlDisplay):
         notes = "".join(f"; {note}" for note in self.notes)
         return (
             f"Classifier({type(plain_module(self.module)).__name__}, {len(self.class_names)} classes, "
-            f"size={self.size}, head={self.head}, device={self.device}, "
+            f"size={self.size}, head={self.head}, device={self.device_text()}, "
             f"precision={self.precision} ({self.precision_reason}){notes})"
         )
+
+    def device_text(self) -> str:
+        """The device; where another one is there that was passed over, with the reason."""
+        passed_over = " is there, but " in self.device_reason
+        return f"{self.device} ({self.device_reason})" if passed_over else str(self.device)
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies of it have no session open and have spent nothing."""
@@ -222,7 +240,7 @@ class Classifier(HtmlDisplay):
             if session.micro_batch < begun_with:
                 with self._lock:
                     if exact:
-                        self._exact_limit = min(session.micro_batch, self._exact_limit or session.micro_batch)
+                        self.exact_limit = min(session.micro_batch, self.exact_limit or session.micro_batch)
                     else:
                         self.micro_batch = min(session.micro_batch, self.micro_batch or session.micro_batch)
 
@@ -232,7 +250,7 @@ class Classifier(HtmlDisplay):
         if found is not None:
             return found
         with self._lock:
-            return self._untuned()
+            return opening.untuned(self)
 
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
@@ -341,100 +359,11 @@ class Classifier(HtmlDisplay):
         """
         return fingerprint_of(fingerprint_parts(self))
 
-    def _copy(self) -> nn.Module:
-        """A frozen float32 copy, in a memory format in which it can be run."""
-        if self.memory_format is not None:
-            return frozen.frozen_copy(self.module, self.device, memory_format=self.memory_format)
-        twin = frozen.frozen_copy(self.module, self.device)
-        self.memory_format = frozen.find_memory_format(twin, self._probe(2))
-        return twin
-
-    def _untuned(self) -> Session:
-        return Session(self._copy(), self, frozen.PRECISIONS["float32"])
-
     def _open_exact(self) -> Session:
-        session = self._untuned()
-        if self.micro_batch is None and self._exact_limit is None:
-            self._exact_limit = self._tune(session)
-        session.micro_batch = min(size for size in (self.micro_batch, self._exact_limit) if size is not None)
-        return session
+        return opening.open_exact(self)
 
     def _open_fast(self) -> Session:
-        twin = self._copy()
-        probe = self._probe(8)
-        twin = frozen.fold_batch_norm(twin, probe[:2])
-        if self.precision == "auto":
-            self.precision, self.precision_reason = self._choose_precision(twin, probe)
-        precision = frozen.PRECISIONS[self.precision]
-        session = Session(twin.to(precision.dtype), self, precision)
-        if self.micro_batch is None:
-            self.micro_batch = self._tune(session)
-        session.micro_batch = self.micro_batch
-        return session
-
-    def _choose_precision(self, twin: nn.Module, probe: Tensor) -> tuple[str, str]:
-        baseline = Session(twin, self, frozen.PRECISIONS["float32"])
-        # All copies first: a module that remembers what it computed cannot be copied after a pass with gradients.
-        trials = [
-            Session(frozen.frozen_copy(twin, self.device, low.dtype, baseline.memory_format), self, low)
-            for low in frozen.candidates(self.device)
-        ]
-        if self.device.type == "cuda":
-            probe = frozen.enough(baseline.forward, probe, self.micro_batch)
-        reference = frozen.forward_and_input_gradient(baseline.forward, probe)
-        times: dict[str, float] = {}
-        reasons: list[str] = []
-        for trial in trials:
-            name, cast = trial.precision.name, probe.to(trial.precision.dtype)
-            try:
-                other = frozen.forward_and_input_gradient(trial.forward, cast)
-            except RuntimeError as error:
-                reasons.append(f"{name}: {str(error).splitlines()[0]}")
-                continue
-            if why := frozen.disagreement(reference, other):
-                reasons.append(f"{name}: {why}")
-                continue
-            times[name] = self._seconds(trial, cast)
-        own = self._seconds(baseline, probe)
-        best = min(times, key=times.__getitem__) if times else None
-        if best is not None and times[best] <= frozen.FASTER * own:
-            return best, f"agrees with float32 on a probe and takes {times[best] / own:.2f} of its time"
-        if best is not None:
-            reasons.append(f"{best}: takes {times[best] / own:.2f} of float32's time")
-        return "float32", "; ".join(reasons)
-
-    def _seconds(self, session: Session, images: Tensor) -> float:
-        return frozen.seconds_per_call(lambda: frozen.forward_and_input_gradient(session.forward, images), self.device)
-
-    def _tune(self, session: Session) -> int:
-        few = self._probe(8).to(session.precision.dtype)
-
-        def evaluate(size: int) -> None:
-            frozen.forward_and_input_gradient(session.forward, frozen.repeated(few, size))
-
-        return frozen.find_micro_batch(evaluate, self.device)
-
-    def _probe(self, n: int) -> Tensor:
-        """(n, 3, H, W) normalised smooth noise, no more than a given micro-batch; no photograph needed."""
-        n = min(n, self.micro_batch or n)
-        generator = torch.Generator().manual_seed(0)
-        probe = torch.zeros(n, 3, *self.size)
-        for cells in (4, 16, 64):
-            noise = torch.randn(n, 3, cells, cells, generator=generator)
-            probe += 0.4 * nn.functional.interpolate(noise, size=self.size, mode="bilinear")
-        return probe.to(self.device).contiguous(memory_format=self.memory_format or torch.channels_last)
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise SettingsError(f"unknown device {device!r}; use auto, cpu, cuda or cuda:N") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise SettingsError("device 'cuda' was asked for, but torch sees no CUDA device; use device='auto'")
-    return chosen
+        return opening.open_fast(self)
 
 
 def _three(values: Sequence[float] | float | None) -> Any:
@@ -451,5 +380,6 @@ def with_precision(classifier: Classifier, precision: str, micro_batch: int | No
     twin.__dict__.update(classifier.__dict__)
     twin.preprocessing = replace(classifier.preprocessing)
     twin.precision, twin.precision_reason, twin.micro_batch = precision, "as the study began", micro_batch
+    twin.asked = (precision, micro_batch)
     twin._sessions = OpenSessions()
     return twin

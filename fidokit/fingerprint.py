@@ -108,8 +108,11 @@ def _probe(classifier: Classifier) -> list[float | None] | None:
     mean, std = (
         torch.tensor(v).view(1, 3, 1, 1) for v in (classifier.preprocessing.mean, classifier.preprocessing.std)
     )
-    normalised = ((image - mean) / std).to(classifier.device)
-    twin = frozen.frozen_copy(classifier.module, classifier.device, memory_format=torch.contiguous_format)
+    # Where the module lies: a GPU would have to plan for a batch of one that nothing else needs.
+    parameter = next(classifier.module.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    normalised = ((image - mean) / std).to(device)
+    twin = frozen.frozen_copy(classifier.module, device, memory_format=torch.contiguous_format)
     one, other = (_logits(twin, normalised, seed) for seed in (0, 1))
     # NumPy promises never to change the stream of this generator.
     directions = np.random.RandomState(0).standard_normal((one.size, N_PROJECTIONS)) / math.sqrt(one.size)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
-import gc
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from fidokit import devices
 from fidokit.exceptions import ClassifierError
 from fidokit.uncompiled import uncompiled
 
@@ -24,14 +23,6 @@ GRADIENT_COSINE = 0.80
 GRADIENT_GRID = 14
 #: ... and where it takes at most this share of float32's time.
 FASTER = 0.9
-#: Images at once with which precisions are compared on a GPU.
-GPU_IMAGES = 64
-#: Micro-batches that are tried. On CPUs the caches are full at some size. A GPU needs enough to do, but cuDNN plans
-#: each layer anew for each size that it meets, which took 3.5 s a size for EfficientNet-Lite0 on an H100.
-MICRO_BATCHES: dict[str, tuple[int, ...]] = {
-    "cpu": (4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512),
-    "cuda": (16, GPU_IMAGES, 256),
-}
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -122,7 +113,9 @@ def _lay_out(module: nn.Module, memory_format: torch.memory_format) -> None:
             tensor.data = tensor.data.contiguous(memory_format=memory_format)
 
 
-def find_memory_format(module: nn.Module, images: Tensor) -> torch.memory_format:
+def find_memory_format(
+    module: nn.Module, images: Tensor, run: Callable[[Tensor, torch.memory_format], object] | None = None
+) -> torch.memory_format:
     """Lay a frozen copy out in a memory format in which it can be run, channels-last if possible.
 
     Channels-last is several times faster for convolutions on CPUs, but ``x.view(len(x), -1)`` fails on it.
@@ -130,6 +123,7 @@ def find_memory_format(module: nn.Module, images: Tensor) -> torch.memory_format
     Args:
         module: a frozen copy; its weights are laid out anew where needed.
         images: (B, 3, H, W) normalised probe.
+        run: sends such images through, forward and backward; by default the module alone.
 
     Raises:
         ClassifierError: it cannot be run in any.
@@ -138,10 +132,15 @@ def find_memory_format(module: nn.Module, images: Tensor) -> torch.memory_format
         _lay_out(module, memory_format)
         probe = images.contiguous(memory_format=memory_format)
         try:
-            forward_and_input_gradient(lambda x: logits_of(module(x)), probe)
-        except (ClassifierError, torch.OutOfMemoryError):
+            if run is None:
+                forward_and_input_gradient(lambda x: logits_of(module(x)), probe)
+            else:
+                run(probe, memory_format)
+        except ClassifierError:
             raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             problem = error
         else:
             return memory_format
@@ -170,17 +169,17 @@ def logits_of(output: object) -> Tensor:
     return logits
 
 
-def fold_batch_norm(module: nn.Module, images: Tensor) -> nn.Module:
-    """The module with batch normalisation folded into the convolutions before it, where that changes nothing.
+Pairs = tuple[tuple[str, str], ...]
 
-    A pair is found by watching a forward pass: a batch normalisation that reads exactly what a convolution returned.
-    That needs no tracing, so it works with any control flow. The folded copy must reproduce the logits to 1e-4 of
-    their spread, else the module comes back as it was.
 
-    Args:
-        module: a frozen float32 copy.
-        images: (B, 3, H, W) normalised probe.
+@contextmanager
+def watched_pairs(module: nn.Module) -> Iterator[list[tuple[str, str]]]:
+    """Names of (convolution, batch normalisation) that can be folded, known after a forward pass inside the context.
+
+    A pair is found by watching the pass: a batch normalisation that reads exactly what a convolution returned. That
+    needs no tracing, so it works with any control flow.
     """
+    found: list[tuple[str, str]] = []
     produced: list[tuple[Tensor, nn.Module]] = []
     pairs: list[tuple[nn.Module, nn.Module]] = []
     calls: dict[nn.Module, int] = {}
@@ -198,23 +197,31 @@ def fold_batch_norm(module: nn.Module, images: Tensor) -> nn.Module:
     # Subclasses may add an activation to the normalisation (timm does), so only the plain class is folded.
     handles += [m.register_forward_pre_hook(before_norm) for m in module.modules() if type(m) is nn.BatchNorm2d]
     try:
-        with torch.no_grad():
-            before = logits_of(module(images))
+        yield found
     finally:
         for handle in handles:
             handle.remove()
-    pairs = [(conv, norm) for conv, norm in pairs if calls[conv] == 1 and calls[norm] == 1 and _foldable(conv, norm)]
-    if not pairs:
-        return module
     names = {m: name for name, m in module.named_modules()}
-    twin = _duplicate(module)
+    found += [
+        (names[conv], names[norm])
+        for conv, norm in pairs
+        if calls[conv] == 1 and calls[norm] == 1 and _foldable(conv, norm)
+    ]
+
+
+def fold_pairs(module: nn.Module, pairs: Pairs) -> None:
+    """Fold batch normalisations into the convolutions before them, in place; right for any input where they are pairs.
+
+    Raises:
+        AttributeError, TypeError: the module has no such pair.
+    """
     for conv, norm in pairs:
-        _fold_pair(twin, names[conv], names[norm])
-    with torch.no_grad():
-        after = logits_of(twin(images))
-    if not torch.isfinite(before).all() or (after - before).abs().max() > 1e-4 * _spread(before):
-        return module
-    return twin
+        _fold_pair(module, conv, norm)
+
+
+def same_logits(before: Tensor, after: Tensor) -> bool:
+    """Whether logits are finite and the same to 1e-4 of their spread."""
+    return bool(torch.isfinite(before).all() and (after - before).abs().max() <= 1e-4 * _spread(before))
 
 
 def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
@@ -226,8 +233,8 @@ def _foldable(conv: nn.Module, norm: nn.Module) -> bool:
 
 def _fold_pair(module: nn.Module, conv_name: str, norm_name: str) -> None:
     conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
-    assert isinstance(conv, nn.Conv2d)
-    assert isinstance(norm, nn.BatchNorm2d)
+    if not isinstance(conv, nn.Conv2d) or type(norm) is not nn.BatchNorm2d or not _foldable(conv, norm):
+        raise TypeError(f"{norm_name} cannot be folded into {conv_name}")
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = torch.rsqrt(norm.running_var + norm.eps)
@@ -268,11 +275,8 @@ PRECISIONS: dict[str, Precision] = {
 
 
 def candidates(device: torch.device) -> list[Precision]:
-    """The low precisions worth probing on a device: float16 is emulated, hence slow, on CPUs."""
-    names = ["bfloat16", "bfloat16-autocast"]
-    if device.type == "cuda":
-        names += ["float16", "float16-autocast"]
-    return [PRECISIONS[name] for name in names]
+    """The low precisions worth probing on a device: those that it computes natively, emulated ones are slow."""
+    return [PRECISIONS[name] for low in devices.native(device) for name in (low, f"{low}-autocast")]
 
 
 Forward = Callable[[Tensor], Tensor]
@@ -328,18 +332,6 @@ def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor])
     return None
 
 
-def seconds_per_call(call: Callable[[], object], device: torch.device, repeats: int = 5) -> float:
-    """Least wall time of a call after one warm-up, waiting for the device: whatever else runs can only add to it."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        call()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        times.append(time.perf_counter() - start)
-    return min(times[1:])
-
-
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an exception means that a batch did not fit, on a GPU or in main memory."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
@@ -351,78 +343,3 @@ def is_out_of_memory(error: BaseException) -> bool:
 def repeated(images: Tensor, n: int) -> Tensor:
     """(n, 3, H, W) images, the given ones over and over: making new ones can take longer than evaluating them."""
     return images.repeat(-(-n // len(images)), 1, 1, 1)[:n]
-
-
-def enough(forward: Forward, images: Tensor, most: int | None) -> Tensor:
-    """Images that keep a GPU busy, which takes as long for one as for dozens, in any precision.
-
-    Args:
-        forward: of float32, which needs the most memory.
-        images: (B, 3, H, W), repeated up to `GPU_IMAGES` as far as they fit.
-        most: a smaller number that was asked for.
-    """
-    n = min(GPU_IMAGES, most or GPU_IMAGES)
-    if n <= len(images):
-        return images
-    fits = _fitting(lambda size: forward_and_input_gradient(forward, repeated(images, size)), n)
-    return repeated(images, max(fits, len(images)))
-
-
-def find_micro_batch(
-    evaluate: Callable[[int], object],
-    device: torch.device,
-    sizes: Sequence[int] | None = None,
-) -> int:
-    """The batch size with the least time per evaluation, found by growing it until that stops to pay.
-
-    Larger is not better: beyond the caches each evaluation takes longer. On CUDA a size is only tried where the
-    memory it would take, extrapolated from the size before, fits into 80 % of what is free.
-
-    Args:
-        evaluate: runs one forward and backward pass of a batch of the given size.
-        device: where it runs.
-        sizes: candidates in rising order; None for `MICRO_BATCHES` of the device.
-
-    Returns:
-        The largest size within 3 % of the best time per evaluation. Where even the smallest does not fit, it is halved
-        until it does.
-    """
-    sizes = MICRO_BATCHES.get(device.type, MICRO_BATCHES["cpu"]) if sizes is None else sizes
-    costs: dict[int, float] = {}
-    worse = 0
-    for size in sizes:
-        if costs and device.type == "cuda":
-            largest = max(costs)
-            need = torch.cuda.max_memory_allocated(device) / largest * size
-            if need > 0.8 * (torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)):
-                break
-        try:
-            costs[size] = seconds_per_call(lambda size=size: evaluate(size), device, 3) / size  # type: ignore[misc]
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            gc.collect()
-            break
-        worse = worse + 1 if costs[size] > 1.05 * min(costs.values()) else 0
-        if worse == 2:
-            break
-    if not costs:
-        return _fitting(evaluate, sizes[0] // 2)
-    best = min(costs.values())
-    return max(size for size, cost in costs.items() if cost <= 1.03 * best)
-
-
-def _fitting(evaluate: Callable[[int], object], size: int) -> int:
-    """The size, or the largest half, quarter and so on of it that fits into memory; at least 1, which is not tried."""
-    while size > 1:
-        try:
-            evaluate(size)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-            gc.collect()
-            torch.cuda.empty_cache()
-            size //= 2
-        else:
-            return size
-    return 1

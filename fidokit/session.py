@@ -11,13 +11,24 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fidokit import frozen
+from fidokit import devices, frozen
 from fidokit.ambient import unaffected
 from fidokit.depthwise import FastDepthwise
 from fidokit.methods.objective import of_probabilities, to_logits
 
 if TYPE_CHECKING:
     from fidokit.classifier import Classifier
+
+#: The smallest batch on CUDA where it is not known how long cuDNN plans for one of this module.
+LEAST_BATCH = 16
+
+
+def padded_size(n: int, most: int, least: int) -> int:
+    """The size to which a batch of n is filled up: the least, twice, four times as many and so on, or the most."""
+    size = least
+    while size < n:
+        size *= 2
+    return max(n, min(size, most))
 
 
 @dataclass(eq=False)
@@ -53,6 +64,7 @@ class Session:
         memory_format: layout of images and weights: channels-last where the module can be run so.
         micro_batch: evaluations that go through at once.
         tally: the classifier's count of evaluations, that of the thread which opened the session.
+        least_batch: the smallest batch that `evaluate` sends through; None sends batches through as they are.
     """
 
     def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:
@@ -62,6 +74,7 @@ class Session:
         self.memory_format = classifier.memory_format or torch.channels_last
         self.micro_batch = classifier.micro_batch or 1
         self.tally = classifier.tally
+        self.least_batch = (classifier.least_batch or LEAST_BATCH) if self.device.type == "cuda" else None
         self._single_logit = classifier.single_logit
         self._head = classifier.head
         self._classes = len(classifier.class_names)
@@ -105,6 +118,25 @@ class Session:
             logits = to_logits(logits, self._head) if of_probabilities(self._head) else logits
             return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
 
+    def padded(self, n: int) -> int:
+        """The size of the batch in which `evaluate` sends n images through."""
+        return n if self.least_batch is None or not n else padded_size(n, self.micro_batch, self.least_batch)
+
+    def evaluate(self, normalised: Tensor) -> Tensor:
+        """`forward` for who looks at nothing but the logits: on CUDA in a batch of one of few sizes.
+
+        cuDNN plans each layer anew for each size that it meets. What a batch is filled up with is not counted and has
+        no influence: rows of a batch do not know of each other.
+        """
+        n = len(normalised)
+        size = self.padded(n)
+        if size == n:
+            return self.forward(normalised)
+        filling = normalised[-1:].detach().expand(size - n, -1, -1, -1)
+        logits = self.forward(torch.cat([normalised, filling]))[:n]
+        self.tally.evaluations -= size - n
+        return logits
+
     @unaffected()
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -113,7 +145,7 @@ class Session:
         start = 0
         while start < len(images):
             try:
-                parts.append(self.forward(self.normalise(images[start : start + self.micro_batch])).cpu())
+                parts.append(self.evaluate(self.normalise(images[start : start + self.micro_batch])).cpu())
             except Exception as error:
                 if not self.shrink_after(error):
                     raise
@@ -126,7 +158,6 @@ class Session:
         if not frozen.is_out_of_memory(error) or self.micro_batch == 1:
             return False
         self.micro_batch //= 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        devices.free_cache(self.device)
         warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
         return True

@@ -18,6 +18,22 @@ def _own_data_folder(tmp_path_factory):
         yield
 
 
+@pytest.fixture(autouse=True, scope="session")
+def no_users_cache(tmp_path_factory):
+    """What tests find out about classifiers does not go into the user's cache, also where a wider fixture does it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FIDOKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_cache(no_users_cache, tmp_path_factory, monkeypatch):
+    """Nor to another test."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("FIDOKIT_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture
 def quick(monkeypatch):
     """One thread: tiny nets only lose time to more."""

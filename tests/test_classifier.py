@@ -13,7 +13,7 @@ from nets import ConvNet, conv_net, photographs
 from PIL import Image
 from torch import nn
 
-from fidokit import frozen
+from fidokit import frozen, tuning
 from fidokit.classifier import Classifier, with_precision
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages
@@ -397,7 +397,7 @@ def test_a_module_that_cannot_be_run_says_so():
         def forward(self, x):
             return super().forward(x.reshape(1, 3, 32, 32))
 
-    with pytest.raises(ClassifierError, match=r"batch of 2 images.*micro_batch=1"):
+    with pytest.raises(ClassifierError, match=r"batch of 4 images.*micro_batch=1"):
         make(One()).logits(photographs(1))
     assert make(One(), micro_batch=1).logits(photographs(2)).shape == (2, 4)
 
@@ -640,12 +640,13 @@ def rigged(monkeypatch, seconds, names=("bfloat16", "bfloat16-autocast"), spoil=
             return spoil[session.precision.name](original(session, normalised))
         return original(session, normalised)
 
-    def seconds_per_call(call, _device, _repeats=3):
-        call()
-        return seconds[current[0]]
+    def timed(call, _device):
+        result = call()
+        return seconds[current[0]], result
 
+    monkeypatch.setenv("FIDOKIT_CACHE", "off")
     monkeypatch.setattr(Session, "forward", forward)
-    monkeypatch.setattr(frozen, "seconds_per_call", seconds_per_call)
+    monkeypatch.setattr(tuning, "timed", timed)
     monkeypatch.setattr(frozen, "candidates", lambda _: [frozen.PRECISIONS[name] for name in names])
     return make(precision="auto")
 
@@ -670,7 +671,9 @@ def test_a_low_precision_that_gains_little_loses(monkeypatch):
     classifier = rigged(monkeypatch, {"float32": 1.0, "bfloat16": 0.95, "bfloat16-autocast": 1.5})
     classifier.logits(photographs(1))
     assert classifier.precision == "float32"
-    assert classifier.precision_reason == "bfloat16: takes 0.95 of float32's time"
+    assert classifier.precision_reason == (
+        "bfloat16-autocast: its first pass took 1.50 of float32's time; bfloat16: takes 0.95 of float32's time"
+    )
 
 
 def test_a_low_precision_that_disagrees_loses(monkeypatch):
@@ -743,12 +746,12 @@ def test_a_precision_that_is_asked_for_is_taken(precision):
 def test_the_micro_batch_is_found_once_and_kept(monkeypatch):
     asked = []
 
-    def find(evaluate, _device):
+    def find(evaluate, _device, _budget, **_options):
         asked.append(evaluate)
         evaluate(5)
         return 12
 
-    monkeypatch.setattr(frozen, "find_micro_batch", find)
+    monkeypatch.setattr(tuning, "find_micro_batch", find)
     classifier = make(micro_batch=None)
     assert classifier.micro_batch is None
     classifier.logits(photographs(1))

@@ -234,6 +234,22 @@ def test_what_cannot_be_done_is_said(arguments, message, capsys, place):
     assert sorted(path.name for path in place.iterdir()) == ["birds.csv", "photographs"]
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--micro-batch", "0"], "micro_batch must be a whole number of at least 1"),
+        (["--micro-batch", "-2"], "micro_batch must be a whole number of at least 1"),
+        (["--precision", "half"], "unknown precision 'half'"),
+        (["--device", "meta"], "cannot compute on device 'meta'"),
+        (["--device", "cuda:99"], "device 'cuda:99' was asked for"),
+    ],
+)
+def test_how_it_computes_is_checked(capsys, options, message):
+    code, _, err = run(capsys, "study", "birds.csv", "--model", MODEL, *options)
+    assert code == 2
+    assert message in err
+
+
 def test_options_that_a_model_does_not_take_are_not_passed_over_in_silence(capsys, monkeypatch):
     made = report_cases.classifier()
     monkeypatch.setattr(report_cases, "rigid", lambda: made, raising=False)
@@ -423,9 +439,10 @@ def test_study_of_a_folder_with_boxes_and_options(capsys, place):
     code, _, _ = run(
         capsys,
         *("study", "boxes.csv", "--model", MODEL, "--methods", "left-half", "--boxes"),
-        *("--precision", "float32", "--device", "cpu", "--store", "s"),
+        *("--precision", "float32", "--device", "cpu", "--micro-batch", "3", "--store", "s"),
     )
     assert code == 0
+    assert fidokit.open_study("s").manifest["classifier"]["micro_batch"] == 3
     assert fidokit.open_study("s").manifest["classifier"]["preprocessing"]["use_boxes"] is True
     assert run(capsys, "study", "photographs", "--model", MODEL, "--methods", "left-half")[0] == 0
     assert len(fidokit.open_study("runs/photographs")) == 6

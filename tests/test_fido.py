@@ -326,8 +326,8 @@ def test_ctrl_c_returns_what_is_finished():
     class Interrupted(ConvNet):
         def forward(self, x):
             nonlocal count
-            count += x.requires_grad or len(x) == 16
-            if count == 9:
+            count += len(x) == 16
+            if count == 8:
                 count += 1
                 raise KeyboardInterrupt
             return super().forward(x)

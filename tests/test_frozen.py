@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 import torch
 from nets import conv_net, photographs
 from torch import nn
 
-from fidokit import frozen
+from fidokit import devices, frozen
+from fidokit.classifier import Classifier
 from fidokit.exceptions import ClassifierError
 
 CPU = torch.device("cpu")
@@ -110,6 +109,12 @@ def test_no_memory_format_helps_a_module_that_cannot_be_run():
 # Folding
 
 
+def folded_by_a_session(net, size=(32, 32)):
+    """The module of a fast session."""
+    with Classifier(net, size=size, device="cpu", precision="float32", micro_batch=4).session() as session:
+        return session.module
+
+
 def in_two_steps(net, x):
     with torch.no_grad():
         return net(x)
@@ -126,7 +131,7 @@ def test_folding_is_exact(bias, affine):
         nn.init.normal_(norm.weight)
         nn.init.normal_(norm.bias)
     net = frozen.frozen_copy(nn.Sequential(conv, norm, nn.AdaptiveAvgPool2d(1), nn.Flatten()), CPU)
-    folded = frozen.fold_batch_norm(net, probe())
+    folded = folded_by_a_session(net)
     assert folded is not net
     assert isinstance(folded[1], nn.Identity)
     assert isinstance(net[1], nn.BatchNorm2d)
@@ -140,7 +145,7 @@ def test_grouped_convolutions_are_folded_too():
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 6, 3, groups=3), nn.BatchNorm2d(6), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
     nn.init.uniform_(net[1].running_var, 0.2, 3)
-    folded = frozen.fold_batch_norm(net, probe())
+    folded = folded_by_a_session(net)
     assert isinstance(folded[1], nn.Identity)
     torch.testing.assert_close(in_two_steps(folded, probe(3)), in_two_steps(net, probe(3)))
 
@@ -160,20 +165,30 @@ def test_a_fold_that_changes_the_logits_is_taken_back():
 
     net = InBetween().eval()
     nn.init.uniform_(net.norm.running_var, 0.2, 3)
-    assert frozen.fold_batch_norm(net, probe()) is net
+    assert isinstance(folded_by_a_session(net).norm, nn.BatchNorm2d)
+    torch.testing.assert_close(in_two_steps(folded_by_a_session(net), probe()), in_two_steps(net, probe()))
 
 
 def test_nothing_to_fold_is_left_as_it_is():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
-    assert frozen.fold_batch_norm(net, probe()) is net
+    assert isinstance(folded_by_a_session(net)[2], nn.BatchNorm2d)
     nan = conv_net()
     nan.head.bias.data[0] = torch.nan
-    assert frozen.fold_batch_norm(nan, probe()) is nan
+    assert any(isinstance(m, nn.BatchNorm2d) for m in folded_by_a_session(nan).modules())
+
+
+def test_only_pairs_are_folded():
+    net = conv_net()
+    for names in (("features.0", "features.3"), ("features.1", "features.1"), ("features.2", "features.1")):
+        with pytest.raises(TypeError, match="cannot be folded into"):
+            frozen.fold_pairs(net, (names,))
+    with pytest.raises(AttributeError):
+        frozen.fold_pairs(net, (("features.0", "elsewhere"),))
 
 
 def test_folding_leaves_no_hook_behind():
     net = conv_net()
-    folded = frozen.fold_batch_norm(net, probe())
+    folded = folded_by_a_session(net)
     for module in (*net.modules(), *folded.modules()):
         assert not module._forward_hooks
         assert not module._forward_pre_hooks
@@ -182,9 +197,17 @@ def test_folding_leaves_no_hook_behind():
 # Precision
 
 
-def test_candidates_leave_float16_to_gpus():
-    assert [p.name for p in frozen.candidates(CPU)] == ["bfloat16", "bfloat16-autocast"]
-    assert "float16" in [p.name for p in frozen.candidates(torch.device("cuda"))]
+@pytest.mark.parametrize(
+    ("native", "names"),
+    [
+        ([], []),
+        (["bfloat16"], ["bfloat16", "bfloat16-autocast"]),
+        (["bfloat16", "float16"], ["bfloat16", "bfloat16-autocast", "float16", "float16-autocast"]),
+    ],
+)
+def test_candidates_are_what_the_device_computes_natively(monkeypatch, native, names):
+    monkeypatch.setattr(devices, "native", lambda _device: native)
+    assert [p.name for p in frozen.candidates(CPU)] == names
     assert all(name == p.name for name, p in frozen.PRECISIONS.items())
 
 
@@ -225,77 +248,7 @@ def test_disagreement_says_what_differs():
     assert frozen.disagreement((logits, blocks), (logits, blocks + 10 * checkered)) is None
 
 
-# Micro-batch
-
-
-def costs(monkeypatch, seconds, limit=10**9):
-    """`find_micro_batch` on a machine where a batch of n takes `seconds(n)`; the sizes that were tried."""
-    tried = []
-
-    def evaluate(size):
-        tried.append(size)
-        if size > limit:
-            raise torch.OutOfMemoryError("full")
-
-    def seconds_per_call(call, _device, _repeats=3):
-        call()
-        return seconds(tried[-1])
-
-    monkeypatch.setattr(frozen, "seconds_per_call", seconds_per_call)
-    return frozen.find_micro_batch(evaluate, CPU), tried
-
-
-def test_the_micro_batch_with_the_least_time_per_evaluation_wins(monkeypatch):
-    best, tried = costs(monkeypatch, lambda n: n * (1 + abs(n - 16) / 16))
-    assert best == 16
-    assert tried == [4, 8, 12, 16, 24, 32]  # two worse ones in a row end it
-
-
-def test_a_fixed_cost_favours_large_batches_until_the_gain_is_small(monkeypatch):
-    best, tried = costs(monkeypatch, lambda n: 5 + n)
-    assert best == 512
-    assert tried[-1] == 512
-
-
-def test_the_larger_of_two_equal_sizes_is_taken(monkeypatch):
-    assert costs(monkeypatch, lambda n: n * (1.0 if n <= 12 else 1.02 if n == 16 else 2))[0] == 16
-    assert costs(monkeypatch, lambda n: n * (1.0 if n <= 12 else 1.04 if n == 16 else 2))[0] == 12
-
-
-@pytest.mark.parametrize(("limit", "best"), [(100, 96), (12, 12), (3, 2), (1, 1), (0, 1)])
-def test_sizes_that_do_not_fit_are_not_taken(monkeypatch, limit, best):
-    assert costs(monkeypatch, lambda n: 100 + n, limit)[0] == best
-
-
-@pytest.mark.parametrize(("fits", "most", "n"), [(100, None, 64), (40, None, 32), (3, None, 4), (100, 24, 24)])
-def test_images_that_keep_a_gpu_busy_fit_into_its_memory(fits, most, n):
-    probe = torch.rand(4, 3, 8, 8)
-
-    def forward(images):
-        if len(images) > fits:
-            raise torch.OutOfMemoryError("full")
-        return images.mean((2, 3))
-
-    assert torch.equal(frozen.enough(forward, probe, most), torch.cat([probe] * 16)[:n])
-
-
-def test_other_errors_are_not_mistaken_for_a_full_memory():
-    def evaluate(_size):
-        raise ValueError("something else")
-
-    with pytest.raises(ValueError, match="something else"):
-        frozen.find_micro_batch(evaluate, CPU)
-
-
-def test_seconds_per_call_is_the_median_without_the_warm_up():
-    calls = []
-
-    def call():
-        calls.append(1)
-        time.sleep(0.05 if len(calls) == 1 else 0.002)
-
-    assert 0.001 < frozen.seconds_per_call(call, CPU, 3) < 0.04
-    assert len(calls) == 4
+# Memory
 
 
 @pytest.mark.parametrize(

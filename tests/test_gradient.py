@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from fidokit import frozen
+from fidokit import tuning
 from fidokit.classifier import Classifier
 from fidokit.exceptions import MethodNotApplicable, SettingsError
 from fidokit.methods import compute_masks
@@ -328,7 +328,7 @@ def test_a_layer_is_looked_for_without_tuning(monkeypatch):
     def refuse(*_):
         raise AssertionError("the fastest micro-batch is looked for")
 
-    monkeypatch.setattr(frozen, "find_micro_batch", refuse)
+    monkeypatch.setattr(tuning, "find_micro_batch", refuse)
     METHODS["grad-cam"].check(Classifier(conv_net(), size=SIZE, device="cpu"), CamSettings())
     with pytest.raises(MethodNotApplicable, match="layer"):
         METHODS["grad-cam"].check(Classifier(Linear(), size=SIZE, device="cpu"), CamSettings())

@@ -111,7 +111,8 @@ def test_the_model_is_a_variable(shell, capsys):
     told = refused(shell, capsys, line + "nothing")
     assert told.startswith("--model nothing: there is no variable of that name")
     assert told.endswith("or a variable that holds a Classifier: clf")
-    assert "leave them out" in refused(shell, capsys, line + "clf --device cpu")
+    for option in ("--device cpu", "--precision float32", "--micro-batch 4"):
+        assert "leave them out" in refused(shell, capsys, f"{line}clf {option}")
 
 
 def test_a_name_is_never_evaluated(shell, capsys):

@@ -19,7 +19,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle
 
 from fidokit.cli.explaining import add_explanation, explained
-from fidokit.cli.options import PRESETS, load_classifier, progress_bar
+from fidokit.cli.options import MODEL_OPTIONS, PRESETS, given_options, load_classifier, progress_bar
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.markup import tag
 
@@ -54,7 +54,8 @@ class FidoMagic:
 
     Attributes:
         shell: the shell.
-        loaded: what was loaded, by name, device, precision and the time at which a model's file was written.
+        loaded: what was loaded, by name, device, precision, micro-batch and the time at which a model's file was
+            written.
         last: the options of the last classifier that could be had, used where a line names none; None before.
     """
 
@@ -95,9 +96,8 @@ class FidoMagic:
         if arguments.model is None:
             if self.last is None:
                 raise SettingsError("--model is needed: " + _models(self._variables()))
-            arguments.model, arguments.device, arguments.precision = (
-                getattr(self.last, name) for name in ("model", "device", "precision")
-            )
+            for name in ("model", *MODEL_OPTIONS):
+                setattr(arguments, name, getattr(self.last, name))
         found = self._held(arguments) if arguments.model.isidentifier() else self._loaded(arguments)
         self.last = arguments
         return found
@@ -109,14 +109,16 @@ class FidoMagic:
             held = self.shell.user_ns.get(name)
             what = "there is no variable of that name" if held is None else f"the variable holds a {_class_of(held)}"
             raise SettingsError(f"--model {name}: {what}; {_models(variables)}")
-        if (arguments.device, arguments.precision) != ("auto", "auto"):
-            raise SettingsError(f"--device and --precision are those that {name} was made with; leave them out")
+        if given_options(arguments):
+            raise SettingsError(
+                f"--device, --precision and --micro-batch are those that {name} was made with; leave them out"
+            )
         return variables[name]
 
     def _loaded(self, arguments: argparse.Namespace) -> Classifier:
         path = Path(arguments.model)
         written = path.stat().st_mtime_ns if path.is_file() else None
-        key = (arguments.model, arguments.device, arguments.precision, written)
+        key = (arguments.model, *(getattr(arguments, name) for name in MODEL_OPTIONS), written)
         if key not in self.loaded:
             self.loaded[key] = load_classifier(arguments)
         return self.loaded[key]

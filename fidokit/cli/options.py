@@ -20,6 +20,8 @@ Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
+#: The options of `add_model` beside the model: how it computes.
+MODEL_OPTIONS = ("device", "precision", "micro_batch")
 
 
 def command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
@@ -36,8 +38,11 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
         required=otherwise is None,
         help=names if otherwise is None else f"{names}; {otherwise}",
     )
-    command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N; default auto")
+    command.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N, mps or xpu; default auto")
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
+    command.add_argument(
+        "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
+    )
 
 
 def location(text: str) -> Path | str:
@@ -119,12 +124,16 @@ def method_settings(name: str, preset: str) -> tuple[Any, Any]:
     return method, getattr(method.settings, preset)()
 
 
+def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of `MODEL_OPTIONS` that were given."""
+    options = {name: getattr(arguments, name) for name in MODEL_OPTIONS}
+    return {name: value for name, value in options.items() if value not in ("auto", None)}
+
+
 def load_classifier(arguments: argparse.Namespace) -> Classifier:
     from fidokit.classifier import Classifier
 
-    options: dict[str, Any] = {
-        name: getattr(arguments, name) for name in ("device", "precision") if getattr(arguments, name) != "auto"
-    }
+    options = given_options(arguments)
     if getattr(arguments, "boxes", False):
         options["use_boxes"] = True
     if arguments.model.startswith("python:") and str(Path.cwd()) not in sys.path:

@@ -106,6 +106,14 @@ def uniform(key: Tensor, counter: Tensor | int, shape: tuple[int, ...], dtype: t
     return unit.view(key.shape[0], *shape)
 
 
+def normal(u: Tensor) -> Tensor:
+    """Standard normal noise from uniform noise in (0, 1), on its device."""
+    # MPS and XPU lack the function.
+    own = u.device.type in ("cpu", "cuda")
+    noise: Tensor = torch.special.ndtri(u if own else u.cpu())
+    return noise.to(u.device)
+
+
 def antithetic_uniform(
     key: Tensor, counter: Tensor | int, shape: tuple[int, ...], dtype: torch.dtype = torch.float32
 ) -> Tensor:

@@ -123,7 +123,7 @@ class Descent:
         x = torch.cat([perturbed(state.levels, image, kept if keep else 1 - kept) for keep in asked])
         if mirrored:
             x = x.flip(3)
-        logits = self.session.forward(x)
+        logits = self.session.evaluate(x)
         goal = state.goal[image.repeat(len(asked))]
         values = class_values(goal, logits).chunk(len(asked))
         with torch.no_grad():

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import Batch, Computed, Method, NoSettings, OnProgress, Snapshot, resize_masks
-from fidokit.methods.concrete import image_keys, uniform
+from fidokit.methods.concrete import image_keys, normal, uniform
 from fidokit.methods.gradient_settings import Baseline as Baseline
 from fidokit.methods.gradient_settings import CamSettings as CamSettings
 from fidokit.methods.gradient_settings import IntegratedGradientsSettings as IntegratedGradientsSettings
@@ -123,7 +123,7 @@ class _Work:
 
         Captum multiplies the images; handed to it as an additional argument, the rows are multiplied alike.
         """
-        return class_values(self.goal[rows], self.session.forward(images))
+        return class_values(self.goal[rows], self.session.evaluate(images))
 
     def rows(self) -> Tensor:
         """(B,) 0, 1, 2, …"""
@@ -184,7 +184,7 @@ def _smoothgrad(work: _Work, settings: SmoothGradSettings) -> Tensor:
     for first in range(0, settings.samples, at_once):
         draws = torch.arange(first, min(first + at_once, settings.samples), device=keys.device)
         rows = work.rows().repeat_interleave(len(draws))
-        noise = torch.special.ndtri(uniform(keys[rows], draws.repeat(b), tuple(shape)))
+        noise = normal(uniform(keys[rows], draws.repeat(b), tuple(shape)))
         noisy = work.images[rows] + spread[rows].view(-1, 1, 1, 1) * noise
         total += _gradient(work, noisy, rows).view(b, len(draws), *shape).sum(1)
     return total / settings.samples

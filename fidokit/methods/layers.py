@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fidokit.exceptions import MethodNotApplicable, SettingsError
-from fidokit.frozen import recorded
+from fidokit.frozen import is_out_of_memory, recorded
 from fidokit.methods.layouts import Call, Layout, change_of, lay_out, pair
 from fidokit.methods.objective import Goal
 from fidokit.uncompiled import plain_name
@@ -138,7 +138,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         with torch.enable_grad():
             # The images require gradients so that modules with a fast path for inference (nn.TransformerEncoder) run
             # as in the probe.
-            logits = session.forward(normalised.detach().requires_grad_(True))
+            logits = session.evaluate(normalised.detach().requires_grad_(True))
             value = class_values(goal.to(session.device), logits)
             scale = _HALF_SCALE if torch.float16 in (session.precision.dtype, session.precision.autocast) else 1.0
             (gradient,) = torch.autograd.grad(value.sum() * scale, held, allow_unused=True) if held else (None,)
@@ -146,7 +146,7 @@ def layer_maps(session: Session, normalised: Tensor, goal: Goal, layer_name: str
         handle.remove()
     if gradient is None:
         raise SettingsError(f"the logits do not depend on layer {layer_name!r}; name one that they are computed from")
-    activations, gradients = (layout.maps(t.detach().float()) for t in (held[0], gradient))
+    activations, gradients = (layout.maps(t.detach().float())[: len(logits)] for t in (held[0], gradient))
     return activations, gradients / scale, logits.detach()
 
 
@@ -194,7 +194,7 @@ def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
     if classifier.tally not in _differentiable:
         session = classifier.any_session()
         image = session.normalise(torch.full((1, 3, *classifier.size), 0.5)).requires_grad_(True)
-        _differentiable[classifier.tally] = recorded(session.forward, image).requires_grad
+        _differentiable[classifier.tally] = recorded(session.evaluate, image).requires_grad
     if not _differentiable[classifier.tally]:
         raise MethodNotApplicable(NO_GRADIENT)
 
@@ -265,14 +265,25 @@ def _layout(session: Session, normalised: Tensor, name: str) -> Layout:
 
 def _probe(session: Session, normalised: Tensor) -> _Probe:
     if session.tally not in _probes:
-        _probes[session.tally] = _make_probe(session, normalised)
+        spent = session.tally.evaluations + 2
+        fewest = min(2, session.micro_batch)
+        n = session.padded(fewest)
+        try:
+            _probes[session.tally] = _make_probe(session, normalised, n)
+        except Exception as error:
+            # All outputs are held at once, which takes more than an evaluation.
+            if not is_out_of_memory(error) or n == fewest:
+                raise
+            _probes[session.tally] = _make_probe(session, normalised, fewest)
+        session.tally.evaluations = spent
     return _probes[session.tally]
 
 
-def _make_probe(session: Session, normalised: Tensor) -> _Probe:
-    images = pair(normalised.detach()[0]).contiguous(memory_format=session.memory_format)
+def _make_probe(session: Session, normalised: Tensor, n: int) -> _Probe:
+    images = pair(normalised.detach()[0])
+    images = images[torch.arange(max(n, 2), device=images.device) % 2].contiguous(memory_format=session.memory_format)
     other: _Record | None = None
-    if session.micro_batch == 1:  # there are programs that take one image and no more
+    if n == 1:  # there are programs that take one image and no more
         other = _Record(session.module)
         with other, torch.no_grad():
             session.forward(images[1:])

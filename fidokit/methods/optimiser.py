@@ -205,7 +205,7 @@ class Optimiser:
             cells = kept[rows].requires_grad_(True)
             x = slots.x[image[rows]]
             filled = self._filled(slots, image[rows], entry[rows], cells)
-            logits = self.session.forward(blend(cells, x, filled))
+            logits = self.session.evaluate(blend(cells, x, filled))
             values = checked_values(goal[image[rows]].log_odds(logits), logits)
             (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells, allow_unused=True)
             if gradient is None:

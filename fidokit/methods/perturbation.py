@@ -142,7 +142,7 @@ class _Rise:
             try:
                 masks = random_masks(self.keys[image : image + 1], sums.done, count, s.grid, s.probability, self.size)
                 whole, filled = (self._copies(one, count) for one in (x, baseline))
-                scores = goal.repeat(count).score(session.forward(blend(masks[:, None], whole, filled)))
+                scores = goal.repeat(count).score(session.evaluate(blend(masks[:, None], whole, filled)))
             except Exception as error:
                 if not session.shrink_after(error):
                     raise

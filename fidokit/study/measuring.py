@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fidokit import frozen
+from fidokit import opening
 from fidokit.classifier import Classifier
 from fidokit.exceptions import SettingsError
 from fidokit.isolation import raise_if_general, reason_of
@@ -270,16 +270,10 @@ class Measuring:
 
     def _at_once(self) -> int:
         """The fastest batch without a backward pass, found once for a classifier; on CPUs it is the smaller one."""
-        known, precision, most = self.classifier.forward_batches, self.classifier.precision, self.session.micro_batch
         many = sum(len(keys) for (group, _), keys in self.missing.items() if group == "standing") >= _WORTH_TUNING
-        if precision not in known and many and self.session.device.type == "cpu":
-            image = next(iter(self.images.values()))[None]
-            known[precision] = frozen.find_micro_batch(
-                lambda size: self.session.logits(image.expand(size, -1, -1, -1)),
-                self.session.device,
-                [size for size in (4, 8, 12, 16, 24, 32, 48, 64) if size < most] + [most],
-            )
-        return min(known.get(precision, most), most)
+        if many and self.session.device.type == "cpu":
+            return opening.forward_batch(self.classifier, self.session, next(iter(self.images.values())))
+        return self.session.micro_batch
 
     def _stability(self, label: str, masks: list[Mask]) -> list[dict[str, Any]]:
         entry, seeds = self.entries[label], self.request.stability

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from fidokit import devices
 from fidokit._version import __version__
 from fidokit.ambient import unaffected
 from fidokit.classifier import Classifier, with_precision
@@ -206,7 +207,7 @@ class Kit(WorkerPlugin):
             if contents.driver != this_process():  # there they are registered, and no copies
                 for name, method in contents.methods.items():
                     register_method(name, method)
-            if contents.device.startswith("cuda") and not torch.cuda.is_available():
+            if not devices.count(torch.device(contents.device).type):
                 raise ClusterError(
                     f"the worker {self._address} is to compute on {contents.device!r}, but torch sees no GPU there; "
                     "start workers where there are GPUs, or give the classifier device='cpu'"

@@ -145,7 +145,7 @@ def classifier_html(classifier: Classifier) -> Html:
         ["classes", joined([f"{len(names):,}: ", *_listed(names, 5)])],
         ["head", head],
         ["input", f"{shape.size[0]} x {shape.size[1]} pixels (height x width) of {seen}, {shape.interpolation}"],
-        ["device", str(classifier.device)],
+        ["device", classifier.device_text()],
         ["precision", f"{classifier.precision}: {classifier.precision_reason}"],
         ["evaluations at once", "found at the first use" if batch is None else f"{batch:,}"],
     ]
