@@ -19,7 +19,7 @@ from fidokit.class_names import class_names as names_of
 from fidokit.configuration import own_configuration, settled
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.images import LabelledImages, Preprocessing
-from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.methods.objective import Goal, Head, Targets, probabilities
 from fidokit.outputs import refuse_embedding, resolved_head
 from fidokit.session import Session, Tally
 
@@ -254,7 +254,7 @@ class Classifier:
             reason = "the classifier gives NaN or infinite logits for this image"
         if logits is None or reason is not None:
             return {"predicted": None, "score": np.nan, "margin": np.nan, "runner_up": None, "reason": reason}
-        scores = torch.sigmoid(logits) if self.head == "sigmoid" else torch.softmax(logits, 0)
+        scores = probabilities(logits, self.head)
         top = logits.topk(min(2, len(logits)))
         first, second = int(top.indices[0]), int(top.indices[-1])
         return {
