@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from fidokit.exceptions import ClassifierError
 #: Input sides in pixels that are tried, to name the right one, where a module cannot be run: the usual ones first.
 _SIDES: tuple[int, ...] = (224, 256, 384, 299, 32, 64, 28, 96, 112, 128, 160, 192, 240, 260, 288, 300, 320, 336, 380)
 _SIDES += (448, 456, 480, 512, 518, 528, 560, 600, 640)
+#: So long may the search for the right side take.
+_SEARCH_SECONDS = 10.0
 _PROBES = 4
 _MISSING = re.compile(
     r"forward\(\) (?:missing \d+ required positional arguments?: (.+)|is missing value for argument ('\w+'))"
@@ -266,7 +269,7 @@ def _refusal(module: nn.Module, size: tuple[int, int], error: Exception) -> str:
         )
     message = f"{name} cannot be run on a (1, 3, {size[0]}, {size[1]}) image: {text}"
     if _SIZE.search(text):
-        message += ". It does not fit any usual input size either; give the `size` (height, width) it was trained with"
+        message += ". No usual input size was found to fit either; give the `size` (height, width) it was trained with"
     return message
 
 
@@ -336,10 +339,13 @@ def _quantised(module: nn.Module) -> bool:
 
 
 def _other_side(module: nn.Module, size: tuple[int, int]) -> int | None:
-    """Another side in pixels at which the module can be run."""
+    """Another side in pixels at which the module can be run, as far as `_SEARCH_SECONDS` allow to look."""
+    until = time.monotonic() + _SEARCH_SECONDS
     linear = next((m.in_features for m in module.modules() if isinstance(m, nn.Linear)), 0)
     flat = [math.isqrt(linear // c) for c in (3, 1) if linear % c == 0 and math.isqrt(linear // c) ** 2 * c == linear]
     for side in (*flat, *_SIDES):
+        if time.monotonic() > until:
+            return None
         if side < 1 or (side, side) == tuple(size):
             continue
         for layout in (module, *_layouts(module)):

@@ -23,7 +23,7 @@ from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.labels import judged, warn_of_labels
-from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.methods.objective import Goal, Head, Targets, probabilities
 from fidokit.outputs import refuse_embedding, resolved_head
 from fidokit.reading import read_chunks
 from fidokit.session import OpenSessions, Session, Tallies, Tally
@@ -302,7 +302,7 @@ class Classifier(HtmlDisplay):
             reason = "the classifier gives NaN or infinite logits for this image"
         if logits is None or reason is not None:
             return {"predicted": None, "score": np.nan, "margin": np.nan, "runner_up": None, "reason": reason}
-        scores = torch.sigmoid(logits) if self.head == "sigmoid" else torch.softmax(logits, 0)
+        scores = probabilities(logits, self.head)
         top = logits.topk(min(2, len(logits)))
         first, second = int(top.indices[0]), int(top.indices[-1])
         return {

@@ -155,12 +155,12 @@ def _normalises_itself(module: nn.Module, own: OwnConfiguration, images: Tensor)
         return False
     seen: list[Tensor] = []
 
-    def before(_: nn.Module, args: tuple[object, ...]) -> None:
-        seen.extend(arg for arg in args[:1] if isinstance(arg, Tensor))
+    def before(_: nn.Module, args: tuple[object, ...], options: dict[str, object]) -> None:
+        seen.extend(arg for arg in (*args, *options.values()) if isinstance(arg, Tensor) and arg.ndim == 4)
 
     parameter = next(module.parameters(), images)
     probe = images[-1:].to(parameter.device, parameter.dtype)
-    handle = own.source.register_forward_pre_hook(before)
+    handle = own.source.register_forward_pre_hook(before, with_kwargs=True)
     try:
         with frozen.borrowed(module), torch.no_grad():
             module(probe)

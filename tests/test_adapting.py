@@ -257,8 +257,8 @@ class Fails(ConvNet):
     [
         (Fails(), r"Fails cannot be run on a \(1, 3, 32, 32\) image: 'weights of stage 3'$"),
         (nn.Sequential(nn.Conv2d(1, 2, 3)), r"takes one channel, and with the luminance as input, .*logits of sh"),
-        (Fixed(97), r"doesn't match model \(97\)\. It does not fit any usual input size either; give the `size`"),
-        (nn.Sequential(conv_net(), nn.Linear(7, 2)), r"cannot be multiplied.*It does not fit any usual input size"),
+        (Fixed(97), r"doesn't match model \(97\)\. No usual input size was found to fit either; give the `size`"),
+        (nn.Sequential(conv_net(), nn.Linear(7, 2)), r"cannot be multiplied.*No usual input size"),
     ],
 )  # fmt: skip
 def test_the_size_is_not_blamed_for_something_else(net, message):

@@ -120,12 +120,12 @@ def test_timm_in_data_parallel():
 class Normalised(nn.Module):
     """A wrapper that changes its input: ``how`` of it reaches the net."""
 
-    def __init__(self, how) -> None:
+    def __init__(self, how, by_name=False) -> None:
         super().__init__()
-        self.how, self.net = how, Configured()
+        self.how, self.net, self.by_name = how, Configured(), by_name
 
     def forward(self, x):
-        return self.net(self.how(x))
+        return self.net(x=self.how(x)) if self.by_name else self.net(self.how(x))
 
 
 def normalise(x):
@@ -133,8 +133,9 @@ def normalise(x):
     return (x - mean) / std
 
 
-def test_a_wrapper_that_normalises_itself_is_not_normalised_twice():
-    classifier = Classifier(Normalised(normalise), device="cpu", precision="float32", micro_batch=4)
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_wrapper_that_normalises_itself_is_not_normalised_twice(by_name):
+    classifier = Classifier(Normalised(normalise, by_name), device="cpu", precision="float32", micro_batch=4)
     assert (classifier.preprocessing.mean, classifier.preprocessing.std) == ((0, 0, 0), (1, 1, 1))
     assert "normalises its input itself" in repr(classifier)
     bare = Classifier(Configured(), device="cpu", precision="float32", micro_batch=4)

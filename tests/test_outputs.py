@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import warnings
 
+import pandas as pd
 import pytest
+import study_cases
 import torch
 from nets import conv_net, photographs
 from torch import nn
@@ -194,6 +196,34 @@ def test_the_rest_of_the_package_knows_probabilities(tmp_path):
     with pytest.warns(UserWarning, match="head='probabilities'"):
         other = make(nn.Sequential(conv_net(), nn.Softmax(1)), head="softmax")
     assert other.fingerprint() != classifier.fingerprint()
+
+
+@pytest.mark.parametrize("ending", ["softmax", "sigmoid"])
+def test_a_study_of_probabilities_is_that_of_the_logits(tmp_path, ending):
+    data = study_cases.make_data(tmp_path / "data", 6)
+    tables = []
+    settings = fk.FidoSettings(steps=4, start="flat")  # reads the log-odds, which are the same
+    for name in ("logits", "probabilities"):
+        options = {} if ending == "softmax" else {"head": {"logits": "sigmoid"}.get(name, name)}
+        colours = study_cases.Colours()
+        module = Then(nn.Softmax(1) if ending == "softmax" else nn.Sigmoid(), colours)
+        classifier = Classifier(
+            colours if name == "logits" else module, study_cases.CLASSES, mean=0, std=1, size=study_cases.SIZE,
+            device="cpu", precision="float32", micro_batch=8, **options,
+        )  # fmt: skip
+        assert classifier.head in ("softmax", "sigmoid", "probabilities", "independent-probabilities")
+        study = fk.run_study(classifier, data, methods={"fido": ("fido", settings)}, store=tmp_path / name)
+        tables.append((study.predictions(), study.metrics(), study.mask_array("fido", "joint")))
+        again = fk.open_study(tmp_path / name, classifier=classifier, data=data)
+        pd.testing.assert_frame_equal(again.predictions(), tables[-1][0])
+        report = tmp_path / f"{name}.html"
+        fk.write_report(again, report)
+        assert report.stat().st_size > 1000
+    (predictions, metrics, masks), (others, other_metrics, other_masks) = tables
+    pd.testing.assert_frame_equal(predictions, others, rtol=1e-4, atol=1e-5)
+    numbers = metrics.select_dtypes("number").columns.drop("seconds", errors="ignore")
+    pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.03)  # ranks of equal cells
+    assert abs(masks - other_masks).mean() < 1e-2
 
 
 # Embeddings

@@ -69,7 +69,10 @@ def log_odds(logits: Tensor, target: Tensor, against: Tensor | None = None, *, h
 
 
 def class_logit(logits: Tensor, target: Tensor, against: Tensor | None = None) -> Tensor:
-    """The (B,) target logits, or their difference to the contrasted class: what gradient baselines differentiate."""
+    """The (B,) target logits, or their difference to the contrasted class: what gradient baselines differentiate.
+
+    Of a module that ends in a softmax they are the logarithms of its probabilities, which fall where others rise.
+    """
     logits = logits.float()
     own = logits.gather(1, target[:, None]).squeeze(1)
     return own if against is None else own - logits.gather(1, against[:, None]).squeeze(1)
