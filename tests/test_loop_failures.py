@@ -1,11 +1,14 @@
 import errno
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from study_cases import (
+    Colours,
     fill_disk,
     grid_masks,
     make_classifier,
@@ -17,10 +20,12 @@ from study_cases import (
 )
 
 import fidokit as fk
-from fidokit.exceptions import FidokitError, ImageError, SettingsError, StoreError
+from fidokit import methods
+from fidokit.classifier import Classifier
+from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable, SettingsError, StoreError
 from fidokit.images import LabelledImages
-from fidokit.methods import explain
-from fidokit.methods.base import Computed
+from fidokit.methods import explain, get_method, is_built_in, register_method
+from fidokit.methods.base import Computed, Method, NoSettings
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -144,6 +149,154 @@ def test_a_method_must_make_the_kinds_that_it_declares(classifier, data, tmp_pat
     register_counting("lacking", spoil=lambda _batch: Computed({}))
     with pytest.raises(FidokitError, match="'lacking' made no masks"):
         run(classifier, data, tmp_path / "s", ["lacking"])
+
+
+# What breaks a method, and not the others.
+
+
+class Blind(Colours):
+    """Its logits cannot be differentiated."""
+
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+class Numpy(Colours):
+    def forward(self, x):
+        return super().forward(torch.from_numpy(x.numpy()))
+
+
+class Fussy(Colours):
+    """Has layers, and ends in an error where gradients are recorded."""
+
+    def forward(self, x):
+        if x.requires_grad:
+            raise ArithmeticError("no gradients here")
+        return super().forward(x)
+
+
+QUICK = {
+    "fido": {"steps": 2, "samples": 2},
+    "rise": {"samples": 8},
+    "extremal-perturbation": {"steps": 2},
+    "occlusion": {"window": 0.5, "stride": 0.5},
+    "integrated-gradients": {"n_steps": 2},
+    "smoothgrad": {"samples": 2},
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("module", [Blind, Numpy, Fussy])
+def test_a_classifier_without_gradients_leaves_the_methods_that_need_none(module, tmp_path):
+    data = make_data(tmp_path / "data", 3)
+    clf = Classifier(
+        module(), mean=(0, 0, 0), std=(1, 1, 1), size=(16, 16), device="cpu", precision="float32", micro_batch=4
+    )
+    chosen = {name: (name, QUICK.get(name)) for name in fk.list_methods() if is_built_in(name)}
+    study = run(clf, data, tmp_path / "s", chosen)
+    status = study.status().set_index("method")
+    assert status["missing"].eq(0).all()
+    assert status.index[status["finished"] == 3].tolist() == ["occlusion", "rise"]
+    reasons = study.failures().groupby("method")["reason"].unique()
+    assert all("gradient" in reason[0] for reason in reasons)
+    assert len(reasons) == len(chosen) - 2
+    for name in chosen.keys() - {"occlusion", "rise"}:
+        with pytest.raises(MethodNotApplicable, match="gradient"):
+            fk.explain(clf, torch.rand(1, 3, 16, 16), name)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", [name for name in fk.list_methods() if is_built_in(name)])
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "OutOfMemoryError: CUDA out of memory"),
+        (MemoryError(), "MemoryError: "),
+        (ValueError("no"), "ValueError: no"),
+        (RecursionError("deep"), "RecursionError: deep"),
+        (FileNotFoundError(2, "No such file"), "FileNotFoundError: [Errno 2] No such file"),
+        (MethodNotApplicable("not this one"), "not this one"),
+        (SettingsError("not so"), "not so"),
+        (FidokitError("no masks"), "no masks"),
+        (None, f"{'{name}'} gave NaN or infinite values for this image"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_method_that_breaks_costs_its_own_masks(name, error, reason, classifier, tmp_path, monkeypatch):
+    data = make_data(tmp_path / "data", 6)
+    method = get_method(name)
+
+    def broken(_classifier, batch, _settings, _on_progress):
+        if error is not None:
+            raise error
+        return Computed({kind: torch.full((len(batch), 2, 2), torch.nan) for kind in method.kinds})
+
+    calls = register_counting("counting")
+    known = methods.methods()
+    monkeypatch.setattr(methods, "methods", lambda: known | {name: replace(method, compute=broken, check=None)})
+    study = run(classifier, data, tmp_path / "s", [name, "counting"])
+    failures = study.failures()
+    assert failures["image_id"].tolist() == calls == list(data.table["image_id"])
+    assert set(failures["method"]) == {name}
+    assert set(failures["reason"]) == {reason.format(name=name)}
+    assert study.status()["finished"].tolist() == [0, 6]
+    # What comes of it can be read.
+    summary = study.summary().groupby("method")["n"].unique()
+    assert summary.map(list).to_dict() == {"counting": [6], name: [0]}
+    if name == "fido":
+        assert len(study.metrics(progress=False)) == 12
+        fk.write_report(study, tmp_path / "report.html")
+
+
+def fine(n, **others):
+    return Computed(dict.fromkeys(("ssr", "sdr"), torch.zeros(n, 2, 2)), **others)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("made", "reason"),
+    [
+        (lambda n: None, "returned NoneType"),
+        (lambda n: torch.zeros(n, 2, 2), "returned Tensor"),
+        (lambda n: Computed(torch.zeros(n, 2, 2)), "returned Tensor"),
+        (lambda n: Computed({"ssr": None, "sdr": None}), "ssr masks as NoneType"),
+        (lambda n: Computed({"ssr": [[0.5]], "sdr": [[0.5]]}), "ssr masks as list"),
+        (lambda n: Computed({"ssr": torch.zeros(n, 4), "sdr": torch.zeros(n, 4)}), r"of shape \(\d, 4\)"),
+        (lambda n: Computed(dict.fromkeys(("ssr", "sdr"), torch.zeros(n + 1, 2, 2))), r"of shape \(\d, 2, 2\)"),
+        (lambda n: Computed(dict.fromkeys(("ssr", "sdr"), torch.zeros(n, 2, 0))), r"of shape \(\d, 2, 0\)"),
+        (lambda n: Computed(dict.fromkeys(("ssr", "sdr"), torch.zeros(n, 2, 2) + 1j)), "complex64; real numbers"),
+        (lambda n: Computed(dict.fromkeys(("ssr", "sdr"), torch.full((n, 2, 2), 2.0))), r"values outside \[0, 1\]"),
+        (lambda n: Computed({"ssr": torch.zeros(n, 2, 2)}), "made ssr masks, but is registered for ssr, sdr"),
+        (lambda n: fine(n, evaluations=torch.zeros(n + 1)), "`evaluations` of shape"),
+        (lambda n: fine(n, converged="yes"), "`converged` that is no tensor"),
+        (lambda n: fine(n, finished=[True]), "`finished` of shape"),
+        (lambda n: fine(n, failures={"another": "bad"}), "a failure of 'another', which is no image"),
+        (lambda n: fine(n, raw="raw"), "`raw` as str"),
+        (lambda n: fine(n, notes=None), "`notes` as NoneType"),
+    ],
+)
+def test_what_a_method_returns_is_looked_at(made, reason, classifier, data, tmp_path):
+    def compute(_classifier, batch, _settings, _on_progress):
+        return made(len(batch))
+
+    register_method("wrong", Method(compute, NoSettings, ("ssr", "sdr")))
+    calls = register_counting("counting")
+    study = run(classifier, data, tmp_path / "s", ["wrong", "counting"])
+    assert study.status()["finished"].tolist() == [0, 10]
+    assert len(calls) == 10
+    assert all(re.search(reason, why) for why in study.failures()["reason"])
+
+
+def test_ctrl_c_in_one_method_is_a_stop_of_all(classifier, data, tmp_path, capsys):
+    def interrupt(_batch):
+        raise KeyboardInterrupt
+
+    register_counting("interrupted", spoil=interrupt)
+    calls = register_counting("counting")
+    study = run(classifier, data, tmp_path / "s", ["interrupted", "counting"])
+    assert "Stopped. 0 of 20 masks are finished" in capsys.readouterr().err
+    assert calls == []
+    assert study.failures().empty
 
 
 def test_remarks_of_a_method_are_told_once(classifier, data, tmp_path):

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import study_cases
 from study_cases import GridSettings, make_classifier, make_data, register_counting, run
 
 import fidokit as fk
@@ -56,9 +57,23 @@ def test_a_method_that_does_not_suit_the_classifier(classifier, data, tmp_path, 
 
     register_counting("picky", check=check)
     with pytest.raises(MethodNotApplicable, match="picky: it needs a layer of its own; leave it out"):
-        run(classifier, data, tmp_path / "s", ["counting", "picky"])
-    assert calls == []
+        run(classifier, data, tmp_path / "s", ["picky"])
     assert not (tmp_path / "s").exists()
+    with pytest.warns(RuntimeWarning, match="picky does not suit this classifier: it needs a layer of its own") as told:
+        study = run(classifier, data, tmp_path / "s", ["picky", "counting"])
+    assert {warning.filename for warning in told if "does not suit" in str(warning.message)} == {study_cases.__file__}
+    assert calls == list(data.table["image_id"])
+    failures = study.failures()
+    assert failures["image_id"].tolist() == calls
+    assert set(zip(failures["method"], failures["stage"], failures["reason"], strict=True)) == {
+        ("picky", "mask", "it needs a layer of its own")
+    }
+    assert study.status()["finished"].tolist() == [0, 10]
+    assert study.status()["failed"].tolist() == [10, 0]
+    register_counting("picky")
+    again = run(classifier, data, tmp_path / "s", ["picky", "counting"], retry_failures=True)
+    assert again.failures().empty
+    assert len(again.masks()) == 2 * 2 * 10
 
 
 def test_too_little_space_is_told_before_the_work(classifier, data, tmp_path, calls, monkeypatch):

@@ -219,7 +219,15 @@ def compute_masks(
 
 def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:
     n = len(batch)
-    failures = dict(computed.failures)
+    expected: dict[str, Any] = {"failures": Mapping, "notes": Mapping, "raw": Tensor | None}
+    for what, needed in expected.items():
+        given = getattr(computed, what)
+        if not isinstance(given, needed) or (isinstance(given, Tensor) and len(given) != n):
+            raise FidokitError(
+                f"method {name!r} returned `{what}` as {type(given).__name__}; `fidokit.methods.base.Computed` says "
+                "what is needed"
+            )
+    failures = {image_id: str(why) for image_id, why in computed.failures.items()}
     unknown = sorted(failures.keys() - set(batch.image_ids))
     if unknown:
         raise FidokitError(f"method {name!r} reports a failure of {unknown[0]!r}, which is no image of this batch")

@@ -194,7 +194,12 @@ def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
     if classifier.tally not in _differentiable:
         session = classifier.any_session()
         image = session.normalise(torch.full((1, 3, *classifier.size), 0.5)).requires_grad_(True)
-        _differentiable[classifier.tally] = recorded(session.evaluate, image).requires_grad
+        logits = recorded(session.evaluate, image)
+        with torch.enable_grad():
+            gradient = (
+                torch.autograd.grad(logits.amax(1).sum(), image, allow_unused=True)[0] if logits.requires_grad else None
+            )
+        _differentiable[classifier.tally] = gradient is not None
     if not _differentiable[classifier.tally]:
         raise MethodNotApplicable(NO_GRADIENT)
 
