@@ -93,7 +93,7 @@ def images_html(data: LabelledImages) -> Html:
     labels = data.table["label"]
     counts = labels.dropna().value_counts()
     unlabelled = int(labels.isna().sum())
-    boxes = sum(data.box(i) is not None for i in range(len(data))) if "box_x0" in data.table.columns else 0
+    boxes = int(data.has_box().sum())
     told = [_counted(len(data), "photograph"), _counted(len(counts), "class", "classes")]
     told += [f"{unlabelled:,} without a label"] if unlabelled else []
     told += [f"{boxes:,} with a box"] if boxes else []

@@ -221,15 +221,15 @@ class LabelledImages:
         return images_html(self)
 
     def __repr__(self) -> str:
-        n_boxes = 0 if BOX_COLUMNS[0] not in self.table.columns else int(self.table[BOX_COLUMNS[0]].notna().sum())
-        counts = f"{len(self)} photographs, {len(self.classes)} classes, {n_boxes} boxes"
+        counts = f"{len(self)} photographs, {len(self.classes)} classes, {int(self.has_box().sum())} boxes"
         return f"LabelledImages({counts}, root {str(self.root)!r})"
 
     def subset(self, selector: Any) -> LabelledImages:
         """The photographs of a boolean mask (N,), of positions, of a slice, or of image_ids, in the order given.
 
         Raises:
-            SettingsError: a mask of another length, a position or image_id that is not there, or one that comes twice.
+            SettingsError: a mask of another length or with missing values; a position or image_id that is not there, or
+            that comes twice.
         """
         positions = self._positions(selector)
         if len(set(positions.tolist())) < len(positions):
@@ -317,6 +317,12 @@ class LabelledImages:
         x0, y0, x1, y1 = (float(self.table[column].iloc[i]) for column in BOX_COLUMNS)
         return None if math.isnan(x0) else (x0, y0, x1, y1)
 
+    def has_box(self) -> npt.NDArray[np.bool_]:
+        """(N,) whether each photograph has an annotated box."""
+        if BOX_COLUMNS[0] not in self.table.columns:
+            return np.zeros(len(self), dtype=np.bool_)
+        return self.table[BOX_COLUMNS[0]].notna().to_numpy(np.bool_)
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) over image_id, path relative to the root, label, box and file size of every row, in order.
 
@@ -366,7 +372,18 @@ class LabelledImages:
         if isinstance(selector, slice):
             return np.arange(len(self))[selector]
         chosen: list[Any] = [selector] if isinstance(selector, (str, int, np.integer)) else list(selector)
-        if chosen and all(isinstance(value, (bool, np.bool_)) for value in chosen):
+        flags = sum(isinstance(value, (bool, np.bool_)) for value in chosen)
+        missing = sum(value is None or value is pd.NA or value != value for value in chosen)
+        if missing:
+            raise SettingsError(
+                f"{missing} of the {len(chosen)} entries of the selection are missing values (NA, NaN or None); "
+                "say what becomes of these photographs, such as selector.fillna(False)"
+            )
+        if 0 < flags < len(chosen):
+            raise SettingsError(
+                "the selection mixes True and False with positions or image_ids; give a boolean mask, or the others"
+            )
+        if flags:
             if len(chosen) != len(self):
                 raise SettingsError(f"the boolean mask has {len(chosen)} entries for {len(self)} photographs")
             return np.flatnonzero(chosen)

@@ -86,7 +86,7 @@ def dataset(arguments: argparse.Namespace) -> LabelledImages:
             raise SettingsError(f"--limit is {arguments.limit}; it must be at least 1")
         spread = np.linspace(0, len(data) - 1, min(arguments.limit, len(data)))
         data = data.subset(spread.round().astype(int))
-    if arguments.boxes and all(data.box(i) is None for i in range(len(data))):
+    if arguments.boxes and not data.has_box().any():
         raise SettingsError(f"--boxes: {arguments.data} has no boxes; add the columns box_x0, box_y0, box_x1, box_y1")
     return data
 

@@ -232,7 +232,7 @@ class _Run:
                     method.check(self.classifier, method.resolve())
                 except MethodNotApplicable as error:
                     why = str(error)
-        elif name == CEILING and all(self.data.box(i) is None for i in range(len(self.data))):
+        elif name == CEILING and not self.data.has_box().any():
             why = "the photographs have no boxes"
         if why is not None:
             self.notes.append(f"no {name}: {why}")

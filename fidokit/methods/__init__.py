@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
+from fidokit.function_names import function_name
 from fidokit.images import LabelledImages
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
@@ -56,38 +57,77 @@ def get_method(name: str) -> Method:
         SettingsError: no such method; the message lists all.
     """
     known = methods()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise SettingsError(f"unknown method {name!r}; the methods are {', '.join(known)}")
     return known[name]
 
 
-def register_method(name: str, method: Method | SimpleFunction) -> None:
+def register_method(name: str, method: Method | SimpleFunction, *, replace: bool = False) -> None:
     """Add a method of your own; it then appears in studies, tables and widgets.
 
     Args:
-        name: a new name.
+        name: a new name, not empty and without blanks around it. A cell of a notebook may be run again: a function that
+            was defined under the same name in the same place takes the place of the one before.
         method: a `Method`, or simply a function ``(classifier, images (B, 3, H, W), targets (B,)) -> masks (B, h, w)``
             in [0, 1], whose masks get the kind ``attribution``.
+        replace: whether another method of this name, if there is one, is given up. Masks that a study made with it stay
+            in its store.
 
     Raises:
-        SettingsError: the name belongs to a built-in method, or `method` is neither of the two.
+        SettingsError: the name is none, belongs to a built-in method or to another one of yours, or `method` is neither
+            of the two.
     """
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise SettingsError(f"a method needs a name of at least one character, without blanks around it, not {name!r}")
     if is_built_in(name):
         raise SettingsError(f"{name!r} is a built-in method; choose another name")
     if not isinstance(method, Method) and not callable(method):
         raise SettingsError(f"a function or a `Method` is needed, not {type(method).__name__}")
+    known = _REGISTRY.get(name)
+    if known is not None and not replace and not _is_again(_function_of(known), _function_of(method)):
+        raise SettingsError(
+            f"there is a method {name!r} already, {_place_of(_function_of(known))}; choose another name, or, to give "
+            f"that one up, register_method({name!r}, ..., replace=True)"
+        )
     if not isinstance(method, Method):
-        function = method
+        simple = method
 
         def compute(classifier: Classifier, batch: Batch, _settings: Any, _on_progress: OnProgress | None) -> Computed:
             if batch.goal.target is None or batch.goal.against is not None:
                 raise SettingsError(f"{name!r} explains single classes, not a function or a contrast")
-            masks: Any = function(classifier, batch.images, batch.goal.target)
+            masks: Any = simple(classifier, batch.images, batch.goal.target)
             return Computed({"attribution": torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks})
 
-        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        compute.__wrapped__ = simple  # type: ignore[attr-defined]
+        summary = (simple.__doc__ or "").strip().partition("\n")[0]
         method = Method(compute, NoSettings, ("attribution",), summary)
     _REGISTRY[name] = method
+
+
+def _function_of(method: Method | SimpleFunction) -> Callable[..., Any]:
+    """What the user wrote."""
+    compute = method.compute if isinstance(method, Method) else method
+    found: Callable[..., Any] = getattr(compute, "__wrapped__", compute)
+    return found
+
+
+def _place_of(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _is_again(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function is the known one, or what its definition gives when it is run again, perhaps edited."""
+    if known is function:
+        return True
+    if _place_of(known) != _place_of(function):
+        return False
+    if "<lambda>" not in _place_of(function):
+        return True
+    # All lambdas of a module share a name.
+    try:
+        return function_name(known) == function_name(function)
+    except SettingsError:
+        return False
 
 
 def explain(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import SettingsError
-from fidokit.methods.function_names import function_name
+from fidokit.function_names import function_name
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:
