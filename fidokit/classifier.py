@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -16,9 +15,10 @@ from fidokit import frozen
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
+from fidokit.inputs import Images, as_tensor, given_images
 from fidokit.methods.objective import Goal, Head, Targets
-from fidokit.reading import read_chunks
-from fidokit.session import OpenSessions, Session, Tallies, Tally
+from fidokit.reading import Chunk, read_chunks
+from fidokit.session import OpenSessions, PerThread, Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ProgressBar = Callable[[int], object]
 
 
-class Classifier:
+class Classifier(PerThread):
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
     The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
@@ -119,7 +119,7 @@ class Classifier:
         self.class_names = _class_names(class_names, own.class_names, outputs)
         self.memory_format: torch.memory_format | None = None
         self._exact_limit: int | None = None
-        self._of_threads()
+        super().__init__()
 
     @classmethod
     def load(cls, name: str, **options: Any) -> Classifier:
@@ -145,34 +145,6 @@ class Classifier:
             f"Classifier({type(self.module).__name__}, {len(self.class_names)} classes, size={self.size}, "
             f"head={self.head}, device={self.device}, precision={self.precision} ({self.precision_reason}))"
         )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies of it have no session open and have spent nothing."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._of_threads()
-
-    def _of_threads(self) -> None:
-        # Precision and micro-batch are found by one thread, the others wait for what it finds.
-        self._lock = threading.RLock()
-        self._sessions, self._tallies = OpenSessions(), Tallies()
-
-    @property
-    def tally(self) -> Tally:
-        """The count of evaluations that the current thread has spent."""
-        return self._tallies.own
-
-    @tally.setter
-    def tally(self, tally: Tally) -> None:
-        self._tallies = Tallies()
-        self._tallies.own = tally
-
-    @property
-    def _open(self) -> dict[str, Session]:
-        """The sessions that the current thread has open."""
-        return self._sessions.own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -217,12 +189,37 @@ class Classifier:
         with self._lock:
             return self._untuned()
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
-        with self.session() as session:
-            return session.logits(self.check_images(images))
+    def logits(self, images: Images) -> Tensor:
+        """(B, K) float32 logits of images.
 
-    def log_odds(self, images: Tensor, targets: Targets = None, against: Targets = None) -> Tensor:
+        Args:
+            images: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; or photographs
+                of any size: paths, PIL images or (H, W, 3) arrays, one or a list of them.
+
+        Raises:
+            ImageError: one cannot be read, or is of the wrong shape, size or range; `predict` goes on.
+        """
+        tensor = as_tensor(images)
+        if tensor is not None:
+            checked = self.check_images(tensor)
+            with self.session() as session:
+                return session.logits(checked)
+        data = given_images(images, self.check_images)
+        parts = [torch.empty(0, len(self.class_names))]
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                if chunk.unread:
+                    position, reason = next(iter(chunk.unread.items()))
+                    raise ImageError(f"image {position} has no logits: {reason}")
+                parts.append(session.logits(chunk.images))
+        return torch.cat(parts)
+
+    def _read(self, data: LabelledImages, size: int) -> Generator[Chunk, None, None]:
+        """The photographs, so many at a time, as the classifier's input."""
+        chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
+        return read_chunks(data, self.preprocessing, chunks)
+
+    def log_odds(self, images: Images, targets: Targets = None, against: Targets = None) -> Tensor:
         """(B,) float32 log-odds of the targets, each an index or a name; by default of the predicted classes.
 
         Against all other classes: ``logit_c - logsumexp(others)``; with ``against``: ``logit_a - logit_b``; of a
@@ -235,7 +232,7 @@ class Classifier:
         """What to explain for images with these (B, K) logits."""
         return Goal.resolve(targets, against, logits=logits, class_names=self.class_names, head=self.head)
 
-    def predict(self, data: LabelledImages, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
+    def predict(self, data: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
         """One row an image: image_id, path, label, predicted, correct, score, margin, runner_up, reason.
 
         ``score`` is the probability of the predicted class and ``margin`` its distance to the runner-up's. An image
@@ -243,20 +240,19 @@ class Classifier:
         ``correct`` is missing where there is no label or the classifier does not know it.
 
         Args:
-            data: the photographs.
+            data: the photographs, as for `logits`; those that are no `LabelledImages` have their positions as image_id
+                and no labels.
             on_image: called with the number of images done since the last call.
         """
+        data = given_images(data, self.check_images)
         rows: list[dict[str, object]] = []
-        with self.session() as session:
-            # Fixed here: an out-of-memory error halves the session's own micro-batch on the way.
-            size = session.micro_batch
-            chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
-            with closing(read_chunks(data, self.preprocessing, chunks)) as reading:
-                for (_, positions), chunk in zip(chunks, reading, strict=True):
-                    logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
-                    rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
-                    if on_image is not None:
-                        on_image(len(positions))
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
+                positions = sorted([*logits, *chunk.unread])
+                rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                if on_image is not None:
+                    on_image(len(positions))
         return self.prediction_table(data, rows)
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -240,16 +240,25 @@ class LabelledImages:
         """The upright RGB photograph at position i, in full resolution; raises `ImageError`, see `read_photograph`."""
         return read_photograph(file_of(self.table["path"].iloc[i]))
 
-    def load(self, i: int, preprocessing: Preprocessing) -> tuple[torch.Tensor, Geometry]:
+    def load(
+        self, i: int, preprocessing: Preprocessing, keep: Callable[[Image.Image], None] | None = None
+    ) -> tuple[torch.Tensor, Geometry]:
         """The photograph at position i as (3, H, W) float32 in [0, 1], and its geometry.
 
         `mean` and `std` of the preprocessing are not applied: the classifier does that.
+
+        Args:
+            i: the position.
+            preprocessing: the classifier's.
+            keep: is given the decoded photograph, for whoever needs it soon.
 
         Raises:
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
         geometry = self._geometry(i, image.width, image.height, preprocessing)
+        if keep is not None:
+            keep(image)
         return to_input(image, geometry, preprocessing.interpolation), geometry
 
     def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
@@ -366,7 +375,7 @@ class LabelledImages:
         try:
             return preprocessing.geometry(width, height, self.box(i))
         except ImageError as error:
-            raise ImageError(f"{self.table['path'].iloc[i]}: {error}") from error
+            raise ImageError(f"{self.table['path'].iloc[i] or f'image {i}'}: {error}") from error
 
     def _positions(self, selector: Any) -> npt.NDArray[np.int64]:
         if isinstance(selector, slice):

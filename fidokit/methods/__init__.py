@@ -15,6 +15,7 @@ from torch import Tensor
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.function_names import function_name
 from fidokit.images import LabelledImages
+from fidokit.inputs import GivenImages, Images, as_tensor, given_images
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
@@ -132,7 +133,7 @@ def _is_again(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
 
 def explain(
     classifier: Classifier,
-    images: Tensor | LabelledImages,
+    images: Images,
     method: str = "fido",
     targets: Targets = None,
     against: Targets = None,
@@ -144,8 +145,9 @@ def explain(
 
     Args:
         classifier: the classifier.
-        images: (B, 3, H, W) in [0, 1] at the classifier's size, or `LabelledImages`. Of labelled images, one that
-            cannot be read goes to ``failures``. The mask of a tensor's image does not depend on its position.
+        images: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; or photographs of
+            any size: paths, PIL images or (H, W, 3) arrays, one or a list of them. One that cannot be read goes to
+            ``failures``. Unless it comes from `LabelledImages`, an image's mask does not depend on its position.
         method: a name from `list_methods`.
         targets: None for the predicted classes; an index or a name, for all images or one an image (unreadable ones
             included); or a function from logits (B, K) to scores (B,), read as log-odds.
@@ -166,13 +168,17 @@ def explain(
     resolved = chosen.resolve(settings, overrides)
     unread: dict[str, str] = {}
     names: dict[str, str] = {}
-    explained = images
-    if isinstance(images, LabelledImages):
-        images, image_ids, unread, read = _read(images, classifier)
+    tensor = as_tensor(images)
+    if tensor is not None:
+        explained: LabelledImages | Tensor = tensor
+        images = classifier.check_images(tensor)
+        image_ids, read = [str(i) for i in range(len(images))], list(range(len(images)))
     else:
-        images = classifier.check_images(images)
-        image_ids, read = identities(images), list(range(len(images)))
-        names = {identity: str(i) for i, identity in enumerate(image_ids)}
+        explained = given_images(images, classifier.check_images)
+        images, image_ids, unread, read = _read(explained, classifier)
+    if isinstance(explained, Tensor | GivenImages):
+        names = dict(zip(identities(images), image_ids, strict=True))
+        image_ids = list(names)
     targets, against = (_rows_of(classes, read, len(read) + len(unread)) for classes in (targets, against))
     if not len(images):
         raise ImageError("there is no image to explain" + "".join(f"; {reason}" for reason in unread.values()))
