@@ -15,7 +15,7 @@ from fidokit import frozen
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
-from fidokit.inputs import Images, as_tensor, given_images
+from fidokit.inputs import Images, as_tensor, check_tensor, given_images
 from fidokit.methods.objective import Goal, Head, Targets
 from fidokit.reading import Chunk, read_chunks
 from fidokit.session import OpenSessions, PerThread, Session
@@ -290,24 +290,7 @@ class Classifier(PerThread):
         Raises:
             ImageError: another shape, size or range; the message says how to convert.
         """
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
-            shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ImageError(f"images must be a (B, 3, H, W) tensor, not {shape}; of one image, pass image[None]")
-        if tuple(images.shape[2:]) != tuple(self.size):
-            raise ImageError(
-                f"images are {tuple(images.shape[2:])} pixels, the classifier's input is {self.size}; resize them, or "
-                "pass LabelledImages, which are fitted by themselves"
-            )
-        if not images.is_floating_point():
-            raise ImageError(f"images must be floating point in [0, 1], not {images.dtype}; divide by 255 first")
-        images = images.detach()
-        low, high = (float(v) for v in images.aminmax()) if images.numel() else (0.0, 0.0)
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ImageError(
-                f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise "
-                "them, the classifier does that"
-            )
-        return images.float()
+        return check_tensor(images, self.size)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.

@@ -27,6 +27,7 @@ from fidokit.readers.csv_table import read_csv
 from fidokit.readers.folder import SUFFIXES, read_folder
 from fidokit.readers.reading import Reading
 from fidokit.readers.table import BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
+from fidokit.torch_dataset import TorchDataset
 
 __all__ = [
     "BOX_COLUMNS",
@@ -43,8 +44,12 @@ __all__ = [
 ]
 
 
-class LabelledImages:
-    """A table of photographs with labels and boxes; a file is opened only in `open` and `load`.
+class LabelledImages(TorchDataset):
+    """A table of photographs with labels and boxes; a file is opened only in `open`, `load` and ``data[i]``.
+
+    It is a torch `Dataset` too, for training and for models of your own: ``data[i]`` is (image, label), the upright PIL
+    image and the class name or None; `with_transform` turns both into what a `DataLoader` can put together. fidokit's
+    own functions do not use that transform: they make the classifier's input by its `Preprocessing`.
 
     Attributes:
         table: one row a photograph: image_id (unique), path, label (None where unknown), and, where there are such:
@@ -234,7 +239,8 @@ class LabelledImages:
         positions = self._positions(selector)
         if len(set(positions.tolist())) < len(positions):
             raise SettingsError("the selection names a photograph twice; image_ids are unique, so name each once")
-        return LabelledImages(self.table.iloc[positions].reset_index(drop=True), self.root, self.skipped)
+        chosen = LabelledImages(self.table.iloc[positions].reset_index(drop=True), self.root, self.skipped)
+        return chosen.with_transform(self.transform, self.target_transform)
 
     def open(self, i: int) -> Image.Image:
         """The upright RGB photograph at position i, in full resolution; raises `ImageError`, see `read_photograph`."""

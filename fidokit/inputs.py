@@ -48,7 +48,7 @@ class GivenImages(LabelledImages):
     def subset(self, selector: Any) -> GivenImages:
         """The images of a selection, see `LabelledImages.subset`; they keep their image_ids."""
         table = super().subset(selector).table
-        rows = {image_id: row for row, image_id in enumerate(self.table["image_id"])}
+        rows: dict[str, int] = {image_id: row for row, image_id in enumerate(self.table["image_id"])}
         twin = copy.copy(self)
         twin.table, twin._given = table, [self._given[rows[image_id]] for image_id in table["image_id"]]
         return twin
@@ -110,6 +110,28 @@ def as_tensor(images: Images) -> Tensor | None:
             raise ImageError("the tensors in the list differ in shape; each must be (3, H, W) at the classifier's size")
         return torch.stack(list(images))
     return None
+
+
+def check_tensor(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """A classifier's (B, 3, H, W) inputs in [0, 1]; see `Classifier.check_images`."""
+    if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
+        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+        raise ImageError(f"images must be a (B, 3, H, W) tensor, not {shape}; of one image, pass image[None]")
+    if tuple(images.shape[2:]) != tuple(size):
+        raise ImageError(
+            f"images are {tuple(images.shape[2:])} pixels, the classifier's input is {size}; resize them, or "
+            "pass LabelledImages, which are fitted by themselves"
+        )
+    if not images.is_floating_point():
+        raise ImageError(f"images must be floating point in [0, 1], not {images.dtype}; divide by 255 first")
+    images = images.detach()
+    low, high = (float(v) for v in images.aminmax()) if images.numel() else (0.0, 0.0)
+    if not (low >= -1e-3 and high <= 1 + 1e-3):
+        raise ImageError(
+            f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise "
+            "them, the classifier does that"
+        )
+    return images.float()
 
 
 def _from_numpy(array: npt.NDArray[Any]) -> Tensor:
