@@ -74,7 +74,7 @@ class Annotated:
         try:
             return preprocessing.geometry(*size, box)
         except ImageError as error:
-            raise ImageError(f"{self.table['path'].iloc[i]}: {error}") from error
+            raise ImageError(f"{self.table['path'].iloc[i] or f'image {i}'}: {error}") from error
 
     def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
         """(H, W) bool, True on the object, in the geometry of `load`; None where the table names no mask.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -22,11 +21,12 @@ from fidokit.configuration import own_configuration, settled
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
+from fidokit.inputs import Images, as_tensor, check_tensor, given_images
 from fidokit.labels import judged, warn_of_labels
 from fidokit.methods.objective import Goal, Head, Targets, probabilities
 from fidokit.outputs import refuse_embedding, resolved_head
-from fidokit.reading import read_chunks
-from fidokit.session import OpenSessions, Session, Tallies, Tally
+from fidokit.reading import Chunk, read_chunks
+from fidokit.session import OpenSessions, PerThread, Session, Tally
 from fidokit.uncompiled import plain_name
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ProgressBar = Callable[[int], object]
 
 
-class Classifier(HtmlDisplay):
+class Classifier(HtmlDisplay, PerThread):
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
     The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
@@ -149,7 +149,7 @@ class Classifier(HtmlDisplay):
         self.exact_limit: int | None = None
         #: The smallest batch on a GPU, to which smaller ones are padded; None where it was not looked for.
         self.least_batch: int | None = None
-        self._of_threads()
+        super().__init__()
         if device == "auto":
             self.device, self.device_reason = device_choice.choose_device(self)
             self.tally = Tally()
@@ -180,34 +180,6 @@ class Classifier(HtmlDisplay):
         """The device; where another one is there that was passed over, with the reason."""
         passed_over = " is there, but " in self.device_reason
         return f"{self.device} ({self.device_reason})" if passed_over else str(self.device)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies of it have no session open and have spent nothing."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._of_threads()
-
-    def _of_threads(self) -> None:
-        # Precision and micro-batch are found by one thread, the others wait for what it finds.
-        self._lock = threading.RLock()
-        self._sessions, self._tallies = OpenSessions(), Tallies()
-
-    @property
-    def tally(self) -> Tally:
-        """The count of evaluations that the current thread has spent."""
-        return self._tallies.own
-
-    @tally.setter
-    def tally(self, tally: Tally) -> None:
-        self._tallies = Tallies()
-        self._tallies.own = tally
-
-    @property
-    def _open(self) -> dict[str, Session]:
-        """The sessions that the current thread has open."""
-        return self._sessions.own
 
     @property
     def size(self) -> tuple[int, int]:
@@ -252,12 +224,37 @@ class Classifier(HtmlDisplay):
         with self._lock:
             return opening.untuned(self)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """(B, K) float32 logits of (B, 3, H, W) images in [0, 1]."""
-        with self.session() as session:
-            return session.logits(self.check_images(images))
+    def logits(self, images: Images) -> Tensor:
+        """(B, K) float32 logits of images.
 
-    def log_odds(self, images: Tensor, targets: Targets = None, against: Targets = None) -> Tensor:
+        Args:
+            images: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; or photographs
+                of any size: paths, PIL images or (H, W, 3) arrays, one or a list of them.
+
+        Raises:
+            ImageError: one cannot be read, or is of the wrong shape, size or range; `predict` goes on.
+        """
+        tensor = as_tensor(images)
+        if tensor is not None:
+            checked = self.check_images(tensor)
+            with self.session() as session:
+                return session.logits(checked)
+        data = given_images(images, self.check_images)
+        parts = [torch.empty(0, len(self.class_names))]
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                if chunk.unread:
+                    position, reason = next(iter(chunk.unread.items()))
+                    raise ImageError(f"image {position} has no logits: {reason}")
+                parts.append(session.logits(chunk.images))
+        return torch.cat(parts)
+
+    def _read(self, data: LabelledImages, size: int) -> Generator[Chunk, None, None]:
+        """The photographs, so many at a time, as the classifier's input."""
+        chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
+        return read_chunks(data, self.preprocessing, chunks)
+
+    def log_odds(self, images: Images, targets: Targets = None, against: Targets = None) -> Tensor:
         """(B,) float32 log-odds of the targets, each an index or a name; by default of the predicted classes.
 
         Against all other classes: ``logit_c - logsumexp(others)``; with ``against``: ``logit_a - logit_b``; of a
@@ -270,7 +267,7 @@ class Classifier(HtmlDisplay):
         """What to explain for images with these (B, K) logits."""
         return Goal.resolve(targets, against, logits=logits, class_names=self.class_names, head=self.head)
 
-    def predict(self, data: LabelledImages, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
+    def predict(self, data: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
         """One row an image: image_id, path, label, predicted, correct, score, margin, runner_up, reason.
 
         ``score`` is the probability of the predicted class and ``margin`` its distance to the runner-up's. An image
@@ -279,21 +276,20 @@ class Classifier(HtmlDisplay):
         warning says so, and ``correct`` is missing, as it is without a label.
 
         Args:
-            data: the photographs.
+            data: the photographs, as for `logits`; those that are no `LabelledImages` have their positions as image_id
+                and no labels.
             on_image: called with the number of images done since the last call.
         """
+        data = given_images(data, self.check_images)
         warn_of_labels(data.table["label"], self.class_names)
         rows: list[dict[str, object]] = []
-        with self.session() as session:
-            # Fixed here: an out-of-memory error halves the session's own micro-batch on the way.
-            size = session.micro_batch
-            chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
-            with closing(read_chunks(data, self.preprocessing, chunks)) as reading:
-                for (_, positions), chunk in zip(chunks, reading, strict=True):
-                    logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
-                    rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
-                    if on_image is not None:
-                        on_image(len(positions))
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
+                positions = sorted([*logits, *chunk.unread])
+                rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                if on_image is not None:
+                    on_image(len(positions))
         return self.prediction_table(data, rows)
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
@@ -328,24 +324,7 @@ class Classifier(HtmlDisplay):
         Raises:
             ImageError: another shape, size or range; the message says how to convert.
         """
-        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
-            shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-            raise ImageError(f"images must be a (B, 3, H, W) tensor, not {shape}; of one image, pass image[None]")
-        if tuple(images.shape[2:]) != tuple(self.size):
-            raise ImageError(
-                f"images are {tuple(images.shape[2:])} pixels, the classifier's input is {self.size}; resize them, or "
-                "pass LabelledImages, which are fitted by themselves"
-            )
-        if not images.is_floating_point():
-            raise ImageError(f"images must be floating point in [0, 1], not {images.dtype}; divide by 255 first")
-        images = images.clone() if images.is_inference() else images.detach()
-        low, high = (float(v) for v in images.aminmax()) if images.numel() else (0.0, 0.0)
-        if not (low >= -1e-3 and high <= 1 + 1e-3):
-            raise ImageError(
-                f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise "
-                "them, the classifier does that"
-            )
-        return images.float()
+        return check_tensor(images, self.size)
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from fidokit.readers.folder import SUFFIXES, read_folder
 from fidokit.readers.reading import Notes, Reading, RowNames
 from fidokit.readers.sizes import complete_annotated
 from fidokit.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
+from fidokit.torch_dataset import TorchDataset
 
 __all__ = [
     "ANNOTATED_COLUMNS",
@@ -47,8 +48,12 @@ __all__ = [
 ]
 
 
-class LabelledImages(HtmlDisplay, Annotated):
-    """A table of photographs with labels and boxes; a file is opened only in `open` and `load`.
+class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
+    """A table of photographs with labels and boxes; a file is opened only in `open`, `load` and ``data[i]``.
+
+    It is a torch `Dataset` too, for training and for models of your own: ``data[i]`` is (image, label), the upright PIL
+    image and the class name or None; `with_transform` turns both into what a `DataLoader` can put together. fidokit's
+    own functions do not use that transform: they make the classifier's input by its `Preprocessing`.
 
     Attributes:
         table: one row a photograph: image_id (unique), path, label (None where unknown), and, where there are such:
@@ -260,7 +265,8 @@ class LabelledImages(HtmlDisplay, Annotated):
         """The photographs of a boolean mask (N,), of positions, of a slice, or of image_ids, in the order given.
 
         Raises:
-            SettingsError: a mask of another length, a position or image_id that is not there, or one that comes twice.
+            SettingsError: a mask of another length or with missing values; a position or image_id that is not there, or
+            that comes twice.
         """
         positions = self._positions(selector)
         if len(set(positions.tolist())) < len(positions):
@@ -268,22 +274,31 @@ class LabelledImages(HtmlDisplay, Annotated):
         table = self.table.iloc[positions].reset_index(drop=True)
         chosen = LabelledImages(table, self.root, self.skipped, self.left_out)
         chosen._told = self._told
-        return chosen
+        return chosen.with_transform(self.transform, self.target_transform)
 
     def open(self, i: int) -> Image.Image:
         """The upright RGB photograph at position i, in full resolution; raises `ImageError`, see `read_photograph`."""
         return read_photograph(file_of(self.table["path"].iloc[i]))
 
-    def load(self, i: int, preprocessing: Preprocessing) -> tuple[torch.Tensor, Geometry]:
+    def load(
+        self, i: int, preprocessing: Preprocessing, keep: Callable[[Image.Image], None] | None = None
+    ) -> tuple[torch.Tensor, Geometry]:
         """The photograph at position i as (3, H, W) float32 in [0, 1], and its geometry.
 
         `mean` and `std` of the preprocessing are not applied: the classifier does that.
+
+        Args:
+            i: the position.
+            preprocessing: the classifier's.
+            keep: is given the decoded photograph, for whoever needs it soon.
 
         Raises:
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
         geometry = self.geometry(i, preprocessing, image.size)
+        if keep is not None:
+            keep(image)
         return to_input(image, geometry, preprocessing.interpolation), geometry
 
     def metadata(self) -> pd.DataFrame:
@@ -330,7 +345,18 @@ class LabelledImages(HtmlDisplay, Annotated):
         if isinstance(selector, slice):
             return np.arange(len(self))[selector]
         chosen: list[Any] = [selector] if isinstance(selector, (str, int, np.integer)) else list(selector)
-        if chosen and all(isinstance(value, (bool, np.bool_)) for value in chosen):
+        flags = sum(isinstance(value, (bool, np.bool_)) for value in chosen)
+        missing = sum(value is None or value is pd.NA or value != value for value in chosen)
+        if missing:
+            raise SettingsError(
+                f"{missing} of the {len(chosen)} entries of the selection are missing values (NA, NaN or None); "
+                "say what becomes of these photographs, such as selector.fillna(False)"
+            )
+        if 0 < flags < len(chosen):
+            raise SettingsError(
+                "the selection mixes True and False with positions or image_ids; give a boolean mask, or the others"
+            )
+        if flags:
             if len(chosen) != len(self):
                 raise SettingsError(f"the boolean mask has {len(chosen)} entries for {len(self)} photographs")
             return np.flatnonzero(chosen)

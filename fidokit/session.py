@@ -6,7 +6,7 @@ import threading
 import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -161,3 +161,38 @@ class Session:
         devices.free_cache(self.device)
         warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
         return True
+
+
+class PerThread:
+    """What each thread has of its own of a classifier: open sessions and a count; and the lock for what they share."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies of it have no session open and have spent nothing."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def _begin(self) -> None:
+        # Precision and micro-batch are found by one thread, the others wait for what it finds.
+        self._lock = threading.RLock()
+        self._sessions, self._tallies = OpenSessions(), Tallies()
+
+    @property
+    def tally(self) -> Tally:
+        """The count of evaluations that the current thread has spent."""
+        return self._tallies.own
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self._tallies = Tallies()
+        self._tallies.own = tally
+
+    @property
+    def _open(self) -> dict[str, Session]:
+        """The sessions that the current thread has open."""
+        return self._sessions.own

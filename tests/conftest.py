@@ -9,6 +9,17 @@ from lab import lab as lab
 from lab import tab as tab
 from study_cases import make_classifier, make_data, register_counting
 
+from fidokit import methods
+
+
+@pytest.fixture(autouse=True, scope="module")
+def registry():
+    """The methods that a file registers are not there in the next one."""
+    before = dict(methods._REGISTRY)
+    yield
+    methods._REGISTRY.clear()
+    methods._REGISTRY.update(before)
+
 
 @pytest.fixture(scope="session", autouse=True)
 def _own_data_folder(tmp_path_factory):

@@ -201,3 +201,24 @@ def test_a_picture_is_no_larger_than_it_may_be():
     large, small = (len(picture_tag(noise, "noise", most)) for most in (1_000_000, 60_000))
     assert large > 100_000
     assert small < 4 / 3 * 60_000 + 200
+
+
+@pytest.mark.parametrize("with_boxes", [True, False])
+def test_the_display_of_many_photographs_looks_at_few_of_them(tmp_path, monkeypatch, with_boxes):
+    n = 100_000
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    frame = pd.DataFrame({"path": "a.png", "image_id": [str(i) for i in range(n)], "label": "bird"})
+    if with_boxes:
+        frame[["box_x0", "box_y0", "box_x1", "box_y1"]] = [1.0, 1.0, 3.0, 3.0]
+        frame.loc[frame.index % 4 == 0, ["box_x0", "box_y0", "box_x1", "box_y1"]] = np.nan
+    many = fk.LabelledImages(frame, tmp_path)
+    opened, asked = [], []
+    open_one, box = fk.LabelledImages.open, fk.LabelledImages.box
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(fk.LabelledImages, "open", lambda self, i: opened.append(i) or open_one(self, i))
+    monkeypatch.setattr(fk.LabelledImages, "box", lambda self, i: asked.append(i) or box(self, i))
+    text = shown(many).text
+    assert "100,000 photographs" in text
+    assert ("75,000 with a box" in text) == with_boxes
+    assert "boxes" in repr(many)
+    assert (len(opened) <= 6, len(asked) <= 6) == (True, True)

@@ -20,8 +20,8 @@ from torch import nn
 import fidokit as fk
 from fidokit.classifier import Classifier
 from fidokit.exceptions import SettingsError
+from fidokit.function_names import function_name
 from fidokit.methods.base import settings_dict, settings_id
-from fidokit.methods.function_names import function_name
 from fidokit.methods.gradient_settings import IntegratedGradientsSettings
 from fidokit.methods.infill import blur
 

@@ -92,7 +92,7 @@ def test_a_simple_function_is_a_method():
     torch.testing.assert_close(masks.attribution, images.mean(1))
     assert masks.target == ["crow", "tit", "jay"]
     assert masks.evaluations.tolist() == [3, 3, 3]  # the prediction, kept, dropped
-    register_method("brightness", constant)
+    register_method("brightness", constant, replace=True)
     assert get_method("brightness").summary == "Half everywhere."
     assert list_methods().count("brightness") == 1
 
@@ -194,11 +194,11 @@ def test_masks_of_the_wrong_shape_are_an_error():
         "(2, 0, 4)": lambda _c, x, _t: torch.zeros(len(x), 0, 4),
     }
     for shape, function in wrong.items():
-        register_method("wrong", function)
+        register_method("wrong", function, replace=True)
         with pytest.raises(FidokitError) as caught:
             explain(make(), photographs(2), "wrong")
         assert f"'wrong' returned attribution masks of shape {shape}; a tensor (2, h, w) is needed" in str(caught.value)
-    register_method("wrong", lambda *_: None)
+    register_method("wrong", lambda *_: None, replace=True)
     with pytest.raises(FidokitError, match="masks as NoneType"):
         explain(make(), photographs(2), "wrong")
 

@@ -16,10 +16,10 @@ from fidokit.classifier import Classifier, ProgressBar
 from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
-from fidokit.enhance.views import Images, Source, View, crop_size, read_together, render
+from fidokit.enhance.views import Source, View, crop_size, read_together, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.geometry import Geometry
-from fidokit.images import LabelledImages
+from fidokit.inputs import GivenImages, Images, given_images
 from fidokit.isolation import attempt, logits_or_reasons
 from fidokit.labels import warn_of_labels
 from fidokit.methods import identities
@@ -128,8 +128,7 @@ class MaskGuidedClassifier:
         """(N, K) probabilities: the softmax over the classes, or one sigmoid a class.
 
         Args:
-            images: `LabelledImages`; a list of paths or PIL images of any size; or a (N, 3, H, W) tensor in [0, 1] at
-                the classifier's size, whose crops can only show the pixels that it has.
+            images: as for `explain`; the crops of a (N, 3, H, W) tensor can only show the pixels that it has.
 
         Raises:
             ImageError: an image cannot be read or is of the wrong shape, size or range; `predict` and `look` go on.
@@ -156,9 +155,9 @@ class MaskGuidedClassifier:
             images: as for `scores`.
             on_image: called with the number of images done since the last call.
         """
-        data = self._source(images).table()
+        data = given_images(images, self.classifier.check_images)
         warn_of_labels(data.table["label"], self.class_names)
-        looked = self.look(images, on_image=on_image)
+        looked = self.look(data, on_image=on_image)
         rows = [self.classifier.prediction(looked.logits[i], looked.unanswered.get(i)) for i in range(len(data))]
         for i, reason in looked.failures.items():
             rows[i]["reason"] = reason
@@ -195,9 +194,7 @@ class MaskGuidedClassifier:
         return looked
 
     def _source(self, images: Images) -> Source:
-        if isinstance(images, Tensor):
-            images = self.classifier.check_images(images)
-        return Source(images, self.classifier.preprocessing)
+        return Source(given_images(images, self.classifier.check_images), self.classifier.preprocessing)
 
     def _may_look(self) -> bool:
         return self.settings.weight > 0 and self.settings.gate >= 0
@@ -249,9 +246,9 @@ class _Chunk:
     def _masks(self, positions: list[int], images: Tensor) -> GuideMasks:
         data = self.source.images
         names = (
-            [str(data.table["image_id"].iloc[i]) for i in positions]
-            if isinstance(data, LabelledImages)
-            else identities(images)
+            identities(images)
+            if isinstance(data, GivenImages)
+            else [str(data.table["image_id"].iloc[i]) for i in positions]
         )
         logits = self.looked.logits[positions]
         targets = logits.topk(min(self.settings.candidates, logits.shape[1]), dim=1).indices

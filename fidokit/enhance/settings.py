@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-import numpy as np
-
+from fidokit.checks import COUNT, FINITE, NOT_NEGATIVE, SHARE, UNIT, require, require_choice, require_numbers
 from fidokit.exceptions import SettingsError
 from fidokit.methods import get_method
 from fidokit.methods.base import KINDS, Kind
@@ -71,20 +69,13 @@ class GuidedSettings:
         method = get_method(self.method)
         method.resolve(self.method_settings)
         kinds = ", ".join(method.kinds)
-        _check(self, "kind", self.kind is None or self.kind in KINDS, f"None or one of {', '.join(KINDS)}")
-        _check(
-            self, "kind", self.kind is None or self.kind in method.kinds, f"None or a kind of {self.method!r}: {kinds}"
-        )
-        _check(self, "way", self.way in WAYS, f"one of {', '.join(WAYS)}")
-        _check(self, "share", _is_share(self.share), "above 0 and at most 1")
+        require(self, "kind", self.kind is None or self.kind in KINDS, f"None or one of {', '.join(KINDS)}")
+        own = self.kind is None or self.kind in method.kinds
+        require(self, "kind", own, f"None or a kind of {self.method!r}: {kinds}")
+        require_choice(self, "way", WAYS)
         object.__setattr__(self, "paddings", _paddings("GuidedSettings.paddings", self.paddings))
-        _check(self, "smallest", _is_number(self.smallest) and 0 <= self.smallest <= 1, "from 0 to 1")
-        _check(self, "weight", _is_weight(self.weight), "from 0 to 1")
-        whole = isinstance(self.candidates, int | np.integer) and not isinstance(self.candidates, bool)
-        _check(self, "candidates", whole and self.candidates >= 1, "a whole number of at least 1")
-        _check(self, "gate", _is_number(self.gate), "a number")
-        _check(self, "infill", self.infill in FADE_INFILLS, f"one of {', '.join(FADE_INFILLS)}")
-        _check(self, "fade", _is_number(self.fade) and self.fade >= 0, "0 or more")
+        require_numbers(self, share=SHARE, smallest=UNIT, weight=UNIT, candidates=COUNT, gate=FINITE, fade=NOT_NEGATIVE)
+        require_choice(self, "infill", FADE_INFILLS)
 
     @property
     def mask_kind(self) -> Kind:
@@ -121,15 +112,9 @@ class GuidedGrid:
     gates: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 
     def __post_init__(self) -> None:
-        checks: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
-            ("shares", _is_share, "above 0 and at most 1"),
-            ("weights", _is_weight, "from 0 to 1"),
-            ("gates", _is_number, "numbers"),
-        )
-        for name, good, needed in checks:
+        for name, needed in (("shares", SHARE), ("weights", UNIT), ("gates", FINITE)):
             values = _several(f"GuidedGrid.{name}", getattr(self, name))
-            if not all(good(value) for value in values):
-                raise SettingsError(f"GuidedGrid.{name} is {getattr(self, name)!r}; the values must be {needed}")
+            require(self, name, all(map(needed.fits, values)), f"a list, each of it {needed}")
             object.__setattr__(self, name, tuple(float(value) for value in values))
         sets = _several("GuidedGrid.paddings", self.paddings)
         object.__setattr__(self, "paddings", tuple(_paddings("each of GuidedGrid.paddings", one) for one in sets))
@@ -145,23 +130,6 @@ class GuidedGrid:
         return tuple(sorted({padding for one in self.paddings for padding in one}))
 
 
-def _check(settings: GuidedSettings, name: str, good: bool, needed: str) -> None:
-    if not good:
-        raise SettingsError(f"GuidedSettings.{name} is {getattr(settings, name)!r}; it must be {needed}")
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 < value <= 1
-
-
-def _is_weight(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1
-
-
 def _several(name: str, values: Any) -> tuple[Any, ...]:
     if isinstance(values, str) or not isinstance(values, Iterable) or not (several := tuple(values)):
         raise SettingsError(f"{name} is {values!r}; it must be a list of at least one")
@@ -170,6 +138,6 @@ def _several(name: str, values: Any) -> tuple[Any, ...]:
 
 def _paddings(name: str, values: Any) -> tuple[float, ...]:
     several = _several(name, values)
-    if not all(_is_number(value) and value >= 0 for value in several):
-        raise SettingsError(f"{name} is {values!r}; it must be a list of numbers, 0 or more")
+    if not all(map(NOT_NEGATIVE.fits, several)):
+        raise SettingsError(f"{name} is {values!r}; it must be a list, each of it {NOT_NEGATIVE}")
     return tuple(float(value) for value in several)

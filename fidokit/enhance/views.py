@@ -3,27 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
 
-import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from fidokit.enhance.boxes import WHOLE, to_window
-from fidokit.exceptions import ImageError
 from fidokit.geometry import Box, Geometry, Preprocessing, to_input
 from fidokit.images import LabelledImages
 from fidokit.isolation import attempt
 from fidokit.methods.infill import FIXED
-from fidokit.photographs import read_photograph, upright
-
-Images: TypeAlias = LabelledImages | Tensor | Sequence[str | Path | Image.Image]
 
 #: Bytes of decoded photographs that wait for their second look; those beyond are decoded once more.
 _WAITING_BYTES = 512 * 2**20
@@ -33,35 +26,18 @@ class Source:
     """Photographs by position, each as the classifier's input and in full resolution. Threads may share it.
 
     Args:
-        images: `LabelledImages`, a list of paths or PIL images, or a (B, 3, H, W) tensor in [0, 1] at the classifier's
-            size; of a tensor its own pixels are the full resolution.
+        images: the photographs; of a tensor that was handed over its own pixels are the full resolution.
         preprocessing: the classifier's.
-
-    Raises:
-        ImageError: something else than images.
     """
 
-    def __init__(self, images: Images, preprocessing: Preprocessing) -> None:
-        self.preprocessing = preprocessing
+    def __init__(self, images: LabelledImages, preprocessing: Preprocessing) -> None:
+        self.images, self.preprocessing = images, preprocessing
         self._waiting: dict[int, Image.Image] = {}
         self._bytes = 0
         self._lock = threading.Lock()
-        if isinstance(images, LabelledImages | Tensor):
-            self.images: LabelledImages | Tensor | list[str | Path | Image.Image] = images
-        else:
-            self.images = _listed(images)
 
     def __len__(self) -> int:
         return len(self.images)
-
-    def table(self) -> LabelledImages:
-        """The labelled images; of others a table with their positions as image_id, their paths, and no labels."""
-        if isinstance(self.images, LabelledImages):
-            return self.images
-        paths = [str(one) if isinstance(one, str | Path) else None for one in self.images]
-        ids = [str(i) for i in range(len(self))]
-        frame = pd.DataFrame({"image_id": ids, "path": paths, "label": None}, dtype=object)
-        return LabelledImages(frame, Path())
 
     def load(self, i: int) -> tuple[Tensor, Geometry]:
         """The classifier's input (3, H, W) in [0, 1], and where it lies in the photograph.
@@ -71,18 +47,7 @@ class Source:
         Raises:
             ImageError: the file cannot be read, see `LabelledImages.load`.
         """
-        if isinstance(self.images, Tensor):
-            height, width = self.images.shape[2:]
-            geometry = Geometry(width, height, (0.0, 0.0, float(width), float(height)), (height, width))
-            return self.images[i].detach().float().cpu(), geometry
-        image = self._decode(i)
-        geometry = (
-            self.images.geometry(i, self.preprocessing, image.size)
-            if isinstance(self.images, LabelledImages)
-            else self.preprocessing.geometry(*image.size)
-        )
-        self._keep(i, image)
-        return to_input(image, geometry, self.preprocessing.interpolation), geometry
+        return self.images.load(i, self.preprocessing, keep=lambda image: self._keep(i, image))
 
     def open(self, i: int) -> Image.Image:
         """The upright RGB photograph in full resolution; raises `ImageError`, see `load`."""
@@ -91,16 +56,7 @@ class Source:
             if image is not None:
                 self._bytes -= _size(image)
                 return image
-        return self._decode(i)
-
-    def _decode(self, i: int) -> Image.Image:
-        if isinstance(self.images, LabelledImages):
-            return self.images.open(i)
-        one = self.images[i]
-        if isinstance(one, Tensor):
-            pixels = (one.detach().float().cpu().clamp(0, 1) * 255).round().byte()
-            return Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-        return upright(one, self._name(i)) if isinstance(one, Image.Image) else read_photograph(one)
+        return self.images.open(i)
 
     def _keep(self, i: int, image: Image.Image) -> None:
         """Let a photograph wait; the oldest ones give way, those of which no second look was wanted among them."""
@@ -112,12 +68,6 @@ class Source:
             while self._bytes > _WAITING_BYTES:
                 first = next(iter(self._waiting))
                 self._bytes -= _size(self._waiting.pop(first))
-
-    def _name(self, i: int) -> str:
-        if isinstance(self.images, LabelledImages):
-            return str(self.images.table["path"].iloc[i])
-        one = self.images[i]
-        return str(one) if isinstance(one, str | Path) else getattr(one, "filename", "") or f"image {i}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,19 +195,6 @@ def _centres(start: float, stop: float, low: float, high: float, n: int) -> Tens
 def _window(box: Box, geometry: Geometry) -> Box:
     # The whole input is exactly the classifier's own window, not one that differs by rounding.
     return geometry.window if box == WHOLE else to_window(box, geometry)
-
-
-def _listed(images: object) -> list[str | Path | Image.Image]:
-    if isinstance(images, str | Path | Image.Image) or not isinstance(images, Iterable):
-        raise ImageError(
-            f"images must be LabelledImages, a (B, 3, H, W) tensor, or a list of paths or PIL images, not "
-            f"{type(images).__name__}; put a single one into a list"
-        )
-    made = list(images)
-    for one in made:
-        if not isinstance(one, str | Path | Image.Image):
-            raise ImageError(f"a list of images holds paths or PIL images, not {type(one).__name__}")
-    return made
 
 
 def _size(image: Image.Image) -> int:

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from fidokit.ambient import unaffected
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
+from fidokit.function_names import function_name
 from fidokit.images import LabelledImages
+from fidokit.inputs import GivenImages, Images, as_tensor, given_images
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
@@ -57,44 +59,83 @@ def get_method(name: str) -> Method:
         SettingsError: no such method; the message lists all.
     """
     known = methods()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise SettingsError(f"unknown method {name!r}; the methods are {', '.join(known)}")
     return known[name]
 
 
-def register_method(name: str, method: Method | SimpleFunction) -> None:
+def register_method(name: str, method: Method | SimpleFunction, *, replace: bool = False) -> None:
     """Add a method of your own; it then appears in studies, tables and widgets.
 
     Args:
-        name: a new name.
+        name: a new name, not empty and without blanks around it. A cell of a notebook may be run again: a function that
+            was defined under the same name in the same place takes the place of the one before.
         method: a `Method`, or simply a function ``(classifier, images (B, 3, H, W), targets (B,)) -> masks (B, h, w)``
             in [0, 1], whose masks get the kind ``attribution``.
+        replace: whether another method of this name, if there is one, is given up. Masks that a study made with it stay
+            in its store.
 
     Raises:
-        SettingsError: the name belongs to a built-in method, or `method` is neither of the two.
+        SettingsError: the name is none, belongs to a built-in method or to another one of yours, or `method` is neither
+            of the two.
     """
+    if not isinstance(name, str) or not name or name != name.strip():
+        raise SettingsError(f"a method needs a name of at least one character, without blanks around it, not {name!r}")
     if is_built_in(name):
         raise SettingsError(f"{name!r} is a built-in method; choose another name")
     if not isinstance(method, Method) and not callable(method):
         raise SettingsError(f"a function or a `Method` is needed, not {type(method).__name__}")
+    known = _REGISTRY.get(name)
+    if known is not None and not replace and not _is_again(_function_of(known), _function_of(method)):
+        raise SettingsError(
+            f"there is a method {name!r} already, {_place_of(_function_of(known))}; choose another name, or, to give "
+            f"that one up, register_method({name!r}, ..., replace=True)"
+        )
     if not isinstance(method, Method):
-        function = method
+        simple = method
 
         def compute(classifier: Classifier, batch: Batch, _settings: Any, _on_progress: OnProgress | None) -> Computed:
             if batch.goal.target is None or batch.goal.against is not None:
                 raise SettingsError(f"{name!r} explains single classes, not a function or a contrast")
-            masks: Any = function(classifier, batch.images, batch.goal.target)
+            masks: Any = simple(classifier, batch.images, batch.goal.target)
             return Computed({"attribution": torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks})
 
-        summary = (function.__doc__ or "").strip().partition("\n")[0]
+        compute.__wrapped__ = simple  # type: ignore[attr-defined]
+        summary = (simple.__doc__ or "").strip().partition("\n")[0]
         method = Method(compute, NoSettings, ("attribution",), summary)
     _REGISTRY[name] = method
+
+
+def _function_of(method: Method | SimpleFunction) -> Callable[..., Any]:
+    """What the user wrote."""
+    compute = method.compute if isinstance(method, Method) else method
+    found: Callable[..., Any] = getattr(compute, "__wrapped__", compute)
+    return found
+
+
+def _place_of(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__module__', '')}.{getattr(function, '__qualname__', type(function).__qualname__)}"
+
+
+def _is_again(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether a function is the known one, or what its definition gives when it is run again, perhaps edited."""
+    if known is function:
+        return True
+    if _place_of(known) != _place_of(function):
+        return False
+    if "<lambda>" not in _place_of(function):
+        return True
+    # All lambdas of a module share a name.
+    try:
+        return function_name(known) == function_name(function)
+    except SettingsError:
+        return False
 
 
 @unaffected()
 def explain(
     classifier: Classifier,
-    images: Tensor | LabelledImages,
+    images: Images,
     method: str = "fido",
     targets: Targets = None,
     against: Targets = None,
@@ -106,8 +147,9 @@ def explain(
 
     Args:
         classifier: the classifier.
-        images: (B, 3, H, W) in [0, 1] at the classifier's size, or `LabelledImages`. Of labelled images, one that
-            cannot be read goes to ``failures``. The mask of a tensor's image does not depend on its position.
+        images: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; or photographs of
+            any size: paths, PIL images or (H, W, 3) arrays, one or a list of them. One that cannot be read goes to
+            ``failures``. Unless it comes from `LabelledImages`, an image's mask does not depend on its position.
         method: a name from `list_methods`.
         targets: None for the predicted classes; an index or a name, for all images or one an image (unreadable ones
             included); or a function from logits (B, K) to scores (B,), read as log-odds.
@@ -128,13 +170,17 @@ def explain(
     resolved = chosen.resolve(settings, overrides)
     unread: dict[str, str] = {}
     names: dict[str, str] = {}
-    explained = images
-    if isinstance(images, LabelledImages):
-        images, image_ids, unread, read = _read(images, classifier)
+    tensor = as_tensor(images)
+    if tensor is not None:
+        explained: LabelledImages | Tensor = tensor
+        images = classifier.check_images(tensor)
+        image_ids, read = [str(i) for i in range(len(images))], list(range(len(images)))
     else:
-        images = classifier.check_images(images)
-        image_ids, read = identities(images), list(range(len(images)))
-        names = {identity: str(i) for i, identity in enumerate(image_ids)}
+        explained = given_images(images, classifier.check_images)
+        images, image_ids, unread, read = _read(explained, classifier)
+    if isinstance(explained, Tensor | GivenImages):
+        names = dict(zip(identities(images), image_ids, strict=True))
+        image_ids = list(names)
     targets, against = (_rows_of(classes, read, len(read) + len(unread)) for classes in (targets, against))
     if not len(images):
         raise ImageError("there is no image to explain" + "".join(f"; {reason}" for reason in unread.values()))

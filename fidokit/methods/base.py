@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import SettingsError
-from fidokit.methods.function_names import function_name
+from fidokit.function_names import function_name
 from fidokit.methods.objective import Goal
 
 if TYPE_CHECKING:

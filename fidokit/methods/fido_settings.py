@@ -5,9 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fidokit.exceptions import SettingsError
+from fidokit.checks import (
+    COUNT,
+    FINITE,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    Number,
+    require,
+    require_choice,
+    require_flags,
+    require_numbers,
+)
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
+
+_BETA = Number(least=0, below=1)
 
 
 @dataclass(frozen=True)
@@ -24,8 +38,9 @@ class FidoSettings:
             at 0.1.
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
-            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter. One
-            infill is best while steps are few; with more of them a mixture gives masks that find more of the object.
+            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter
+            (told apart by its code, see `fidokit.function_names`). One infill is best while steps are few; with
+            more of them a mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
@@ -73,27 +88,20 @@ class FidoSettings:
     cuda_graph: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("steps", "samples", "infill_draws", "check_every"):
-            self._check(
-                name, getattr(self, name) >= 1 and int(getattr(self, name)) == getattr(self, name), "at least 1"
-            )
-        for name in ("temperature", "lr", "eps"):
-            self._check(name, getattr(self, name) > 0, "positive")
-        for name in ("area", "total_variation", "tolerance", "weight_decay", "ramp_steps"):
-            self._check(name, getattr(self, name) >= 0, "0 or more")
-        for name in ("beta1", "beta2"):
-            self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
-        self._check("lr_end", 0 < self.lr_end <= 1, "in (0, 1]")
-        self._check("sampler", self.sampler in SAMPLERS, " or ".join(SAMPLERS))
-        self._check("start", self.start in ("grad-cam", "flat"), "grad-cam or flat")
-        self._check("reduction", self.reduction in ("mean", "sum"), "mean or sum")
-        self._check("grid", self.grid is None or min(_pair(self.grid)) >= 1, "at least 1 cell each way, or None")
+        require_numbers(self, steps=COUNT, samples=COUNT, infill_draws=COUNT, check_every=COUNT, seed=WHOLE)
+        require_numbers(self, temperature=POSITIVE, lr=POSITIVE, eps=POSITIVE, lr_end=SHARE)
+        require_numbers(self, area=NOT_NEGATIVE, total_variation=NOT_NEGATIVE, tolerance=NOT_NEGATIVE)
+        require_numbers(self, weight_decay=NOT_NEGATIVE, ramp_steps=Number(least=0, whole=True))
+        require_numbers(self, beta1=_BETA, beta2=_BETA, start_low=FINITE, start_high=FINITE)
+        require_choice(self, "sampler", SAMPLERS)
+        require_choice(self, "start", ("grad-cam", "flat"))
+        require_choice(self, "reduction", ("mean", "sum"))
+        require_flags(self, "antithetic", "cuda_graph")
+        cells = self.grid if isinstance(self.grid, tuple | list) else (self.grid, self.grid)
+        good = self.grid is None or (len(cells) == 2 and all(map(COUNT.fits, cells)))
+        require(self, "grid", good, f"{COUNT}, two of them (rows, columns), or None for one cell a pixel")
         if not callable(self.infill):
             Mixture.parse(self.infill)
-
-    def _check(self, name: str, good: bool, needed: str) -> None:
-        if not good:
-            raise SettingsError(f"FidoSettings.{name} is {getattr(self, name)!r}; it must be {needed}")
 
     @classmethod
     def quality(cls, **overrides: Any) -> FidoSettings:
@@ -147,4 +155,5 @@ class FidoSettings:
 
 
 def _pair(grid: int | tuple[int, int]) -> tuple[int, int]:
-    return (grid, grid) if isinstance(grid, int) else (int(grid[0]), int(grid[1]))
+    rows, columns = grid if isinstance(grid, tuple | list) else (grid, grid)
+    return int(rows), int(columns)

@@ -5,28 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fidokit.exceptions import SettingsError
+from fidokit.checks import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, WHOLE, Number, require, require_choice, require_numbers
 
 Baseline = Literal["mean", "black", "white", "blur"]
 BASELINES: tuple[Baseline, ...] = ("mean", "black", "white", "blur")
 INTEGRALS = ("gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid")
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise SettingsError(message)
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _check_baseline(baseline: object) -> None:
-    _require(baseline in BASELINES, f"unknown baseline {baseline!r}; choose one of {', '.join(BASELINES)}")
 
 
 @dataclass(frozen=True)
@@ -44,7 +27,7 @@ class CamSettings:
     layer: str | None = None
 
     def __post_init__(self) -> None:
-        _require(self.layer is None or isinstance(self.layer, str), f"layer must be a name, not {self.layer!r}")
+        require(self, "layer", self.layer is None or isinstance(self.layer, str), "the name of a layer, or None")
 
 
 @dataclass(frozen=True)
@@ -67,9 +50,9 @@ class IntegratedGradientsSettings:
     method: str = "gausslegendre"
 
     def __post_init__(self) -> None:
-        _require(_is_count(self.n_steps, 2), f"n_steps must be a whole number of at least 2, not {self.n_steps!r}")
-        _check_baseline(self.baseline)
-        _require(self.method in INTEGRALS, f"unknown method {self.method!r}; choose one of {', '.join(INTEGRALS)}")
+        require_numbers(self, n_steps=Number(least=2, whole=True))
+        require_choice(self, "baseline", BASELINES)
+        require_choice(self, "method", INTEGRALS)
 
 
 @dataclass(frozen=True)
@@ -91,12 +74,7 @@ class SmoothGradSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(_is_count(self.samples, 1), f"samples must be a whole number of at least 1, not {self.samples!r}")
-        _require(_is_number(self.noise) and 0 <= self.noise < float("inf"), f"noise must be >= 0, not {self.noise!r}")
-        _require(
-            isinstance(self.seed, int) and not isinstance(self.seed, bool),
-            f"seed must be a whole number, not {self.seed!r}",
-        )
+        require_numbers(self, samples=COUNT, noise=NOT_NEGATIVE, seed=WHOLE)
 
 
 @dataclass(frozen=True)
@@ -119,7 +97,6 @@ class OcclusionSettings:
     baseline: Baseline = "mean"
 
     def __post_init__(self) -> None:
-        _require(_is_number(self.window) and 0 < self.window <= 1, f"window must be in (0, 1], not {self.window!r}")
-        fits = _is_number(self.stride) and 0 < self.stride <= self.window
-        _require(fits, f"stride must be positive and at most the window, not {self.stride!r}: pixels would be left out")
-        _check_baseline(self.baseline)
+        require_numbers(self, window=SHARE, stride=POSITIVE)
+        require(self, "stride", self.stride <= self.window, "at most the window, or pixels would be left out")
+        require_choice(self, "baseline", BASELINES)

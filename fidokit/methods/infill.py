@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fidokit.checks import POSITIVE
 from fidokit.exceptions import SettingsError
 from fidokit.methods.concrete import uniform
 
@@ -123,7 +124,7 @@ def _name_and_weight(part: object) -> tuple[str, float]:
     name, weight = part
     if name not in INFILLS:
         raise SettingsError(f"unknown infill {name!r}; choose among {', '.join(INFILLS)}, or give a function")
-    if not isinstance(weight, int | float) or not 0 < weight < float("inf"):
+    if not POSITIVE.fits(weight):
         raise SettingsError(f"the weight of infill {name!r} is {weight!r}; it must be a positive number")
     return name, float(weight)
 

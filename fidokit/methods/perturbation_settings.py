@@ -5,10 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fidokit.methods.gradient_settings import Baseline, _check_baseline, _is_count, _is_number, _require
+from fidokit.checks import (
+    COUNT,
+    POSITIVE,
+    SHARE,
+    UNIT,
+    WHOLE,
+    Number,
+    require,
+    require_choice,
+    require_flags,
+    require_numbers,
+)
+from fidokit.methods.gradient_settings import BASELINES, Baseline
 
 Game = Literal["preservation", "deletion", "hybrid"]
 GAMES: tuple[Game, ...] = ("preservation", "deletion", "hybrid")
+_TWO_OR_MORE = Number(least=2, whole=True)
 
 
 @dataclass(frozen=True)
@@ -39,14 +52,9 @@ class RiseSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _require(_is_count(self.samples, 2), f"samples must be a whole number of at least 2, not {self.samples!r}")
-        _require(_is_count(self.grid, 1), f"grid must be a whole number of at least 1, not {self.grid!r}")
-        share = _is_number(self.probability) and 0 < self.probability < 1
-        _require(share, f"probability must be in (0, 1), not {self.probability!r}")
-        _check_baseline(self.baseline)
-        _require(isinstance(self.centre, bool), f"centre must be True or False, not {self.centre!r}")
-        whole = isinstance(self.seed, int) and not isinstance(self.seed, bool)
-        _require(whole, f"seed must be a whole number, not {self.seed!r}")
+        require_numbers(self, samples=_TWO_OR_MORE, grid=COUNT, probability=Number(above=0, below=1), seed=WHOLE)
+        require_choice(self, "baseline", BASELINES)
+        require_flags(self, "centre")
 
     @classmethod
     def published(cls, **overrides: Any) -> RiseSettings:
@@ -115,27 +123,17 @@ class ExtremalSettings:
         if isinstance(areas, list):
             areas = tuple(areas)
             object.__setattr__(self, "areas", areas)
-        good = isinstance(areas, tuple) and areas and all(_is_number(area) and 0 < area < 1 for area in areas)
-        _require(bool(good), f"areas must be shares in (0, 1), at least one, not {areas!r}")
-        _require(self.game in GAMES, f"unknown game {self.game!r}; choose one of {', '.join(GAMES)}")
-        for name, least in (("steps", 1), ("detail", 1), ("levels", 2)):
-            value = getattr(self, name)
-            _require(_is_count(value, least), f"{name} must be a whole number of at least {least}, not {value!r}")
-        pair = self.lattice if isinstance(self.lattice, tuple) else (self.lattice, self.lattice)
-        seeds = len(pair) == 2 and all(_is_count(side, 2) for side in pair)
-        _require(seeds, f"lattice must be a whole number of at least 2, or two of them, not {self.lattice!r}")
-        _check_baseline(self.baseline)
-        _require(isinstance(self.mirror, bool), f"mirror must be True or False, not {self.mirror!r}")
-        for name in ("sigma", "max_blur", "lr", "area_weight", "area_growth"):
-            value = getattr(self, name)
-            positive = _is_number(value) and 0 < value < float("inf")
-            _require(positive, f"{name} must be positive, not {value!r}")
-        _require(self.sigma <= 1, f"sigma is a share of the input's side and at most 1, not {self.sigma!r}")
-        _require(
-            _is_number(self.momentum) and 0 <= self.momentum < 1, f"momentum must be in [0, 1), not {self.momentum!r}"
-        )
-        smooth = _is_number(self.smoothing) and 0 <= self.smoothing <= 1
-        _require(smooth, f"smoothing must be in [0, 1], not {self.smoothing!r}")
+        inside = Number(above=0, below=1)
+        good = isinstance(areas, tuple) and len(areas) > 0 and all(map(inside.fits, areas))
+        require(self, "areas", good, f"one share of the image or several, each {inside}")
+        require_choice(self, "game", GAMES)
+        require_numbers(self, steps=COUNT, detail=COUNT, levels=_TWO_OR_MORE)
+        sides = self.lattice if isinstance(self.lattice, tuple | list) else (self.lattice, self.lattice)
+        require(self, "lattice", len(sides) == 2 and all(map(_TWO_OR_MORE.fits, sides)), f"{_TWO_OR_MORE}, or two")
+        require_choice(self, "baseline", BASELINES)
+        require_flags(self, "mirror")
+        require_numbers(self, sigma=SHARE, max_blur=POSITIVE, lr=POSITIVE, area_weight=POSITIVE, area_growth=POSITIVE)
+        require_numbers(self, momentum=Number(least=0, below=1), smoothing=UNIT)
 
     @classmethod
     def published(cls, **overrides: Any) -> ExtremalSettings:
@@ -159,5 +157,5 @@ class ExtremalSettings:
 
     def seeds(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the lattice for an input of (H, W) pixels; never finer than the input."""
-        pair = self.lattice if isinstance(self.lattice, tuple) else (self.lattice, self.lattice)
-        return min(pair[0], size[0]), min(pair[1], size[1])
+        rows, columns = self.lattice if isinstance(self.lattice, tuple | list) else (self.lattice, self.lattice)
+        return min(int(rows), size[0]), min(int(columns), size[1])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fidokit.checks import COUNT, Number, check_number
 from fidokit.exceptions import SettingsError
 from fidokit.study.summary import Floats, bootstrap_means, percentile_interval
 
@@ -132,13 +133,15 @@ def compare(
         direction. Without two units to compare the interval and the p-value are missing.
 
     Raises:
-        SettingsError: a column, method or direction that there is not, or two rows for one image, method and kind.
+        SettingsError: no metric at all, a column, method or direction that there is not, a number outside its range,
+            or two rows for one image, method and kind.
     """
-    metrics = [metric] if isinstance(metric, str) else list(metric)
+    metrics = _metrics(table, metric)
+    check_number("alpha", alpha, Number(above=0, below=1))
+    for name, number in (("n_resamples", n_resamples), ("n_permutations", n_permutations)):
+        check_number(name, number, COUNT)
     known = METRIC_DIRECTIONS | dict(directions or {})
     for name in metrics:
-        if name not in table.columns:
-            raise SettingsError(f"there is no metric {name!r} in this table; there are {', '.join(_numeric(table))}")
         if known.get(name) not in (-1, 0, 1):
             raise SettingsError(
                 f"whether more of {name!r} is better is not known; say directions={{{name!r}: 1}}, or -1, or 0"
@@ -181,8 +184,8 @@ def cost_table(
         method, kind, n; each metric's mean with its 95 % interval as NAME, NAME_low and NAME_high; and the mean
         evaluations and seconds an image. Both are those of the method: all its kinds together.
     """
-    metrics = [metric] if isinstance(metric, str) else list(metric)
     table = study.metrics() if table is None else table
+    metrics = _metrics(table, metric, "column")
     costs = study.masks(columns=["image_id", "method", "kind", "evaluations", "seconds"])
     merged = table.drop(columns=["evaluations", "seconds"], errors="ignore").merge(
         costs, on=["image_id", "method", "kind"], how="left", validate="one_to_one"
@@ -202,9 +205,11 @@ def means_table(
     """Means of a long table by method and kind: metrics with 95 % intervals, costs without; see `cost_table`.
 
     Raises:
-        SettingsError: a column that there is not.
+        SettingsError: no metric at all, or a column that there is not.
     """
-    for name in (*metrics, *costs):
+    metrics = _metrics(table, metrics, "column")
+    check_number("n_resamples", n_resamples, COUNT)
+    for name in costs:
         if name not in table.columns:
             raise SettingsError(f"there is no column {name!r} in this table; there are {', '.join(_numeric(table))}")
     keys = _keys(table)
@@ -257,6 +262,19 @@ def units_of(table: pd.DataFrame, unit: str | Mapping[str, object] | None) -> pd
     if units.isna().any():
         raise SettingsError(f"image {units.index[units.isna()][0]!r} has no unit; give one to every image")
     return units
+
+
+def _metrics(table: pd.DataFrame, metric: str | Sequence[str], noun: str = "metric") -> list[str]:
+    """The names of metrics, each a column of the table with numbers, and at least one."""
+    metrics = [metric] if isinstance(metric, str) else list(metric)
+    if not metrics:
+        raise SettingsError(f"no metric is named; name one or more of {', '.join(_numeric(table))}")
+    for name in metrics:
+        if name not in table.columns:
+            raise SettingsError(f"there is no {noun} {name!r} in this table; there are {', '.join(_numeric(table))}")
+    if len(set(metrics)) < len(metrics):
+        raise SettingsError(f"a metric is named twice in {metrics!r}; name each once")
+    return metrics
 
 
 def _numeric(table: pd.DataFrame) -> list[str]:
