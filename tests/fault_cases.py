@@ -20,10 +20,10 @@ import numpy as np
 import torch
 from study_cases import make_classifier, make_data, register_counting, run
 
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import FidokitError, ImageError
-from fidokit.images import LabelledImages
-from fidokit.session import Session
-from fidokit.study import files as study_files
+from fidokit.models.session import Session
+from fidokit.study.store import files as study_files
 from fidokit.study.study import Study
 
 N = 24

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fidokit.classifier import Classifier
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 from fidokit.methods import methods, register_method
 from fidokit.methods.base import Computed, Method, NoSettings
+from fidokit.models.classifier import Classifier
 from fidokit.study.run import run_study
 from fidokit.study.study import Study
 

@@ -15,10 +15,10 @@ from PIL import Image
 from torch import nn
 
 import fidokit as fk
-from fidokit.classifier import Classifier
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 from fidokit.methods import register_method
 from fidokit.methods.base import Computed, Method
+from fidokit.models.classifier import Classifier
 
 CLASSES = ["red", "green", "blue"]
 SIZE = 16

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from fidokit import samples
+from fidokit.data.images import Preprocessing
 from fidokit.exceptions import FidokitError, MissingExtra, SettingsError
-from fidokit.images import Preprocessing
 
 needs_skimage = pytest.mark.skipif(importlib.util.find_spec("skimage") is None, reason="scikit-image is not installed")
 needs_stamps = pytest.mark.skipif(not samples.STAMPS_FOLDER.is_dir(), reason="no stamps on this machine")

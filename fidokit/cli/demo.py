@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 def _demo(arguments: argparse.Namespace) -> int:
     from fidokit import testbed
-    from fidokit.report import write_report
+    from fidokit.report.page import write_report
     from fidokit.study.run import run_study
 
     if arguments.n < _LEAST:

@@ -30,7 +30,7 @@ def add(commands: Any) -> None:
 
 def _errors(arguments: argparse.Namespace) -> int:
     from fidokit.errors import find_error_clusters
-    from fidokit.report import write_report
+    from fidokit.report.page import write_report
 
     folder, page = tables_and_page(arguments)
     study = opened_study(arguments)

@@ -24,9 +24,9 @@ from fidokit.exceptions import SettingsError
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fidokit.classifier import Classifier
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
     from fidokit.methods.base import Masks, OnProgress
+    from fidokit.models.classifier import Classifier
 
 TABLES = (".parquet", ".csv")
 
@@ -58,7 +58,7 @@ def add_explanation(command: argparse.ArgumentParser, *, model: str | None = Non
 
 
 def _explain(arguments: argparse.Namespace) -> int:
-    from fidokit.plots import masks_png
+    from fidokit.figures.masks import masks_png
 
     if arguments.table is not None and arguments.table.suffix.lower() not in TABLES:
         raise SettingsError(f"--table {arguments.table}: the file must end in {' or '.join(TABLES)}")
@@ -104,7 +104,7 @@ def explained(
     """
     import pandas as pd
 
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
     from fidokit.methods import explain
 
     method, settings = method_settings(arguments.method, arguments.settings)

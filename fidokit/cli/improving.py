@@ -35,7 +35,7 @@ def add(commands: Any) -> None:
 def _improve(arguments: argparse.Namespace) -> int:
     from fidokit.enhance import classify_with_masks
     from fidokit.enhance.controls import CONTROLS
-    from fidokit.report import write_report
+    from fidokit.report.page import write_report
 
     folder, page = tables_and_page(arguments)
     study = opened_study(arguments)

@@ -18,14 +18,14 @@ from IPython.core.error import TryNext, UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle
 
+from fidokit._util.html import tag
 from fidokit.cli.explaining import add_explanation, explained
 from fidokit.cli.options import MODEL_OPTIONS, PRESETS, given_options, load_classifier, progress_bar
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
-from fidokit.markup import tag
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
     from fidokit.methods.base import Masks, OnProgress, Snapshot
+    from fidokit.models.classifier import Classifier
 
 NAME = "fido"
 #: Lines whose completion is asked for: with or without the percent sign, and where the masks are assigned.
@@ -125,7 +125,7 @@ class FidoMagic:
 
     def _variables(self) -> dict[str, Classifier]:
         """The notebook's variables that hold a classifier."""
-        from fidokit.classifier import Classifier
+        from fidokit.models.classifier import Classifier
 
         return {
             name: value

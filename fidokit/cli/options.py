@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from fidokit.exceptions import SettingsError, StoreError
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
     from fidokit.methods.base import Snapshot
+    from fidokit.models.classifier import Classifier
     from fidokit.study.study import Study
 
 Command = Callable[[argparse.Namespace], int]
@@ -47,7 +47,7 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
 
 def location(text: str) -> Path | str:
     """A folder, or an fsspec URL as it is."""
-    from fidokit.study.files import is_url
+    from fidokit.study.store.files import is_url
 
     return text if is_url(text) else Path(text)
 
@@ -77,7 +77,7 @@ def add_study(command: argparse.ArgumentParser, name: str) -> None:
 
 def opened_study(arguments: argparse.Namespace) -> Study:
     """The study that the options of `add_study` name."""
-    from fidokit.readers.detect import read_dataset
+    from fidokit.data.detect import read_dataset
     from fidokit.study.run import open_study
 
     return open_study(
@@ -102,7 +102,7 @@ def place_in(study: Path | str, name: str, option: str) -> Path:
         SettingsError: the study lies behind a URL; the message names the option to give.
         StoreError: a symbolic link stands there, by which a stranger's study could have other files overwritten.
     """
-    from fidokit.study.files import LocalFiles, files_at
+    from fidokit.study.store.files import LocalFiles, files_at
 
     files = files_at(study)
     if not isinstance(files, LocalFiles):
@@ -131,7 +131,7 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_classifier(arguments: argparse.Namespace) -> Classifier:
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
     options = given_options(arguments)
     if getattr(arguments, "boxes", False):

@@ -28,7 +28,7 @@ from fidokit.exceptions import SettingsError
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
     from fidokit.study.study import Study
 
 METHODS = "fido,grad-cam,integrated-gradients"
@@ -78,7 +78,7 @@ def dataset(arguments: argparse.Namespace) -> LabelledImages:
     """The photographs that the options of `add_dataset` name."""
     import numpy as np
 
-    from fidokit.readers.detect import read_dataset
+    from fidokit.data.detect import read_dataset
 
     data = read_dataset(arguments.data)
     if arguments.limit is not None:
@@ -92,7 +92,7 @@ def dataset(arguments: argparse.Namespace) -> LabelledImages:
 
 
 def _study(arguments: argparse.Namespace) -> int:
-    from fidokit.report import write_report
+    from fidokit.report.page import write_report
     from fidokit.study.run import run_study
 
     methods = study_methods(arguments.methods, arguments.settings)
@@ -127,7 +127,7 @@ def _client(address: str | None) -> Iterator[Client | None]:
     if address is None:
         yield None
         return
-    from fidokit.study.cluster import connected
+    from fidokit.study.engine.cluster import connected
 
     with connected(address) as client:
         yield client
@@ -151,7 +151,7 @@ def study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
 
 def print_study(study: Study) -> None:
     """How often the classifier is right, what the masks do, and what failed."""
-    from fidokit.plots import interval_columns
+    from fidokit.figures.masks import interval_columns
 
     predictions = study.predictions()
     judged = predictions["correct"].dropna()
@@ -193,7 +193,7 @@ def print_verdicts(study: Study) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from fidokit.report import write_report
+    from fidokit.report.page import write_report
 
     out = arguments.out or place_in(arguments.study, "report.html", "--out FILE")
     page = write_report(opened_study(arguments), out, max_images=arguments.max_images)

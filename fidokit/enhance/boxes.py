@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from fidokit.geometry import Box, Geometry
+from fidokit.data.geometry import Box, Geometry
 
 #: The whole input.
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from torch import Tensor
 
+from fidokit.data.geometry import Box, Geometry
 from fidokit.enhance import boxes
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import FULL, ViewKey, Views
 from fidokit.enhance.views import View
 from fidokit.exceptions import SettingsError
-from fidokit.geometry import Box, Geometry
 
 #: Controls that spend as much as the masks; a gain must beat all of them.
 EQUAL_COST = ("random crop", "centre crop", "Grad-CAM crop", "multi-crop")

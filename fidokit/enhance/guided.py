@@ -12,24 +12,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from fidokit.classifier import Classifier, ProgressBar
+from fidokit.data.geometry import Geometry
+from fidokit.data.inputs import GivenImages, Images, given_images
+from fidokit.data.labels import warn_of_labels
 from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, read_together, render
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Geometry
-from fidokit.inputs import GivenImages, Images, given_images
-from fidokit.isolation import attempt, logits_or_reasons
-from fidokit.labels import warn_of_labels
 from fidokit.methods import identities
-from fidokit.methods.objective import probabilities, to_logits
-from fidokit.session import Session
+from fidokit.models.classifier import Classifier, ProgressBar
+from fidokit.models.goals import probabilities, to_logits
+from fidokit.models.isolation import attempt, logits_or_reasons
+from fidokit.models.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fidokit.methods.objective import Head
+    from fidokit.models.goals import Head
 
 #: Photographs that are read and explained together, at least.
 _CHUNK = 32

@@ -12,12 +12,12 @@ from torch import Tensor
 from fidokit.enhance.boxes import WHOLE, mask_box, square
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import View
-from fidokit.isolation import together_or_alone
 from fidokit.methods import compute_masks, get_method
 from fidokit.methods.base import Batch, Masks
+from fidokit.models.isolation import together_or_alone
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, from_numpy
 
+from fidokit.data.labels import match_labels
 from fidokit.enhance.choosing import check_folds, folds_of
 from fidokit.enhance.controls import CONTROLS, check_controls
 from fidokit.enhance.judging import Improvement as Improvement
@@ -18,13 +19,12 @@ from fidokit.enhance.judging import judge as judge
 from fidokit.enhance.measure import measure
 from fidokit.enhance.settings import WAYS, GuidedGrid, GuidedSettings
 from fidokit.exceptions import SettingsError
-from fidokit.labels import match_labels
 from fidokit.methods import list_methods
 from fidokit.study.compare import units_of
-from fidokit.study.repeats import restore
+from fidokit.study.metrics.repeats import restore
 
 if TYPE_CHECKING:
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
     from fidokit.study.study import Study
 
 #: Columns that often name what is not independent: a note asks about them where they are not used.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fidokit.classifier import Classifier
+from fidokit.data.images import LabelledImages
 from fidokit.enhance import controls as control
 from fidokit.enhance.boxes import seed_of
 from fidokit.enhance.controls import CEILING, CONTROLS
@@ -25,11 +25,11 @@ from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewScores
 from fidokit.enhance.views import Read, Source, View, crop_size, read_together, render
 from fidokit.exceptions import MethodNotApplicable
-from fidokit.images import LabelledImages
-from fidokit.isolation import attempt, logits_or_reasons
 from fidokit.methods import get_method
-from fidokit.methods.objective import probabilities
-from fidokit.session import Session
+from fidokit.models.classifier import Classifier
+from fidokit.models.goals import probabilities
+from fidokit.models.isolation import attempt, logits_or_reasons
+from fidokit.models.session import Session
 
 #: Photographs that are read and explained together.
 CHUNK = 16

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from fidokit.checks import COUNT, FINITE, NOT_NEGATIVE, SHARE, UNIT, require, require_choice, require_numbers
+from fidokit._util.checks import COUNT, FINITE, NOT_NEGATIVE, SHARE, UNIT, require, require_choice, require_numbers
 from fidokit.exceptions import SettingsError
 from fidokit.methods import get_method
 from fidokit.methods.base import KINDS, Kind

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from fidokit.data.geometry import Box, Geometry, Preprocessing, to_input
+from fidokit.data.images import LabelledImages
 from fidokit.enhance.boxes import WHOLE, to_window
-from fidokit.geometry import Box, Geometry, Preprocessing, to_input
-from fidokit.images import LabelledImages
-from fidokit.isolation import attempt
 from fidokit.methods.infill import FIXED
+from fidokit.models.isolation import attempt
 
 #: Bytes of decoded photographs that wait for their second look; those beyond are decoded once more.
 _WAITING_BYTES = 512 * 2**20

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fidokit.data.geometry import Preprocessing
+from fidokit.data.photographs import photograph_size
+from fidokit.data.readers.cells import file_of
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, MissingExtra, SettingsError, StoreError
-from fidokit.geometry import Preprocessing
-from fidokit.photographs import photograph_size
-from fidokit.readers.cells import file_of
 
 #: A cell that begins so is run as a formula by spreadsheets.
 _FORMULAE = ("=", "+", "-", "@", "\t", "\r")

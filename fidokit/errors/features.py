@@ -17,19 +17,19 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors import statistics
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
 from fidokit.methods.base import resize_masks
 from fidokit.methods.layers import find_layer, in_micro_batches, layer_maps
-from fidokit.methods.objective import Goal
-from fidokit.reading import Chunk, read_chunks
-from fidokit.study.metrics import find_place
+from fidokit.models.goals import Goal
+from fidokit.study.metrics.standing import find_place
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.geometry import Geometry
-    from fidokit.images import LabelledImages
-    from fidokit.session import Session
+    from fidokit.data.geometry import Geometry
+    from fidokit.data.images import LabelledImages
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
     from fidokit.study.study import Study
 
 Floats = npt.NDArray[np.float32]

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors.regions import Rule, control_region
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, Mixture, blur, mean
-from fidokit.methods.objective import probabilities
-from fidokit.reading import Chunk, read_chunks
-from fidokit.study.metrics import find_place
-from fidokit.study.panel import choose_panel
-from fidokit.study.ranks import soften
+from fidokit.models.goals import probabilities
+from fidokit.study.metrics.panel import choose_panel
+from fidokit.study.metrics.ranks import soften
+from fidokit.study.metrics.standing import find_place
 
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.

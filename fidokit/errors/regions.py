@@ -14,7 +14,7 @@ import torch
 from scipy import ndimage
 
 from fidokit.methods.base import resize_masks
-from fidokit.study.ranks import ranks
+from fidokit.study.metrics.ranks import ranks
 
 Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fidokit.data.labels import shorten
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY
 from fidokit.errors.statistics import words_for
-from fidokit.labels import shorten
 
 Bools = npt.NDArray[np.bool_]
 Ints = npt.NDArray[np.int64]

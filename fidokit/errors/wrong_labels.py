@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fidokit.data.reading import read_chunks
 from fidokit.exceptions import MissingExtra
-from fidokit.methods.objective import probabilities
-from fidokit.reading import read_chunks
+from fidokit.models.goals import probabilities
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study

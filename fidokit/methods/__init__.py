@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fidokit.ambient import unaffected
+from fidokit._util.ambient import unaffected
+from fidokit._util.function_names import function_name
+from fidokit.data.images import LabelledImages
+from fidokit.data.inputs import GivenImages, Images, as_tensor, given_images
+from fidokit.data.reading import read_chunks
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
-from fidokit.function_names import function_name
-from fidokit.images import LabelledImages
-from fidokit.inputs import GivenImages, Images, as_tensor, given_images
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
-from fidokit.methods.objective import Targets
 from fidokit.methods.scoring import kept_and_dropped
-from fidokit.reading import read_chunks
+from fidokit.models.goals import Targets
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
 #: How far a mask may lie outside [0, 1] by rounding, such as float16's.
 _SLACK = 1e-3

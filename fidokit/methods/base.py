@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from fidokit._util.display import HtmlDisplay
+from fidokit._util.function_names import function_name
 from fidokit.exceptions import SettingsError
-from fidokit.function_names import function_name
-from fidokit.methods.objective import Goal
+from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
     import pandas as pd
     from PIL import Image
 
-    from fidokit.classifier import Classifier
-    from fidokit.geometry import Geometry, Preprocessing
-    from fidokit.images import LabelledImages
+    from fidokit.data.geometry import Geometry, Preprocessing
+    from fidokit.data.images import LabelledImages
+    from fidokit.models.classifier import Classifier
 
 Kind = Literal["ssr", "sdr", "joint", "attribution"]
 KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
@@ -175,7 +175,7 @@ class Masks(HtmlDisplay):
             SettingsError: these masks do not know what was explained.
             ImageError: the file cannot be read any more.
         """
-        from fidokit.geometry import Geometry, from_input
+        from fidokit.data.geometry import Geometry, from_input
 
         image_id = self.image_ids[i]
         if self.images is None or self.preprocessing is None:

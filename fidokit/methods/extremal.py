@@ -17,14 +17,14 @@ from fidokit.methods.base import Batch, Computed, OnProgress, Snapshot
 from fidokit.methods.blend import shares
 from fidokit.methods.infill import blur
 from fidokit.methods.layers import class_values
-from fidokit.methods.objective import Goal
 from fidokit.methods.perturbation_settings import ExtremalSettings
 from fidokit.methods.pyramid import perturbed, pyramid
 from fidokit.methods.smooth_masks import SmoothMasks, area_loss, area_template
+from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 #: Steps between snapshots.
 LOOK = 10

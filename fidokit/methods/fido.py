@@ -13,17 +13,17 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import FidokitError, MethodNotApplicable
-from fidokit.frozen import is_out_of_memory
 from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
 from fidokit.methods.concrete import image_keys, read_out
 from fidokit.methods.fido_settings import FidoSettings as FidoSettings
 from fidokit.methods.layers import class_activation_map, find_layer, needs_gradient
-from fidokit.methods.objective import Goal
 from fidokit.methods.optimiser import PATIENCE, Optimiser, Slots, rows_of
+from fidokit.models.frozen import is_out_of_memory
+from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 
 class _Run:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fidokit.checks import (
+from fidokit._util.checks import (
     COUNT,
     FINITE,
     NOT_NEGATIVE,
@@ -39,7 +39,7 @@ class FidoSettings:
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
             (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter
-            (told apart by its code, see `fidokit.function_names`). One infill is best while steps are few; with
+            (told apart by its code, see `fidokit._util.function_names`). One infill is best while steps are few; with
             more of them a mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.

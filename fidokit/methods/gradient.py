@@ -35,11 +35,11 @@ from fidokit.methods.layers import (
     layer_maps,
     needs_gradient,
 )
-from fidokit.methods.objective import Goal
+from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 
 #: Of the positive values of an attribution, this share counts as outliers, which get the mask's top end.

@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fidokit.checks import COUNT, NOT_NEGATIVE, POSITIVE, SHARE, WHOLE, Number, require, require_choice, require_numbers
+from fidokit._util.checks import (
+    COUNT,
+    NOT_NEGATIVE,
+    POSITIVE,
+    SHARE,
+    WHOLE,
+    Number,
+    require,
+    require_choice,
+    require_numbers,
+)
 
 Baseline = Literal["mean", "black", "white", "blur"]
 BASELINES: tuple[Baseline, ...] = ("mean", "black", "white", "blur")

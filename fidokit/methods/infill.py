@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fidokit.checks import POSITIVE
+from fidokit._util.checks import POSITIVE
 from fidokit.exceptions import SettingsError
 from fidokit.methods.concrete import uniform
 

@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fidokit.exceptions import MethodNotApplicable, SettingsError
-from fidokit.frozen import is_out_of_memory, recorded
 from fidokit.methods.layouts import Call, Layout, change_of, lay_out, pair
-from fidokit.methods.objective import Goal
-from fidokit.uncompiled import plain_name
+from fidokit.models.frozen import is_out_of_memory, recorded
+from fidokit.models.goals import Goal
+from fidokit.models.uncompiled import plain_name
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session, Tally
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session, Tally
 
 #: Gradients of float16 are computed at this multiple, so that small ones do not round to zero.
 _HALF_SCALE = 256.0

@@ -26,11 +26,11 @@ from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
 from fidokit.methods.infill import InfillFunction, Mixture
 from fidokit.methods.layers import NO_GRADIENT, checked_values
-from fidokit.methods.objective import Goal, area, total_variation
+from fidokit.models.goals import Goal, area, total_variation
 
 if TYPE_CHECKING:
     from fidokit.methods.fido_settings import FidoSettings
-    from fidokit.session import Session
+    from fidokit.models.session import Session
 
 #: Steps in a row below the tolerance until a mask counts as converged: one quiet step may be chance.
 PATIENCE = 3

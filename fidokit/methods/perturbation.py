@@ -22,8 +22,8 @@ from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
 from fidokit.methods.pyramid import baseline_images
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 #: Snapshots of each image.
 LOOKS = 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from fidokit.checks import (
+from fidokit._util.checks import (
     COUNT,
     POSITIVE,
     SHARE,

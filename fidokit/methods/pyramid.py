@@ -11,7 +11,7 @@ from fidokit.methods.gradient_settings import Baseline
 from fidokit.methods.infill import blur
 
 if TYPE_CHECKING:
-    from fidokit.session import Session
+    from fidokit.models.session import Session
 
 
 def baseline_images(session: Session, images: Tensor, name: Baseline) -> Tensor:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from fidokit.methods.base import resize_masks
 from fidokit.methods.infill import blur
-from fidokit.methods.objective import Goal
+from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
-    from fidokit.session import Session
+    from fidokit.models.session import Session
 
 
 @torch.no_grad()

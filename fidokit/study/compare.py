@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fidokit.checks import COUNT, Number, check_number
+from fidokit._util.checks import COUNT, Number, check_number
 from fidokit.exceptions import SettingsError
 from fidokit.study.summary import Floats, bootstrap_means, percentile_interval
 

@@ -16,13 +16,13 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from fidokit.classifier import Classifier
+from fidokit.data.images import LabelledImages
+from fidokit.data.reading import read_chunks
 from fidokit.exceptions import SettingsError
-from fidokit.images import LabelledImages
-from fidokit.reading import read_chunks
-from fidokit.study import sealed
+from fidokit.models.classifier import Classifier
 from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
-from fidokit.study.store import FOLDERS, PART, slug
+from fidokit.study.store import sealed
+from fidokit.study.store.store import FOLDERS, PART, slug
 from fidokit.study.study import Study
 
 #: Label of what `Study.metrics` costs.

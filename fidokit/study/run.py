@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit._util.ambient import unaffected
 from fidokit._version import __version__
-from fidokit.ambient import unaffected
-from fidokit.classifier import Classifier
+from fidokit.data.images import LabelledImages
+from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels, shorten
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError, StoreError
-from fidokit.images import LabelledImages
-from fidokit.labels import NOT_JUDGED, label_notes, match_labels, shorten
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress
-from fidokit.methods.objective import class_index
-from fidokit.study.checking import check, move_aside
-from fidokit.study.loop import Loop
-from fidokit.study.making import RUNNER_UP, Recipe
-from fidokit.study.manifest import (
+from fidokit.models.classifier import Classifier
+from fidokit.models.goals import class_index
+from fidokit.study.engine.chunk import RUNNER_UP, Recipe
+from fidokit.study.engine.loop import Loop
+from fidokit.study.store.checking import check, move_aside
+from fidokit.study.store.manifest import (
     BYTES_COLUMN,
     SCHEMA_VERSION,
     Entry,
@@ -32,13 +32,13 @@ from fidokit.study.manifest import (
     file_sizes,
     method_difference,
 )
-from fidokit.study.store import DAMAGED, IMAGES, Store, megabytes
+from fidokit.study.store.store import DAMAGED, IMAGES, Store, megabytes
 from fidokit.study.study import Study
 
 if TYPE_CHECKING:
     from distributed import Client
 
-    from fidokit.study.cluster import Cluster
+    from fidokit.study.engine.cluster import Cluster
 
 DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
 PART_SIZE = 32
@@ -229,7 +229,7 @@ def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> dict
 
 
 def _check_client(client: Client, on_progress: OnProgress | None) -> None:
-    from fidokit.study.cluster import check_client
+    from fidokit.study.engine.cluster import check_client
 
     check_client(client)
     if on_progress is not None:
@@ -239,7 +239,7 @@ def _check_client(client: Client, on_progress: OnProgress | None) -> None:
 
 
 def _cluster(client: Client, recipe: Recipe, data: LabelledImages) -> Cluster:
-    from fidokit.study.cluster import Cluster
+    from fidokit.study.engine.cluster import Cluster
 
     return Cluster(client, recipe, data)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
-from fidokit.study.schemas import KEYS, SCHEMA, mask_arrays
+from fidokit.study.store.schemas import KEYS, SCHEMA, mask_arrays
 
 if TYPE_CHECKING:
     from fidokit.study.stored import StoredStudy

@@ -11,14 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fidokit.classifier import Classifier, with_precision
+from fidokit.data.images import LabelledImages
+from fidokit.data.labels import match_labels
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
-from fidokit.images import LabelledImages
-from fidokit.labels import match_labels
-from fidokit.study.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
-from fidokit.study.manifest_check import checked
-from fidokit.study.named import is_published, load_recorded
-from fidokit.study.store import Store
+from fidokit.models.classifier import Classifier, with_precision
+from fidokit.study.store.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
+from fidokit.study.store.manifest_check import checked
+from fidokit.study.store.recorded import is_published, load_recorded
+from fidokit.study.store.store import Store
 
 
 class StoredStudy:
@@ -68,7 +68,7 @@ class StoredStudy:
     def is_own(self) -> bool:
         """Whether this user began the study on this machine, or said `trust`; only then are files that it names read.
 
-        See `fidokit.study.trust`.
+        See `fidokit.study.store.trust`.
         """
         return self._trust or self.store.is_remembered(self.manifest)
 

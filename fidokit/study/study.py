@@ -9,16 +9,16 @@ import numpy.typing as npt
 import pandas as pd
 import torch
 
+from fidokit._util.ambient import unaffected
 from fidokit._util.display import HtmlDisplay
-from fidokit.ambient import unaffected
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, resize_masks
-from fidokit.study.checking import check, move_aside
-from fidokit.study.measuring import Measuring, Request
-from fidokit.study.metric_table import metric_frame
-from fidokit.study.parts import PART_SCORES, PartScore, Removal
+from fidokit.study.metrics.measuring import Measuring, Request
+from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
+from fidokit.study.metrics.table import metric_frame
 from fidokit.study.selection import Selection
-from fidokit.study.store import SCHEMA, mask_arrays
+from fidokit.study.store.checking import check, move_aside
+from fidokit.study.store.store import SCHEMA, mask_arrays
 from fidokit.study.stored import StoredStudy, known_names
 from fidokit.study.summary import sanity_verdicts, summarise
 
@@ -168,7 +168,7 @@ class Study(HtmlDisplay, StoredStudy):
           important pixels kept, or filled in; high insertion and low deletion are good.
         - sufficient_area, destroying_area: the smallest of the shares read at which, for the first time, the target is
           the decision, or no longer is; not interpolated. Small is good.
-        - road: `fidokit.study.road`; high is good, 0 is what a random order gets.
+        - road: `fidokit.study.metrics.road`; high is good, 0 is what a random order gets.
 
         Against the object mask, or else the box: average_precision (of the pixels by rank), energy_inside,
         pointing_game, iou_at_object_area. Against the box, or else the rectangle around the object mask: iou and

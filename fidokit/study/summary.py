@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
-from fidokit.study.metric_table import metric_frame
-from fidokit.study.metrics import KEYS, ON_REQUEST
-from fidokit.study.sanity import passes
-from fidokit.study.schemas import STORED_SCHEMA, mask_means
+from fidokit.study.metrics.sanity import passes
+from fidokit.study.metrics.standing import KEYS, ON_REQUEST
+from fidokit.study.metrics.table import metric_frame
+from fidokit.study.store.schemas import STORED_SCHEMA, mask_means
 
 if TYPE_CHECKING:
     from fidokit.study.stored import StoredStudy

@@ -8,7 +8,7 @@ import pandas as pd
 
 from fidokit.methods.base import KINDS
 from fidokit.study.compare import compare
-from fidokit.study.metric_table import metric_frame
+from fidokit.study.metrics.table import metric_frame
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study

@@ -16,8 +16,8 @@ from PIL import Image
 from platformdirs import user_cache_dir
 from tqdm.auto import tqdm
 
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
-from fidokit.images import LabelledImages
 from fidokit.testbed.causes import Rates, plan
 from fidokit.testbed.drawing import render
 from fidokit.testbed.scene import DRAWING, Scene

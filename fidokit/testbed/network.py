@@ -11,7 +11,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.testbed.species import SPECIES
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
 SIZE = 128
 MEAN = (0.5, 0.5, 0.5)
@@ -73,7 +73,7 @@ def classifier(biased_by: str | None = None, **options: Any) -> Classifier:
         raise SettingsError(f"no classifier biased by {biased_by!r}; there are: None, {', '.join(BIASES)}")
     from safetensors.torch import load
 
-    from fidokit.classifier import Classifier
+    from fidokit.models.classifier import Classifier
 
     function = "classifier" if biased_by is None else f"{biased_by}_biased"
     weights = files("fidokit.testbed").joinpath("weights", f"{biased_by or 'fair'}.safetensors").read_bytes()

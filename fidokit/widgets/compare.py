@@ -12,10 +12,10 @@ import traitlets
 from PIL import Image
 
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.pictures import masks_of
-from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, colour_map, interval_columns, summary_figure
-from fidokit.study.agreement import main_kind
-from fidokit.study.by_image import (
+from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map, interval_columns, summary_figure
+from fidokit.figures.pictures import masks_of
+from fidokit.study.metrics.agreement import main_kind
+from fidokit.study.ordering import (
     DATASET,
     DISAGREEMENT,
     MEAN,
@@ -148,7 +148,7 @@ class CompareWidget(AnsweringWidget):
 
     @property
     def order(self) -> pd.DataFrame:
-        """The images that fit, in their order; see `fidokit.study.by_image.order_images`."""
+        """The images that fit, in their order; see `fidokit.study.ordering.order_images`."""
         return self._order.copy()
 
     def refresh(self) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from fidokit.markup import Html, joined, name_tag, number, tag
-from fidokit.plots import KIND_NAMES
-from fidokit.study.by_image import DATASET
+from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit.figures.masks import KIND_NAMES
 from fidokit.study.compare import METRIC_DIRECTIONS
+from fidokit.study.ordering import DATASET
 from fidokit.study.study import Study
 
 _BETTER = {1: "higher is better", -1: "lower is better", 0: ""}
@@ -45,7 +45,7 @@ class Figures:
     """The figures of every mask of some images, looked up by image and mask.
 
     Args:
-        table: of `fidokit.study.by_image.mask_figures`.
+        table: of `fidokit.study.ordering.mask_figures`.
         image_ids: of the images.
         keys: of `mask_names`.
     """

@@ -12,18 +12,18 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.display import html_of
-from fidokit.adapting import plain_module
-from fidokit.classifier import Classifier
+from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit.data.images import LabelledImages
+from fidokit.data.readers.left_out import told as counted
 from fidokit.enhance.judging import Improvement
 from fidokit.errors.result import ErrorClusters
 from fidokit.exceptions import FidokitError, ImageError
-from fidokit.images import LabelledImages
-from fidokit.markup import Html, joined, name_tag, number, tag
+from fidokit.figures.errors import contact_sheet
+from fidokit.figures.masks import KIND_NAMES, masks_png
 from fidokit.methods.base import Kind, Masks
-from fidokit.methods.objective import independent, of_probabilities
-from fidokit.plots import KIND_NAMES, masks_png
-from fidokit.plots_errors import contact_sheet
-from fidokit.readers.left_out import told as counted
+from fidokit.models.adapting import plain_module
+from fidokit.models.classifier import Classifier
+from fidokit.models.goals import independent, of_probabilities
 from fidokit.study.study import Study
 
 #: The joint mask first: it is the one to look at when there is time for one alone.

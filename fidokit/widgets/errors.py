@@ -17,7 +17,7 @@ from fidokit.errors.export import csv_bytes
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verification import Verification
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, colour_map
+from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.compare_rows import mask_names, prediction
 from fidokit.widgets.errors_tables import (

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageColor, ImageDraw
 
+from fidokit._util.html import Html, tag
 from fidokit.errors.result import ErrorClusters
-from fidokit.markup import Html, tag
-from fidokit.plots_errors import cluster_colours
+from fidokit.figures.errors import cluster_colours
 
 #: Clusters in the table: the clearest. More are neither looked at nor drawn in time.
 MOST_CLUSTERS = 200

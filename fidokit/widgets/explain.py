@@ -8,15 +8,15 @@ from typing import Any
 import traitlets
 from PIL import Image
 
-from fidokit.classifier import Classifier
+from fidokit._util.html import joined, name_tag, number, tag
+from fidokit.data.geometry import Geometry
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Geometry
-from fidokit.images import LabelledImages
-from fidokit.markup import joined, name_tag, number, tag
+from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
 from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
-from fidokit.methods.objective import class_index
-from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
+from fidokit.models.classifier import Classifier
+from fidokit.models.goals import class_index
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets

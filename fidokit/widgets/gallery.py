@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 from PIL import Image
 
+from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Geometry, Preprocessing
-from fidokit.images import LabelledImages
 
 #: Pixels of a thumbnail's longer side: twice what it is shown at, for screens of high density.
 THUMBNAIL = 96

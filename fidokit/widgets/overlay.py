@@ -12,11 +12,11 @@ import traitlets
 from PIL import Image
 from torch import Tensor
 
+from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
-from fidokit.geometry import Geometry, Preprocessing
-from fidokit.images import LabelledImages
+from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map, panels_png
 from fidokit.methods.base import Kind, Masks
-from fidokit.plots import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map, panels_png
 from fidokit.widgets.pixels import mask_layer, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
@@ -40,7 +40,7 @@ class MaskOverlay(ShownWidget):
             photograph shine through.
         threshold: values below it are not shown, 0 to 1.
         outline: draw a line around what is at least `threshold`, or 0.5 while that is 0.
-        colours: a name of `fidokit.plots.COLOUR_MAPS`.
+        colours: a name of `fidokit.figures.masks.COLOUR_MAPS`.
         swipe: place of the divider, 0 (left) to 1 (right).
 
     Raises:

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from fidokit.data.geometry import Geometry
+from fidokit.data.photographs import read_photograph, upright
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Geometry
-from fidokit.photographs import read_photograph, upright
 
 #: Pixels of the longer side of a photograph in the browser: more than a notebook's column shows, less than a camera's.
 LONGEST = 1024

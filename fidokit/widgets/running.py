@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fidokit.classifier import Classifier
+from fidokit.data.images import LabelledImages
 from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable
-from fidokit.images import LabelledImages
 from fidokit.methods import explain
 from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
+from fidokit.models.classifier import Classifier
 
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
 MOST_UPDATES = 10.0

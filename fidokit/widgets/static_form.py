@@ -19,7 +19,7 @@ import anywidget
 import traitlets
 from PIL import Image
 
-from fidokit.markup import Html, tag
+from fidokit._util.html import Html, tag
 from fidokit.widgets.display import picture_tag
 
 #: The widgets' scripts and style sheets, one each a widget; js/build.js writes them from the sources in js/src.

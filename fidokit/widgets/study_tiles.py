@@ -8,9 +8,9 @@ from typing import Any
 
 from PIL import Image
 
+from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.exceptions import ImageError
-from fidokit.geometry import Geometry, Preprocessing
-from fidokit.pictures import masks_of, photographs_of
+from fidokit.figures.pictures import masks_of, photographs_of
 from fidokit.study.study import Study
 from fidokit.widgets.pixels import mask_layer, sent_photograph
 

@@ -24,7 +24,7 @@ import torch
 
 import fidokit as fk
 from fidokit import samples
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 
 METHODS = ["fido", "grad-cam"]
 # Many parts for each worker, as a study of many photographs has them.
@@ -45,7 +45,7 @@ def study(folder: Path, workers: int, precision: str, micro_batch: int) -> None:
     else:
         from cluster_cases import cluster_of
 
-        from fidokit.study.cluster import Cluster
+        from fidokit.study.engine.cluster import Cluster
 
         busy: list[float] = []
         landed = Cluster._landed

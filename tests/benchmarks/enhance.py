@@ -26,10 +26,10 @@ from material import report
 
 import fidokit as fk
 from fidokit import samples, testbed
-from fidokit.classifier import Classifier
+from fidokit.data.images import LabelledImages
 from fidokit.enhance import GuidedGrid, GuidedSettings, Improvement, classify_with_masks, judge
 from fidokit.enhance.measure import measure
-from fidokit.images import LabelledImages
+from fidokit.models.classifier import Classifier
 
 #: The stamps whose composites chose the defaults: those that tuned the mask optimiser, and half of those that the
 #: classifier does not recognise even when they are large.

@@ -146,8 +146,8 @@ Attempt = Callable[[], None]
 
 def exercise(data: object) -> None:
     """What a user does with a dataset."""
+    from fidokit.data.geometry import Preprocessing
     from fidokit.exceptions import FidokitError
-    from fidokit.geometry import Preprocessing
 
     repr(data)
     data.fingerprint()
@@ -164,8 +164,8 @@ def exercise(data: object) -> None:
 def images(folder: Path, generator: np.random.Generator, _odd: list[object]) -> Iterator[Attempt]:
     from PIL import Image
 
+    from fidokit.data.photographs import photograph_size, read_object_mask, read_part_map, read_photograph
     from fidokit.exceptions import FidokitError
-    from fidokit.photographs import photograph_size, read_object_mask, read_part_map, read_photograph
 
     pixels = generator.integers(0, 256, (24, 32, 3), dtype=np.uint8)
     originals = []
@@ -198,7 +198,7 @@ def images(folder: Path, generator: np.random.Generator, _odd: list[object]) -> 
 
 
 def tables(folder: Path, generator: np.random.Generator, _odd: list[object]) -> Iterator[Attempt]:
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
 
     text = (
         "path,label,image_id,split,box_x0,box_y0,box_x1,box_y1,parts,part_points,night\n"
@@ -215,7 +215,7 @@ def tables(folder: Path, generator: np.random.Generator, _odd: list[object]) -> 
 def coco(folder: Path, generator: np.random.Generator, odd: list[object]) -> Iterator[Attempt]:
     from test_readers_coco import CATEGORIES, annotation, image
 
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
 
     value = {
         "info": {"version": "1.0"},
@@ -241,7 +241,7 @@ def coco(folder: Path, generator: np.random.Generator, odd: list[object]) -> Ite
 def camtrap(folder: Path, generator: np.random.Generator, odd: list[object]) -> Iterator[Attempt]:
     from test_readers_camtrap_dp import event, medium, package, seen
 
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
 
     observations = seen("o1", "m1", name="Vulpes vulpes", box="0.1,0.2,0.3,0.4") + seen("o2", "m2", kind="blank")
     observations += event("o3", "2020-05-30T02:57:40Z", "2020-05-30T03:57:40Z", name="Lepus europaeus")
@@ -259,7 +259,7 @@ def camtrap(folder: Path, generator: np.random.Generator, odd: list[object]) -> 
 def birds(folder: Path, generator: np.random.Generator, name: str) -> Iterator[Attempt]:
     import test_readers_birds
 
-    from fidokit.images import LabelledImages
+    from fidokit.data.images import LabelledImages
 
     root = getattr(test_readers_birds, name)(folder)
     read = getattr(LabelledImages, f"from_{name}")
@@ -291,7 +291,7 @@ def use(store: Path, page: Path | None, damaged: str | None = None) -> None:
     """What a user does with a study, each thing whether or not the one before it worked."""
     import fidokit as fk
     from fidokit.exceptions import FidokitError
-    from fidokit.study.metric_table import metric_frame
+    from fidokit.study.metrics.table import metric_frame
 
     study = fk.open_study(store)
     if damaged is not None:
@@ -351,7 +351,7 @@ def odd_tables(folder: Path, generator: np.random.Generator, odd: list[object]) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from fidokit.study import sealed
+    from fidokit.study.store import sealed
 
     store = study_in(folder)
     files = {path: path.read_bytes() for path in sorted(store.rglob("*.parquet"))}

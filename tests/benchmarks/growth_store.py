@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from fidokit.study.metrics import ROW_KEYS, SCHEMAS, STANDING
-from fidokit.study.store import Store, slug
+from fidokit.study.metrics.standing import ROW_KEYS, SCHEMAS, STANDING
+from fidokit.study.store.store import Store, slug
 
 METHODS = {"fido": ["ssr", "sdr", "joint"], "grad-cam": ["attribution"], "integrated-gradients": ["attribution"]}
 PART = 32

@@ -19,7 +19,7 @@ from torch import Tensor
 
 import fidokit as fk
 from fidokit import samples
-from fidokit.study.panel import mosaic
+from fidokit.study.metrics.panel import mosaic
 
 #: Of this seed's composites, those of even position tuned the settings; results are reported on other animals.
 SEED = 0

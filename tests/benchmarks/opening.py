@@ -24,9 +24,10 @@ import torch
 from material import report
 
 import fidokit as fk
-from fidokit import frozen, opening, samples
-from fidokit.classifier import with_precision
-from fidokit.remembered import VARIABLE
+from fidokit import samples
+from fidokit.models import frozen, opening
+from fidokit.models.classifier import with_precision
+from fidokit.models.remembered import VARIABLE
 
 AVX2 = {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"}
 EVALUATIONS = 60

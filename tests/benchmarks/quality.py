@@ -16,8 +16,8 @@ from material import foreign_infills, paired_interval, photographs, report
 import fidokit as fk
 from fidokit import samples
 from fidokit.methods.infill import blur
-from fidokit.study.curves import insertion_and_deletion
-from fidokit.study.localisation import iou_at_object_area, pixel_average_precision
+from fidokit.study.metrics.curves import insertion_and_deletion
+from fidokit.study.metrics.localisation import iou_at_object_area, pixel_average_precision
 
 FIDO = {
     "default": fk.FidoSettings(),

@@ -22,17 +22,17 @@ from fidokit.methods import explain
 from fidokit.methods.base import Kind
 from fidokit.methods.concrete import SAMPLERS, Sampler, image_keys
 from fidokit.methods.fido_settings import FidoSettings
-from fidokit.methods.objective import Goal, Targets
 from fidokit.methods.optimiser import Optimiser, Slots
+from fidokit.models.goals import Goal, Targets
 from fidokit.study.compare import mean_and_interval
-from fidokit.study.curves import insertion_and_deletion
-from fidokit.study.localisation import coherence, iou_at_object_area, pixel_average_precision
-from fidokit.study.panel import mosaic
+from fidokit.study.metrics.curves import insertion_and_deletion
+from fidokit.study.metrics.localisation import coherence, iou_at_object_area, pixel_average_precision
+from fidokit.study.metrics.panel import mosaic
 from fidokit.study.summary import Floats
 
 if TYPE_CHECKING:
-    from fidokit.classifier import Classifier
-    from fidokit.session import Session
+    from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 SAMPLES: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
 TEMPERATURES: tuple[float, ...] = (0.1, 1.0)
@@ -292,14 +292,14 @@ def mask_quality(
         methods: label -> name, or (name, settings), as in `fidokit.run_study`.
         targets: as in `fidokit.explain`.
         objects: (B, H, W) bool masks of the objects, for the measures of localisation.
-        panel: (P, 3, H, W) infills that no method optimises with; None for `fidokit.study.panel.mosaic`.
+        panel: (P, 3, H, W) infills that no method optimises with; None for `fidokit.study.metrics.panel.mosaic`.
         kinds: those that are judged, as far as a method makes them.
         image_ids: names of the images; None for their positions.
 
     Returns:
         A row for each image, method and kind, as `fidokit.study.compare.compare` reads it: image_id, method, kind,
         insertion, deletion, average_precision and iou_at_object_area (with objects), total_variation (at equal grid
-        and area, see `fidokit.study.localisation.coherence`), evaluations, seconds. An image without a mask has no row.
+        and area, see `fidokit.study.metrics.localisation.coherence`), evaluations, seconds. An image without a mask has no row.
     """
     names = [str(i) for i in range(len(images))] if image_ids is None else list(image_ids)
     panel = mosaic(classifier.size)[None] if panel is None else panel

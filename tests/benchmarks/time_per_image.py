@@ -16,7 +16,7 @@ import fidokit as fk
 from fidokit import samples
 from fidokit.methods.concrete import read_out, sample
 from fidokit.methods.infill import blur
-from fidokit.methods.objective import area, log_odds, total_variation
+from fidokit.models.goals import area, log_odds, total_variation
 
 REPEATS = 3
 

@@ -1,0 +1,1 @@
+"""Photographs in: files, labels, boxes and where they lie in the classifier's input."""

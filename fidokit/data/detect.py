@@ -1,0 +1,42 @@
+"""Which reader a dataset needs, by its files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fidokit.data.images import LabelledImages
+from fidokit.data.readers.birds import CUB_FOLDER, is_birds_folder, is_nabirds
+from fidokit.data.readers.camtrap_dp import DESCRIPTOR
+from fidokit.exceptions import SettingsError
+
+
+def read_dataset(path: str | Path) -> LabelledImages:
+    """The photographs of a dataset in any of the layouts that `LabelledImages` reads.
+
+    A folder with datapackage.json is a Camtrap DP; one with images.txt, image_class_labels.txt and classes.txt is
+    NABirds if it has hierarchy.txt or photographers.txt, CUB-200-2011 if not; any other holds one folder a class. A
+    file datapackage.json is a Camtrap DP, any other .json COCO Camera Traps or iNaturalist, and any other file a CSV.
+
+    Raises:
+        SettingsError: there is nothing at this path, or what is there cannot be used.
+
+    Warns:
+        RuntimeWarning: what was left out, see the readers of `LabelledImages`.
+    """
+    path = Path(path)
+    if path.is_dir():
+        if (path / DESCRIPTOR).is_file():
+            return LabelledImages.from_camtrap_dp(path)
+        if is_birds_folder(path) and is_nabirds(path):
+            return LabelledImages.from_nabirds(path)
+        if is_birds_folder(path) or is_birds_folder(path / CUB_FOLDER):
+            return LabelledImages.from_cub(path)
+        return LabelledImages.from_folder(path)
+    if not path.exists():
+        raise SettingsError(
+            f"there is no dataset {path}; give a folder with one folder a class, a CSV, a COCO JSON, or the folder of "
+            "a Camtrap DP, of CUB-200-2011 or of NABirds"
+        )
+    if path.name == DESCRIPTOR:
+        return LabelledImages.from_camtrap_dp(path)
+    return LabelledImages.from_coco(path) if path.suffix.lower() == ".json" else LabelledImages.from_csv(path)

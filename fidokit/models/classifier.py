@@ -1,0 +1,364 @@
+"""`Classifier`: a torch model with its preprocessing, class names, device and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fidokit._util.ambient import unaffected
+from fidokit._util.display import HtmlDisplay
+from fidokit.data.images import LabelledImages, Preprocessing
+from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
+from fidokit.data.labels import judged, warn_of_labels
+from fidokit.data.reading import Chunk, read_chunks
+from fidokit.exceptions import ClassifierError, ImageError, SettingsError
+from fidokit.models import device_choice, devices, frozen, opening
+from fidokit.models.adapting import fitted, plain_module, renamed_layer, runnable
+from fidokit.models.class_names import ClassNames, numbers
+from fidokit.models.class_names import class_names as names_of
+from fidokit.models.configuration import own_configuration, settled
+from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
+from fidokit.models.goals import Goal, Head, Targets, probabilities
+from fidokit.models.outputs import refuse_embedding, resolved_head
+from fidokit.models.session import OpenSessions, PerThread, Session, Tally
+from fidokit.models.uncompiled import plain_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ProgressBar = Callable[[int], object]
+
+
+class Classifier(HtmlDisplay, PerThread):
+    """Any torch image classifier, together with all that is needed to run it on photographs.
+
+    The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
+    a classifier at the same time: each has sessions, and so a copy, of its own.
+
+    Args:
+        module: gives (B, K) logits, or an output object with ``.logits``, for (B, 3, H, W) normalised images.
+            A module that takes one channel, or channels last, gets an adapter, which `repr` names.
+        class_names: K different names in the order of the logits, or a mapping, position -> name or name -> position
+            (``class_to_idx``); None takes them from the module's own configuration, else numbers them. For a single
+            logit, one name (its opposite becomes "not NAME") or two (absent, present).
+        mean, std: one, or one per channel, for images in [0, 1]. Default: those of the module's configuration, or of
+            the model that it wraps, else ImageNet's, which is said once.
+        size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
+        fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
+            photograph to its annotated box.
+        head: what the outputs are: ``softmax``: logits of one class an image; ``sigmoid``: logits of independent
+            classes; ``probabilities``: the module ends in a softmax or in sigmoids itself, and the logarithm or the
+            log-odds of what it gives is used (``independent-probabilities`` where the rows do not sum to 1). ``auto``
+            means probabilities where every row of a probe sums to 1, else sigmoid for a single logit and for modules
+            configured as multi-label, else softmax.
+        device: ``auto`` is CUDA, MPS or XPU where there is one whose logits and input gradients agree with the CPU's on
+            a probe, else the CPU; `device_reason` says why. Or cpu, cuda, cuda:N, mps, xpu.
+        precision: ``auto`` takes the fastest of float32 and the low precisions native to the device that agrees with
+            float32 on a probe; a name from `fidokit.models.frozen.PRECISIONS` is taken as it is. Resolved at the first use;
+            `precision_reason` says what was chosen and why.
+        micro_batch: evaluations that go through at once; None finds a fast number at the first use. Running out of
+            memory lowers it. What was found out is remembered for the next process, see `fidokit.models.remembered`.
+        layer: dotted name of the layer that class activation maps read; None finds it.
+        name: how the model is named on the command line, so that a store can load it again.
+
+    Raises:
+        ClassifierError: the module cannot be run, its logits and the names do not match, or it gives embeddings and
+            nobody named classes.
+        SettingsError: an unknown head, device, precision or layer, a device that is not there, or a micro-batch
+            below 1.
+    """
+
+    @unaffected()
+    def __init__(
+        self,
+        module: nn.Module,
+        class_names: ClassNames | None = None,
+        *,
+        mean: Sequence[float] | float | None = None,
+        std: Sequence[float] | float | None = None,
+        size: tuple[int, int] | int | None = None,
+        fit: str | None = None,
+        crop_share: float | None = None,
+        interpolation: str | None = None,
+        use_boxes: bool = False,
+        box_padding: float = 0.1,
+        head: str = "auto",
+        device: str | torch.device = "auto",
+        precision: str = "auto",
+        micro_batch: int | None = None,
+        layer: str | None = None,
+        name: str | None = None,
+    ) -> None:
+        if not isinstance(module, nn.Module):
+            raise ClassifierError(f"a torch.nn.Module is needed, not {type(module).__name__}")
+        own = own_configuration(module)
+        options: dict[str, Any] = own.preprocessing | {
+            key: value
+            for key, value in {
+                "mean": _three(mean),
+                "std": _three(std),
+                "size": (size, size) if isinstance(size, int) else size,
+                "fit": fit,
+                "crop_share": crop_share,
+                "interpolation": interpolation,
+            }.items()
+            if value is not None
+        }
+        self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding)
+        self.device = torch.device("cpu") if device == "auto" else devices.asked_for(device)
+        self.device_reason = "asked for"
+        if precision != "auto" and precision not in frozen.PRECISIONS:
+            raise SettingsError(
+                f"unknown precision {precision!r}; choose auto or one of {', '.join(frozen.PRECISIONS)}"
+            )
+        if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
+            raise SettingsError(f"micro_batch must be a whole number of at least 1, or None, not {micro_batch!r}")
+        self.precision = precision
+        self.precision_reason = "not probed yet" if precision == "auto" else "asked for"
+        self.micro_batch = micro_batch
+        #: Precision and micro-batch as they were given.
+        self.asked = (precision, micro_batch)
+        #: Precision -> the fastest batch without a backward pass, where it was looked for.
+        self.forward_batches: dict[str, int] = {}
+        self.name = name
+        if layer is not None and plain_name(layer) not in map(plain_name, dict(module.named_modules())):
+            raise SettingsError(f"the classifier has no layer {layer!r}; `dict(module.named_modules())` lists them")
+        fit_in = fitted(runnable(module), self.size)
+        #: What runs: the module, or an adapter in front of it. It takes (B, 3, H, W) normalised images.
+        self.module = fit_in.module
+        self.layer = None if layer is None else renamed_layer(layer, module, self.module)
+        given = {key for key, value in (("mean", mean), ("std", std)) if value is not None}
+        #: What was done or assumed that one might not expect, for `repr`.
+        self.preprocessing, self.notes = settled(self.preprocessing, own, fit_in, given)
+        outputs = fit_in.outputs.shape[1]
+        self.single_logit = outputs == 1
+        self.class_names = names_of(class_names, own.class_names, outputs)
+        if class_names is None and self.class_names == numbers(max(outputs, 2)):
+            refuse_embedding(fit_in, own)
+        self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
+        self.memory_format: torch.memory_format | None = None
+        #: Names of convolutions and of the batch normalisations that are folded into them; None before the first use.
+        self.folded: frozen.Pairs | None = None
+        #: The largest micro-batch of an exact session, where it was looked for.
+        self.exact_limit: int | None = None
+        #: The smallest batch on a GPU, to which smaller ones are padded; None where it was not looked for.
+        self.least_batch: int | None = None
+        super().__init__()
+        if device == "auto":
+            self.device, self.device_reason = device_choice.choose_device(self)
+            self.tally = Tally()
+
+    @classmethod
+    def load(cls, name: str, **options: Any) -> Classifier:
+        """A classifier by its command-line name; ``options`` are those of the constructor.
+
+        ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``FILE.pt2`` (torch.export) or ``python:module:function``.
+
+        Raises:
+            MissingExtra: the library it needs is not installed.
+            ClassifierError: nothing can be loaded under this name.
+        """
+        from fidokit.models.loading import load
+
+        return load(name, **options)
+
+    def __repr__(self) -> str:
+        notes = "".join(f"; {note}" for note in self.notes)
+        return (
+            f"Classifier({type(plain_module(self.module)).__name__}, {len(self.class_names)} classes, "
+            f"size={self.size}, head={self.head}, device={self.device_text()}, "
+            f"precision={self.precision} ({self.precision_reason}){notes})"
+        )
+
+    def device_text(self) -> str:
+        """The device; where another one is there that was passed over, with the reason."""
+        passed_over = " is there, but " in self.device_reason
+        return f"{self.device} ({self.device_reason})" if passed_over else str(self.device)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the input in pixels."""
+        return self.preprocessing.size
+
+    @contextmanager
+    def session(self, *, exact: bool = False) -> Iterator[Session]:
+        """A frozen copy of the module, ready for evaluations, for as long as the context is open.
+
+        Inside another session of the same kind, opened by the same thread, that one is used again.
+
+        Args:
+            exact: float32 and every layer as it is, for methods that read layers; otherwise batch normalisation is
+                folded into the convolutions and the classifier's precision is used.
+        """
+        kind, sessions = "exact" if exact else "fast", self._open
+        if kind in sessions:
+            yield sessions[kind]
+            return
+        with self._lock, unaffected():
+            session = self._open_exact() if exact else self._open_fast()
+        sessions[kind] = session
+        begun_with = session.micro_batch
+        try:
+            yield session
+        finally:
+            del sessions[kind]
+            # What did not fit once would not fit in the next session either; another thread may have found less.
+            if session.micro_batch < begun_with:
+                with self._lock:
+                    if exact:
+                        self.exact_limit = min(session.micro_batch, self.exact_limit or session.micro_batch)
+                    else:
+                        self.micro_batch = min(session.micro_batch, self.micro_batch or session.micro_batch)
+
+    def any_session(self) -> Session:
+        """For a look at the layers with a single image: a session that is open, else an exact one, without tuning."""
+        found = next(iter(self._open.values()), None)
+        if found is not None:
+            return found
+        with self._lock:
+            return opening.untuned(self)
+
+    def logits(self, images: Images) -> Tensor:
+        """(B, K) float32 logits of images.
+
+        Args:
+            images: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; or photographs
+                of any size: paths, PIL images or (H, W, 3) arrays, one or a list of them.
+
+        Raises:
+            ImageError: one cannot be read, or is of the wrong shape, size or range; `predict` goes on.
+        """
+        tensor = as_tensor(images)
+        if tensor is not None:
+            checked = self.check_images(tensor)
+            with self.session() as session:
+                return session.logits(checked)
+        data = given_images(images, self.check_images)
+        parts = [torch.empty(0, len(self.class_names))]
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                if chunk.unread:
+                    position, reason = next(iter(chunk.unread.items()))
+                    raise ImageError(f"image {position} has no logits: {reason}")
+                parts.append(session.logits(chunk.images))
+        return torch.cat(parts)
+
+    def _read(self, data: LabelledImages, size: int) -> Generator[Chunk, None, None]:
+        """The photographs, so many at a time, as the classifier's input."""
+        chunks = [(start, range(start, min(start + size, len(data)))) for start in range(0, len(data), size)]
+        return read_chunks(data, self.preprocessing, chunks)
+
+    def log_odds(self, images: Images, targets: Targets = None, against: Targets = None) -> Tensor:
+        """(B,) float32 log-odds of the targets, each an index or a name; by default of the predicted classes.
+
+        Against all other classes: ``logit_c - logsumexp(others)``; with ``against``: ``logit_a - logit_b``; of a
+        sigmoid head: the logit itself.
+        """
+        logits = self.logits(images)
+        return self.goal(logits, targets, against).log_odds(logits)
+
+    def goal(self, logits: Tensor, targets: Targets = None, against: Targets = None) -> Goal:
+        """What to explain for images with these (B, K) logits."""
+        return Goal.resolve(targets, against, logits=logits, class_names=self.class_names, head=self.head)
+
+    def predict(self, data: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
+        """One row an image: image_id, path, label, predicted, correct, score, margin, runner_up, reason.
+
+        ``score`` is the probability of the predicted class and ``margin`` its distance to the runner-up's. An image
+        that cannot be read keeps its row, with the reason and without a prediction; so does one with NaN logits.
+        ``label`` is the class that the photograph's label means, see `labels.match_labels`; where it means none, a
+        warning says so, and ``correct`` is missing, as it is without a label.
+
+        Args:
+            data: the photographs, as for `logits`; those that are no `LabelledImages` have their positions as image_id
+                and no labels.
+            on_image: called with the number of images done since the last call.
+        """
+        data = given_images(data, self.check_images)
+        warn_of_labels(data.table["label"], self.class_names)
+        rows: list[dict[str, object]] = []
+        with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
+            for chunk in reading:
+                logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
+                positions = sorted([*logits, *chunk.unread])
+                rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                if on_image is not None:
+                    on_image(len(positions))
+        return self.prediction_table(data, rows)
+
+    def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
+        """Predicted class, score, margin and runner-up from (K,) logits, or the reason why there are none."""
+        if logits is not None and not bool(torch.isfinite(logits).all()):
+            reason = "the classifier gives NaN or infinite logits for this image"
+        if logits is None or reason is not None:
+            return {"predicted": None, "score": np.nan, "margin": np.nan, "runner_up": None, "reason": reason}
+        scores = probabilities(logits, self.head)
+        top = logits.topk(min(2, len(logits)))
+        first, second = int(top.indices[0]), int(top.indices[-1])
+        return {
+            "predicted": self.class_names[first],
+            "score": float(scores[first]),
+            "margin": float(scores[first] - scores[second]),
+            "runner_up": self.class_names[second] if second != first else None,
+            "reason": None,
+        }
+
+    def prediction_table(self, data: LabelledImages, rows: list[dict[str, object]]) -> pd.DataFrame:
+        """The table of `predict` from one `prediction` an image."""
+        import pandas as pd
+
+        table = data.table[["image_id", "path", "label"]].reset_index(drop=True)
+        columns = ["predicted", "score", "margin", "runner_up", "reason"]
+        table = pd.concat([table, pd.DataFrame(rows, index=table.index, columns=columns)], axis=1)
+        return judged(table, self.class_names)
+
+    def check_images(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.
+
+        Raises:
+            ImageError: another shape, size or range; the message says how to convert.
+        """
+        return check_tensor(images, self.size)
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.
+
+        It is made of parameters and buffers, the module's structure (``repr``), its logits of a fixed image, the
+        preprocessing, the head and the class names; see `fidokit.models.fingerprint`. Computed anew at every call, without
+        finding precision or micro-batch; logits that differ by rounding alone nearly always give the same one.
+
+        Raises:
+            ClassifierError: the module cannot be copied or run.
+        """
+        return fingerprint_of(fingerprint_parts(self))
+
+    def _open_exact(self) -> Session:
+        return opening.open_exact(self)
+
+    def _open_fast(self) -> Session:
+        return opening.open_fast(self)
+
+
+def _three(values: Sequence[float] | float | None) -> Any:
+    """Three channels of one: mean or std of a greyscale model, as tutorials write it."""
+    if isinstance(values, int | float):
+        return (values,) * 3
+    # Whatever else it is, `Preprocessing` refuses.
+    return tuple(values) * 3 if isinstance(values, Sequence) and len(values) == 1 else values
+
+
+def with_precision(classifier: Classifier, precision: str, micro_batch: int | None) -> Classifier:
+    """The same classifier with precision and micro-batch fixed: a resumed study computes as it began."""
+    twin = Classifier.__new__(Classifier)
+    twin.__dict__.update(classifier.__dict__)
+    twin.preprocessing = replace(classifier.preprocessing)
+    twin.precision, twin.precision_reason, twin.micro_batch = precision, "as the study began", micro_batch
+    twin.asked = (precision, micro_batch)
+    twin._sessions = OpenSessions()
+    return twin

@@ -1,0 +1,198 @@
+"""`Session`: a frozen copy of a classifier's module, ready for evaluations, and the count of them."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from fidokit._util.ambient import unaffected
+from fidokit.models import devices, frozen
+from fidokit.models.depthwise import FastDepthwise
+from fidokit.models.goals import of_probabilities, to_logits
+
+if TYPE_CHECKING:
+    from fidokit.models.classifier import Classifier
+
+#: The smallest batch on CUDA where it is not known how long cuDNN plans for one of this module.
+LEAST_BATCH = 16
+
+
+def padded_size(n: int, most: int, least: int) -> int:
+    """The size to which a batch of n is filled up: the least, twice, four times as many and so on, or the most."""
+    size = least
+    while size < n:
+        size *= 2
+    return max(n, min(size, most))
+
+
+@dataclass(eq=False)
+class Tally:
+    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass.
+
+    Each thread has its own, so that what a mask took can be read off it while other threads compute.
+    """
+
+    evaluations: int = 0
+
+
+class Tallies(threading.local):
+    """The tally of a classifier for each thread."""
+
+    def __init__(self) -> None:
+        self.own = Tally()
+
+
+class OpenSessions(threading.local):
+    """Kind -> session that is open, for each thread: hooks on a session's module must see one thread's images alone."""
+
+    def __init__(self) -> None:
+        self.own: dict[str, Session] = {}
+
+
+class Session:
+    """A frozen copy of a classifier's module, ready for evaluations; made by `Classifier.session`.
+
+    Attributes:
+        module: the frozen copy.
+        device, precision: where and how it computes.
+        memory_format: layout of images and weights: channels-last where the module can be run so.
+        micro_batch: evaluations that go through at once.
+        tally: the classifier's count of evaluations, that of the thread which opened the session.
+        least_batch: the smallest batch that `evaluate` sends through; None sends batches through as they are.
+    """
+
+    def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:
+        self.module = module
+        self.device = classifier.device
+        self.precision = precision
+        self.memory_format = classifier.memory_format or torch.channels_last
+        self.micro_batch = classifier.micro_batch or 1
+        self.tally = classifier.tally
+        self.least_batch = (classifier.least_batch or LEAST_BATCH) if self.device.type == "cuda" else None
+        self._single_logit = classifier.single_logit
+        self._head = classifier.head
+        self._classes = len(classifier.class_names)
+        shape = (1, 3, 1, 1)
+        self._mean = torch.tensor(classifier.preprocessing.mean, device=self.device).view(shape)
+        self._std = torch.tensor(classifier.preprocessing.std, device=self.device).view(shape)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> normalised, on the device, in the memory format and the precision of the weights.
+
+        Pinned memory lets the copy to a GPU overlap with computation.
+        """
+        if self.device.type == "cuda" and images.device.type == "cpu":
+            images = images.pin_memory()
+        images = images.to(self.device, torch.float32, non_blocking=True)
+        normalised = (images - self._mean) / self._std
+        return normalised.to(self.precision.dtype).contiguous(memory_format=self.memory_format)
+
+    def denormalise(self, normalised: Tensor) -> Tensor:
+        """The (B, 3, H, W) float32 images in [0, 1] that these normalised ones came from."""
+        return (normalised.float() * self._std + self._mean).clamp(0, 1)
+
+    def forward(self, normalised: Tensor) -> Tensor:
+        """(B, K) float32 logits of normalised images; a single logit z becomes the two logits (-z, z).
+
+        Of a module that gives probabilities they are the logarithms, or the log-odds of independent classes.
+        """
+        self.tally.evaluations += normalised.shape[0]
+        # A mixture of images may have come out in another layout; there are modules that only run in theirs.
+        normalised = normalised.contiguous(memory_format=self.memory_format)
+        with ExitStack() as ways:
+            ways.enter_context(unaffected(gradients=False))
+            if self.device.type == "cpu":
+                ways.enter_context(FastDepthwise())
+            if self.precision.autocast is not None:
+                ways.enter_context(torch.autocast(self.device.type, dtype=self.precision.autocast))
+            output = self.module(normalised)
+            # A module that runs in inference mode by itself returns what no later gradient may use.
+            logits = frozen.logits_of(output)
+            logits = (logits.clone() if logits.is_inference() else logits).float()
+            logits = to_logits(logits, self._head) if of_probabilities(self._head) else logits
+            return torch.cat([-logits, logits], dim=1) if self._single_logit else logits
+
+    def padded(self, n: int) -> int:
+        """The size of the batch in which `evaluate` sends n images through."""
+        return n if self.least_batch is None or not n else padded_size(n, self.micro_batch, self.least_batch)
+
+    def evaluate(self, normalised: Tensor) -> Tensor:
+        """`forward` for who looks at nothing but the logits: on CUDA in a batch of one of few sizes.
+
+        cuDNN plans each layer anew for each size that it meets. What a batch is filled up with is not counted and has
+        no influence: rows of a batch do not know of each other.
+        """
+        n = len(normalised)
+        size = self.padded(n)
+        if size == n:
+            return self.forward(normalised)
+        filling = normalised[-1:].detach().expand(size - n, -1, -1, -1)
+        logits = self.forward(torch.cat([normalised, filling]))[:n]
+        self.tally.evaluations -= size - n
+        return logits
+
+    @unaffected()
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """(B, K) float32 logits, on the CPU, of (B, 3, H, W) images in [0, 1], a micro-batch at a time."""
+        parts = [torch.empty(0, self._classes)]
+        start = 0
+        while start < len(images):
+            try:
+                parts.append(self.evaluate(self.normalise(images[start : start + self.micro_batch])).cpu())
+            except Exception as error:
+                if not self.shrink_after(error):
+                    raise
+                continue
+            start += len(parts[-1])
+        return torch.cat(parts)
+
+    def shrink_after(self, error: BaseException) -> bool:
+        """After an out-of-memory error: halve the micro-batch, say so, and return True if it is worth trying again."""
+        if not frozen.is_out_of_memory(error) or self.micro_batch == 1:
+            return False
+        self.micro_batch //= 2
+        devices.free_cache(self.device)
+        warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
+        return True
+
+
+class PerThread:
+    """What each thread has of its own of a classifier: open sessions and a count; and the lock for what they share."""
+
+    def __init__(self) -> None:
+        self._begin()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies of it have no session open and have spent nothing."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._begin()
+
+    def _begin(self) -> None:
+        # Precision and micro-batch are found by one thread, the others wait for what it finds.
+        self._lock = threading.RLock()
+        self._sessions, self._tallies = OpenSessions(), Tallies()
+
+    @property
+    def tally(self) -> Tally:
+        """The count of evaluations that the current thread has spent."""
+        return self._tallies.own
+
+    @tally.setter
+    def tally(self, tally: Tally) -> None:
+        self._tallies = Tallies()
+        self._tallies.own = tally
+
+    @property
+    def _open(self) -> dict[str, Session]:
+        """The sessions that the current thread has open."""
+        return self._sessions.own

@@ -1,0 +1,160 @@
+"""The photographs of a report, each with its masks drawn over it, and the controls above them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from PIL import Image
+
+from fidokit._util.html import Html
+from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.images import LabelledImages
+from fidokit.exceptions import ImageError
+from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, colour_map, overlay_png, overlay_size
+from fidokit.figures.pictures import masks_of, photographs_of
+from fidokit.report.templating import png_source, rendered
+
+if TYPE_CHECKING:
+    from fidokit.study.study import Study
+
+LONGEST = 256
+"""Pixels of a thumbnail's longer side: enough for the size it is shown at, also on screens of high density."""
+
+SIGNS = {"right": "✓", "wrong": "✗", "unknown": "–"}
+"""Symbols of the states in which a prediction can be; never shown without the word, nor told apart by colour alone."""
+
+_WORDS = {"right": "Right", "wrong": "Wrong", "unknown": "Not judged"}
+_JUDGEMENTS = {"right": "Right prediction", "wrong": "Wrong prediction", "unknown": "Prediction, not judged"}
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """One picture in every photograph's row: a method and a kind."""
+
+    key: str
+    method: str
+    kind: str
+
+    @property
+    def title(self) -> str:
+        """Name of method and kind."""
+        return f"{self.method} {self.kind_name}" if self.kind_name else self.method
+
+    @property
+    def kind_name(self) -> str | None:
+        """The kind as captions name it; a method that makes attributions makes nothing else to tell them from."""
+        return None if self.kind == "attribution" else KIND_NAMES.get(self.kind, self.kind)
+
+
+def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFrame, max_images: int) -> Html:
+    """The section with the photographs that have a prediction, at most `max_images` of them."""
+    predicted = predictions[predictions["predicted"].notna()]
+    order = predicted.assign(late=predicted["state"] != "wrong").sort_values(["late", "margin"], kind="stable")
+    shown = order.head(max_images)
+    data, remark = photographs_of(study)
+    preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+    slots = [
+        _Slot(f"m{position}", method, kind)
+        for position, (method, kind) in enumerate((m, kind) for m in study.methods for kind in study.kinds(m))
+    ]
+    masks = masks_of(study, set(shown["image_id"]))
+    reasons = {(row.image_id, row.method): str(row.reason) for row in failures.itertuples()}
+    articles = []
+    for row in shown.to_dict("records"):
+        image_id = row["image_id"]
+        view = _View.make(data, study.positions[image_id], preprocessing)
+        own = [(slot, masks.get((image_id, slot.method, slot.kind))) for slot in slots]
+        figures = [
+            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)))
+            for slot, mask in own
+        ]
+        explained = next((mask for _, mask in own if mask), None)
+        articles.append(_article(row, explained) | {"view": view, "figures": figures})
+    counts = {"all": len(shown)} | shown["state"].value_counts().to_dict()
+    states = [("all", "All"), *((state, f"{SIGNS[state]} {_WORDS[state]}") for state in ("wrong", "right", "unknown"))]
+    colours = colour_map(COLOUR_MAP)[::31][:9].tolist()
+    return rendered(
+        "images.html",
+        predicted=len(predicted),
+        remark=remark,
+        states=[
+            (state, words, counts.get(state, 0)) for state, words in states if state != "unknown" or counts.get(state)
+        ],
+        stops=[f"rgb({r} {g} {b} / {i / 8:.3f})" for i, (r, g, b) in enumerate(colours)],
+        slots=slots,
+        articles=articles,
+        signs=SIGNS,
+        judgements=_JUDGEMENTS,
+    )
+
+
+def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str, Any]:
+    """What the template says of a photograph."""
+    label = None if pd.isna(row["label"]) else str(row["label"])
+    about = [] if pd.isna(row["runner_up"]) else [("Runner-up", row["runner_up"])]
+    if explained is not None and (explained["target"] != row["predicted"] or explained["against"]):
+        about.append(("Explained", explained["target"]))
+        if explained["against"]:
+            about.append(("Rather than", explained["against"]))
+    margin = float(row["margin"])
+    return {
+        "row": row,
+        "label": label,
+        "about": about,
+        "margin": f"{margin:.6f}" if np.isfinite(margin) else "Infinity",
+        "text": "\n".join([label or "", str(row["predicted"]), str(row["image_id"]), Path(str(row["path"])).name]),
+    }
+
+
+@dataclass(frozen=True)
+class _View:
+    """A photograph as the page shows it; without one, its masks are shown over the bare input."""
+
+    thumbnail: Html | None
+    reason: str | None
+    geometry: Geometry
+
+    @classmethod
+    def make(cls, data: LabelledImages | None, position: int, preprocessing: Preprocessing) -> _View:
+        """The photograph at a position of the data."""
+        height, width = preprocessing.size
+        whole = Geometry.whole(width, height)
+        if data is None:
+            return cls(None, "not read, since the study is somebody else's", whole)
+        try:
+            photograph = data.open(position)
+            geometry = data.geometry(position, preprocessing, photograph.size)
+        except ImageError as error:
+            return cls(None, str(error), whole)
+        photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        photograph.save(buffer, "JPEG", quality=82, optimize=True)
+        return cls(Html(base64.b64encode(buffer.getvalue()).decode()), None, geometry)
+
+    @property
+    def aspect(self) -> str:
+        """Width over height, for the style sheet."""
+        return f"--aspect:{self.geometry.width / self.geometry.height:.5f}"
+
+    @property
+    def seen(self) -> str | None:
+        """Where the classifier looked, for the style sheet; None where that is all of the photograph."""
+        width, height, (x0, y0, x1, y1) = self.geometry.width, self.geometry.height, self.geometry.window
+        if max(x0, y0, width - x1, height - y1) <= 0.5:
+            return None
+        return (
+            f"left:{100 * x0 / width:.2f}%;top:{100 * y0 / height:.2f}%;"
+            f"width:{100 * (x1 - x0) / width:.2f}%;height:{100 * (y1 - y0) / height:.2f}%"
+        )
+
+    def overlay(self, mask: npt.NDArray[np.float32]) -> Html:
+        """A mask over the input, laid where the input lies in the photograph."""
+        size = overlay_size(mask, self.geometry.width, self.geometry.height, LONGEST)
+        return png_source(overlay_png(self.geometry.mask_to_photograph(mask, size)))

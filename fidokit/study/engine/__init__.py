@@ -1,0 +1,1 @@
+"""How a study is computed: the loop over chunks, one chunk, and Dask."""
