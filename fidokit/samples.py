@@ -135,7 +135,7 @@ class MaterialMissing(FidokitError):
 
 def imagenet_classes() -> list[str]:
     """The 1000 ImageNet class names, in the order of the logits of the usual pretrained classifiers."""
-    return files("fidokit").joinpath("data", "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    return files("fidokit.models").joinpath("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
 
 
 def efficientnet_lite0(**options: Any) -> Classifier:

@@ -60,7 +60,7 @@ class Classifier(HtmlDisplay, PerThread):
         device: ``auto`` is CUDA, MPS or XPU where there is one whose logits and input gradients agree with the CPU's on
             a probe, else the CPU; `device_reason` says why. Or cpu, cuda, cuda:N, mps, xpu.
         precision: ``auto`` takes the fastest of float32 and the low precisions native to the device that agrees with
-            float32 on a probe; a name from `fidokit.models.frozen.PRECISIONS` is taken as it is. Resolved at the first use;
+            float32 on a probe; a name from `frozen.PRECISIONS` is taken as it is. Resolved at the first use;
             `precision_reason` says what was chosen and why.
         micro_batch: evaluations that go through at once; None finds a fast number at the first use. Running out of
             memory lowers it. What was found out is remembered for the next process, see `fidokit.models.remembered`.
@@ -330,7 +330,7 @@ class Classifier(HtmlDisplay, PerThread):
         """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.
 
         It is made of parameters and buffers, the module's structure (``repr``), its logits of a fixed image, the
-        preprocessing, the head and the class names; see `fidokit.models.fingerprint`. Computed anew at every call, without
+        preprocessing, the head and the class names; see `fingerprint`. Computed anew at every call, without
         finding precision or micro-batch; logits that differ by rounding alone nearly always give the same one.
 
         Raises:

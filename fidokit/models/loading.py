@@ -161,4 +161,4 @@ def imagenet_classes() -> list[str]:
     """The 1000 class names of ImageNet-1k, in the order of its logits."""
     from importlib.resources import files
 
-    return (files("fidokit") / "data" / "imagenet_classes.txt").read_text(encoding="utf-8").splitlines()
+    return files("fidokit.models").joinpath("imagenet_classes.txt").read_text(encoding="utf-8").splitlines()

@@ -1,6 +1,6 @@
 """Opening a session: memory format, folding, precision and micro-batch are found out within a budget, once.
 
-What is found stays with the classifier, and with the user's cache for the next process (see `fidokit.models.remembered`). What
+What is found stays with the classifier, and with the user's cache for the next process (see `remembered`). What
 comes from the cache is checked against the module's own logits before it is used.
 """
 

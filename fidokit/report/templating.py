@@ -23,7 +23,7 @@ def rendered(template: str, **values: object) -> Html:
 
 def data_file(name: str) -> Html:
     """A style sheet or script of the package."""
-    return Html((files("fidokit") / "data" / name).read_text(encoding="utf-8"))
+    return Html(files("fidokit.report").joinpath(name).read_text(encoding="utf-8"))
 
 
 def png_source(picture: bytes) -> Html:
@@ -62,7 +62,7 @@ def _environment() -> Environment:
 
 def _source(name: str) -> str:
     """A template without the line breaks beside its tags, which would be spaces on the page."""
-    text = (files("fidokit") / "templates" / name).read_text(encoding="utf-8")
+    text = files("fidokit.report").joinpath("templates", name).read_text(encoding="utf-8")
     return re.sub(r"\s*\n\s*(?=[<{])|(?<=[>}])\s*\n\s*", "", text)
 
 

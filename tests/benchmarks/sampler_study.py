@@ -299,7 +299,7 @@ def mask_quality(
     Returns:
         A row for each image, method and kind, as `fidokit.study.compare.compare` reads it: image_id, method, kind,
         insertion, deletion, average_precision and iou_at_object_area (with objects), total_variation (at equal grid
-        and area, see `fidokit.study.metrics.localisation.coherence`), evaluations, seconds. An image without a mask has no row.
+        and area, see `localisation.coherence`), evaluations, seconds. An image without a mask has no row.
     """
     names = [str(i) for i in range(len(images))] if image_ids is None else list(image_ids)
     panel = mosaic(classifier.size)[None] if panel is None else panel

@@ -18,7 +18,7 @@ import fidokit
 from fidokit import cli
 from fidokit.cli import lab
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 BUNDLES = ROOT / "fidokit" / "widgets" / "static"
 

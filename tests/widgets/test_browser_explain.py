@@ -17,7 +17,7 @@ import torch
 torch.set_num_threads(1)
 import fidokit as fk
 from fidokit import testbed
-from fidokit.classifier import Classifier
+from fidokit.models.classifier import Classifier
 from fidokit.widgets import ExplainWidget
 
 data = testbed.load(70, seed=0, folder=tempfile.mkdtemp())

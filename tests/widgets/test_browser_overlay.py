@@ -7,7 +7,7 @@ pytestmark = pytest.mark.browser
 
 CELL = """
 import numpy as np
-from fidokit.geometry import Geometry
+from fidokit.data.geometry import Geometry
 from fidokit.widgets import MaskOverlay
 
 # Grey, with masks whose value at every place is known: SSR rises to the right, SDR downwards.

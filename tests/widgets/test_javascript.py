@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "fidokit" / "widgets" / "js"
 #: node:test and `import.meta.dirname` as they are used need this one.
 NODE = (20, 11)

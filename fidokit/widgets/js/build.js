@@ -29,7 +29,7 @@ const BUILDS = [
     format: "esm",
     outdir: STATIC,
   },
-  { ...SHARED, entryPoints: ["src/report.js"], format: "iife", outfile: resolve(HERE, "../../data/report.js") },
+  { ...SHARED, entryPoints: ["src/report.js"], format: "iife", outfile: resolve(HERE, "../../report/report.js") },
 ];
 
 /** Path and text of every bundle, as the sources give it. */

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import study_cases
 import torch
 from study_cases import (
     PART,
@@ -246,7 +247,8 @@ def test_fido_can_be_stopped_and_ends_with_the_same_table(classifier, data, tmp_
 
 def kill_after(n_images, folder, store, log):
     """Run `_run_slowly` in a process of its own and kill it as soon as n images have been computed."""
-    paths = [str(Path(fk.__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    cases = str(Path(study_cases.__file__).parent)
+    paths = [str(Path(fk.__file__).parent.parent), cases, *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
     process = subprocess.Popen([sys.executable, __file__, str(folder), str(store), str(log)], env=environment)
     try:

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import fsspec
 import pytest
+import study_cases
 from study_cases import make_data
 from test_store import mask_rows
 
@@ -205,7 +207,7 @@ _WRITE = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from study_cases import make_classifier, register_counting, run
-from fidokit.images import LabelledImages
+from fidokit.data.images import LabelledImages
 register_counting("counting")
 run(make_classifier(), LabelledImages.from_folder(sys.argv[2]), sys.argv[3],
     {"counting": ("counting", {"pause": 0.05})}, part_size=2)
@@ -215,7 +217,7 @@ run(make_classifier(), LabelledImages.from_folder(sys.argv[2]), sys.argv[3],
 def test_others_read_while_one_writes(tmp_path):
     make_data(tmp_path / "data", 16)
     (tmp_path / "data" / "red" / "003.png").write_bytes(b"broken")
-    tests = os.path.dirname(__file__)  # noqa: PTH120
+    tests = str(Path(study_cases.__file__).parent)
     store = tmp_path / "s"
     writer = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _WRITE, tests, tmp_path / "data", store])
     try:

@@ -36,7 +36,7 @@ for (const [name, parts] of Object.entries(WIDGETS)) {
 
 test("the report's script defines no name on the page, and ends no element of it", async () => {
   openPage("<p>A report without photographs</p>");
-  const text = await readFile(new URL("../../../data/report.js", import.meta.url), "utf8");
+  const text = await readFile(new URL("../../../report/report.js", import.meta.url), "utf8");
   const before = Object.keys(globalThis);
   runInThisContext(text);
   assert.deepEqual(Object.keys(globalThis), before);
