@@ -27,7 +27,8 @@ from fidokit.models.uncompiled import plain_name
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
-    from fidokit.models.session import Session, Tally
+    from fidokit.models.session import Session
+    from fidokit.models.state import Tally
 
 #: Gradients of float16 are computed at this multiple, so that small ones do not round to zero.
 _HALF_SCALE = 256.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -17,8 +18,8 @@ from fidokit.data.images import LabelledImages, Preprocessing
 from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
 from fidokit.data.labels import judged, warn_of_labels
 from fidokit.data.reading import Chunk, read_chunks
-from fidokit.exceptions import ClassifierError, ImageError, SettingsError
-from fidokit.models import device_choice, devices, frozen, opening
+from fidokit.exceptions import ClassifierError, FidokitError, ImageError, SettingsError
+from fidokit.models import device_choice, devices, frozen, loading, opening
 from fidokit.models.adapting import fitted, plain_module, renamed_layer, runnable
 from fidokit.models.class_names import ClassNames, numbers
 from fidokit.models.class_names import class_names as names_of
@@ -26,7 +27,8 @@ from fidokit.models.configuration import own_configuration, settled
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.models.goals import Goal, Head, Targets, probabilities
 from fidokit.models.outputs import refuse_embedding, resolved_head
-from fidokit.models.session import OpenSessions, PerThread, Session, Tally
+from fidokit.models.session import Session
+from fidokit.models.state import ClassifierState, OpenSessions, Tally
 from fidokit.models.uncompiled import plain_name
 
 if TYPE_CHECKING:
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 ProgressBar = Callable[[int], object]
 
 
-class Classifier(HtmlDisplay, PerThread):
+class Classifier(HtmlDisplay, ClassifierState):
     """Any torch image classifier, together with all that is needed to run it on photographs.
 
     The module itself is never changed: work is done on a frozen copy that lives as long as a `session`. Threads may use
@@ -164,9 +166,16 @@ class Classifier(HtmlDisplay, PerThread):
             MissingExtra: the library it needs is not installed.
             ClassifierError: nothing can be loaded under this name.
         """
-        from fidokit.models.loading import load
-
-        return load(name, **options)
+        name = os.fspath(name)
+        try:
+            made, own = loading.load(name, **options)
+            classifier = made if isinstance(made, Classifier) else cls(made, **own)  # type: ignore[arg-type]
+        except FidokitError:
+            raise
+        except Exception as error:
+            raise ClassifierError(f"{name!r} could not be loaded: {error}") from error
+        classifier.name = name
+        return classifier
 
     def __repr__(self) -> str:
         notes = "".join(f"; {note}" for note in self.notes)
@@ -182,9 +191,9 @@ class Classifier(HtmlDisplay, PerThread):
         return f"{self.device} ({self.device_reason})" if passed_over else str(self.device)
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(H, W) of the input in pixels."""
-        return self.preprocessing.size
+    def _open(self) -> dict[str, Session]:
+        """The sessions that the current thread has open."""
+        return self._sessions.own
 
     @contextmanager
     def session(self, *, exact: bool = False) -> Iterator[Session]:

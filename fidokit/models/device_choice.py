@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from functools import cache
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -12,16 +11,14 @@ from torch.nn import functional
 
 from fidokit.models import devices, frozen, remembered
 from fidokit.models.opening import first_line, passed_on
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 #: Share of the largest value by which an operation of a method may be off on a device.
 _OPERATION_TOLERANCE = 0.02
 _warned: set[str] = set()
 
 
-def choose_device(classifier: Classifier) -> tuple[torch.device, str]:
+def choose_device(classifier: ClassifierState) -> tuple[torch.device, str]:
     """The device that ``auto`` stands for, and why: an accelerator that gives what the CPU gives, else the CPU.
 
     Logits and input gradients are compared on a probe, see `frozen.disagreement`; the answer is remembered. Where an
@@ -50,7 +47,7 @@ def choose_device(classifier: Classifier) -> tuple[torch.device, str]:
     return cpu, reason
 
 
-def _disagreement_on(classifier: Classifier, device: torch.device) -> str | None:
+def _disagreement_on(classifier: ClassifierState, device: torch.device) -> str | None:
     """Why a device's results are not the CPU's, or None if they are."""
     try:
         key = remembered.question(classifier, device, about="device")

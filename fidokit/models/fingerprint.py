@@ -10,7 +10,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 #: Numbers that stand for the logits of the fixed image.
 N_PROJECTIONS = 8
@@ -33,7 +31,7 @@ _CELLS = 32
 _FLEETING = re.compile(r" at 0x[0-9a-fA-F]+| \((?:cuda|xpu|mps|GPU)[:\s]?\d*\)")
 
 
-def fingerprint_parts(classifier: Classifier) -> dict[str, Any]:
+def fingerprint_parts(classifier: ClassifierState) -> dict[str, Any]:
     """What a fingerprint is made of, so that two that differ can be compared part by part.
 
     Computed anew at every call, since the module may have changed: one pass over the weights, one copy of the module in
@@ -91,7 +89,7 @@ def same_probe(one: Sequence[float | None] | None, other: Sequence[float | None]
     return bool(np.abs(a[finite] - b[finite]).max(initial=0) <= TOLERANCE * most)
 
 
-def _weights(classifier: Classifier) -> str:
+def _weights(classifier: ClassifierState) -> str:
     # Stores that were written before there was a probe know a classifier by this alone: it must stay as it is.
     digest = hashlib.sha256()
     for key, value in sorted(classifier.module.state_dict().items()):
@@ -103,7 +101,7 @@ def _weights(classifier: Classifier) -> str:
     return digest.hexdigest()
 
 
-def _probe(classifier: Classifier) -> list[float | None] | None:
+def _probe(classifier: ClassifierState) -> list[float | None] | None:
     image = fixed_image(classifier.size)
     mean, std = (
         torch.tensor(v).view(1, 3, 1, 1) for v in (classifier.preprocessing.mean, classifier.preprocessing.std)

@@ -4,63 +4,57 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from fidokit.exceptions import ClassifierError, FidokitError, MissingExtra
+from fidokit.exceptions import ClassifierError, MissingExtra
 from fidokit.models.adapting import SwappedChannels
 from fidokit.models.class_names import read_class_names
 from fidokit.models.configuration import own_configuration
 from fidokit.models.processors import read_processor
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function"
 
 
-def load(name: str, **options: Any) -> Classifier:
-    """The classifier that a command-line name stands for; see `fidokit.Classifier.load`."""
-    name = os.fspath(name)
+#: What a name stands for: a module, with the options of `Classifier` that belong to it; or a ready classifier, with the
+#: options that it should have been made with.
+Loaded = tuple[object, dict[str, Any]]
+
+
+def load(name: str, **options: Any) -> Loaded:
+    """What a command-line name stands for; see `fidokit.Classifier.load`.
+
+    Raises:
+        MissingExtra: the library it needs is not installed.
+        ClassifierError: nothing can be loaded under this name.
+    """
     scheme, colon, rest = name.partition(":")
-    loaders: dict[str, Callable[..., Classifier]] = {
+    loaders: dict[str, Callable[..., Loaded]] = {
         "timm": _load_timm,
         "torchvision": _load_torchvision,
         "hf": _load_transformers,
         "python": _load_python,
     }
-    try:
-        if colon and scheme in loaders:
-            classifier = loaders[scheme](rest, **options)
-        elif name.endswith(".pt2"):
-            classifier = _load_exported(name, **options)
-        else:
-            raise ClassifierError(f"{name!r} names no model; the forms are {FORMS}")
-    except FidokitError:
-        raise
-    except Exception as error:
-        raise ClassifierError(f"{name!r} could not be loaded: {error}") from error
-    classifier.name = name
-    return classifier
+    if colon and scheme in loaders:
+        return loaders[scheme](rest, **options)
+    if name.endswith(".pt2"):
+        return _load_exported(name, **options)
+    raise ClassifierError(f"{name!r} names no model; the forms are {FORMS}")
 
 
-def _load_timm(name: str, **options: Any) -> Classifier:
-    from fidokit.models.classifier import Classifier
-
+def _load_timm(name: str, **options: Any) -> Loaded:
     timm = _needs("timm", "timm")
     module = timm.create_model(name, pretrained=True)
     if "class_names" not in options and not own_configuration(module).class_names and module.num_classes == 1000:
         options["class_names"] = imagenet_classes()
-    return Classifier(module, **options)
+    return module, options
 
 
-def _load_torchvision(name: str, **options: Any) -> Classifier:
-    from fidokit.models.classifier import Classifier
-
+def _load_torchvision(name: str, **options: Any) -> Loaded:
     torchvision = _needs("torchvision", "torchvision")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
@@ -73,12 +67,10 @@ def _load_torchvision(name: str, **options: Any) -> Classifier:
         "interpolation": "bicubic" if transforms.interpolation.value == "bicubic" else "bilinear",
         "class_names": weights.meta["categories"],
     }
-    return Classifier(torchvision.models.get_model(name, weights=weights), **(own | options))
+    return torchvision.models.get_model(name, weights=weights), own | options
 
 
-def _load_transformers(path: str, **options: Any) -> Classifier:
-    from fidokit.models.classifier import Classifier
-
+def _load_transformers(path: str, **options: Any) -> Loaded:
     transformers = _needs("transformers", "transformers")
     module, report = transformers.AutoModelForImageClassification.from_pretrained(
         path, use_safetensors=True, output_loading_info=True
@@ -90,12 +82,10 @@ def _load_transformers(path: str, **options: Any) -> Classifier:
             "or train a head on its embeddings and give that module to fidokit.Classifier."
         )
     reading = read_processor(transformers.AutoImageProcessor.from_pretrained(path), options)
-    return Classifier(SwappedChannels(module) if reading.bgr else module, **(reading.options | options))
+    return SwappedChannels(module) if reading.bgr else module, reading.options | options
 
 
-def _load_exported(path: str, **options: Any) -> Classifier:
-    from fidokit.models.classifier import Classifier
-
+def _load_exported(path: str, **options: Any) -> Loaded:
     if not Path(path).is_file():
         raise ClassifierError(f"there is no file {path}")
     try:
@@ -105,12 +95,10 @@ def _load_exported(path: str, **options: Any) -> Classifier:
             f"{path} holds no exported program ({str(error).splitlines()[0]}); write one with "
             "torch.export.save(torch.export.export(module.eval(), (images,), dynamic_shapes=...), path)"
         ) from error
-    return Classifier(module, **options)
+    return module, options
 
 
-def _load_python(path: str, **options: Any) -> Classifier:
-    from fidokit.models.classifier import Classifier
-
+def _load_python(path: str, **options: Any) -> Loaded:
     module_name, _, function_name = path.partition(":")
     if not function_name:
         raise ClassifierError(f"python:{path} lacks the function; the form is python:module:function")
@@ -119,13 +107,14 @@ def _load_python(path: str, **options: Any) -> Classifier:
         raise ClassifierError(f"module {module_name!r} has no function {function_name!r}")
     takes_options = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(function).parameters.values())
     made = function(**options) if takes_options else function()
-    if isinstance(made, Classifier):
+    if isinstance(made, ClassifierState):
         _check_made_with(made, options, path)
-        return made
-    return Classifier(made, **({} if takes_options else options))
+    elif takes_options:
+        options = {}
+    return made, options
 
 
-def _check_made_with(classifier: Classifier, options: Mapping[str, Any], path: str) -> None:
+def _check_made_with(classifier: ClassifierState, options: Mapping[str, Any], path: str) -> None:
     """An option that the user's function passed over must not be passed over in silence."""
 
     def plain(value: Any) -> Any:

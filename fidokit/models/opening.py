@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from fidokit.exceptions import ClassifierError
 from fidokit.models import devices, frozen, remembered, tuning
 from fidokit.models.session import LEAST_BATCH, Session
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 #: A low precision is used where it takes at most this share of float32's time.
 FASTER = 0.9
@@ -33,7 +31,7 @@ _FLOAT32 = frozen.PRECISIONS["float32"]
 _FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
 
 
-def passed_on(classifier: Classifier, device: torch.device) -> Passed:
+def passed_on(classifier: ClassifierState, device: torch.device) -> Passed:
     """(logits, input gradient), on the CPU, of a probe that goes through a float32 copy on a device."""
     at = classifier.device
     classifier.device = device
@@ -45,7 +43,7 @@ def passed_on(classifier: Classifier, device: torch.device) -> Passed:
     return logits.cpu(), gradient.cpu()
 
 
-def untuned(classifier: Classifier) -> Session:
+def untuned(classifier: ClassifierState) -> Session:
     """A float32 session with every layer as it is, in a memory format in which the module can be run."""
     session = _session(classifier, _copy(classifier))
     if classifier.memory_format is None:
@@ -53,7 +51,7 @@ def untuned(classifier: Classifier) -> Session:
     return session
 
 
-def open_exact(classifier: Classifier) -> Session:
+def open_exact(classifier: ClassifierState) -> Session:
     """`untuned`, with a micro-batch."""
     session = untuned(classifier)
     if classifier.micro_batch is None and classifier.exact_limit is None:
@@ -67,7 +65,7 @@ def open_exact(classifier: Classifier) -> Session:
     return session
 
 
-def open_fast(classifier: Classifier) -> Session:
+def open_fast(classifier: ClassifierState) -> Session:
     """A session in the classifier's precision, batch normalisation folded into the convolutions."""
     key: remembered.Key | None = None
     if classifier.precision == "auto" or classifier.micro_batch is None:
@@ -92,7 +90,7 @@ def open_fast(classifier: Classifier) -> Session:
     return session
 
 
-def forward_batch(classifier: Classifier, session: Session, image: Tensor) -> int:
+def forward_batch(classifier: ClassifierState, session: Session, image: Tensor) -> int:
     """The fastest batch without a backward pass, found once for a precision; on CPUs it is the smaller one.
 
     Args:
@@ -116,14 +114,14 @@ def forward_batch(classifier: Classifier, session: Session, image: Tensor) -> in
     return min(known[name], most)
 
 
-def _question(classifier: Classifier) -> remembered.Key | None:
+def _question(classifier: ClassifierState) -> remembered.Key | None:
     precision, micro_batch = classifier.asked
     return remembered.question(
         classifier, classifier.device, about="opening", precision=precision, micro_batch=micro_batch
     )
 
 
-def _remembered(classifier: Classifier, found: dict[str, Any]) -> Session | None:
+def _remembered(classifier: ClassifierState, found: dict[str, Any]) -> Session | None:
     """A session by what another process found out, or None where that does not fit this module."""
     needed = {"memory_format", "folded", "precision", "reason", "least_batch"}
     if not (needed if classifier.micro_batch is not None else needed | {"micro_batch"}) <= set(found):
@@ -153,7 +151,7 @@ FOUND_OUT = (
 )
 
 
-def _again(classifier: Classifier, *, whole: bool = False) -> Session | None:
+def _again(classifier: ClassifierState, *, whole: bool = False) -> Session | None:
     """A session by what the classifier knows of itself; None where it knows too little or that has changed.
 
     Args:
@@ -224,7 +222,7 @@ class _Probed:
         return self.first if self.later is None else min(self.first, self.later)
 
 
-def _found_out(classifier: Classifier) -> Session:
+def _found_out(classifier: ClassifierState) -> Session:
     """A session, with everything about it found out that is not known or given."""
     budget = tuning.Budget(classifier.device)
     found = _folded(classifier, _find_format(classifier, _session(classifier, _copy(classifier)), budget), budget)
@@ -239,7 +237,7 @@ def _found_out(classifier: Classifier) -> Session:
     return session
 
 
-def _find_format(classifier: Classifier, session: Session, budget: tuning.Budget | None = None) -> _Probed:
+def _find_format(classifier: ClassifierState, session: Session, budget: tuning.Budget | None = None) -> _Probed:
     """Find the memory format, and pairs to fold, in one pass of as many images as fit."""
     budget = budget or tuning.Budget(classifier.device)
     results: list[_Probed] = []
@@ -264,7 +262,7 @@ def _find_format(classifier: Classifier, session: Session, budget: tuning.Budget
             size //= 2
 
 
-def _folded(classifier: Classifier, found: _Probed, budget: tuning.Budget) -> _Probed:
+def _folded(classifier: ClassifierState, found: _Probed, budget: tuning.Budget) -> _Probed:
     """The same with batch normalisation folded, where that leaves the logits as they are."""
     classifier.folded = found.pairs
     if not found.pairs:
@@ -277,7 +275,7 @@ def _folded(classifier: Classifier, found: _Probed, budget: tuning.Budget) -> _P
     return replace(folded, slowest=max(found.first, folded.first))
 
 
-def _choose_precision(classifier: Classifier, plain: _Probed, budget: tuning.Budget) -> tuple[_Probed, str, str]:
+def _choose_precision(classifier: ClassifierState, plain: _Probed, budget: tuning.Budget) -> tuple[_Probed, str, str]:
     """The fastest precision that agrees with float32: what its passes showed, its name, and why."""
     on_cpu = classifier.device.type == "cpu"
     low, n = frozen.candidates(classifier.device), len(plain.images)
@@ -324,7 +322,7 @@ def _choose_precision(classifier: Classifier, plain: _Probed, budget: tuning.Bud
 
 
 def _find_micro_batch(
-    classifier: Classifier,
+    classifier: ClassifierState,
     session: Session,
     budget: tuning.Budget,
     seen: list[tuple[int, float, float | None]] | None = None,
@@ -348,18 +346,18 @@ def _pass(session: Session, images: Tensor, budget: tuning.Budget) -> _Probed:
     return _Probed(session, images, passed, seconds, slowest=seconds)
 
 
-def _copy(classifier: Classifier) -> nn.Module:
+def _copy(classifier: ClassifierState) -> nn.Module:
     """A frozen float32 copy."""
     return frozen.frozen_copy(
         classifier.module, classifier.device, memory_format=classifier.memory_format or torch.channels_last
     )
 
 
-def _session(classifier: Classifier, module: nn.Module, precision: frozen.Precision = _FLOAT32) -> Session:
+def _session(classifier: ClassifierState, module: nn.Module, precision: frozen.Precision = _FLOAT32) -> Session:
     return Session(module, classifier, precision)
 
 
-def probe(classifier: Classifier, n: int) -> Tensor:
+def probe(classifier: ClassifierState, n: int) -> Tensor:
     """(n, 3, H, W) normalised smooth noise, no more than a given micro-batch; no photograph needed."""
     n = min(n, classifier.micro_batch or n)
     generator = torch.Generator().manual_seed(0)

@@ -13,17 +13,16 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from platformdirs import user_cache_dir
 
 from fidokit._version import __version__
 from fidokit.models import devices
+from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.models.frozen import PRECISIONS
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 #: Environment variable: another folder for the cache, or "off" for none.
 VARIABLE = "FIDOKIT_CACHE"
@@ -77,12 +76,12 @@ def folder() -> Path | None:
     return Path(given or user_cache_dir("fidokit", appauthor=False)) / "opening"
 
 
-def question(classifier: Classifier, device: torch.device, **about: Any) -> Key | None:
+def question(classifier: ClassifierState, device: torch.device, **about: Any) -> Key | None:
     """What an answer depends on: the classifier, the device, the versions, and what is asked; None to ask nobody."""
     if folder() is None:
         return None
     return {
-        "classifier": classifier.fingerprint(),
+        "classifier": fingerprint_of(fingerprint_parts(classifier)),
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "size": list(classifier.size),

@@ -1,12 +1,9 @@
-"""`Session`: a frozen copy of a classifier's module, ready for evaluations, and the count of them."""
+"""`Session`: a frozen copy of a classifier's module, ready for evaluations."""
 
 from __future__ import annotations
 
-import threading
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +12,7 @@ from fidokit._util.ambient import unaffected
 from fidokit.models import devices, frozen
 from fidokit.models.depthwise import FastDepthwise
 from fidokit.models.goals import of_probabilities, to_logits
-
-if TYPE_CHECKING:
-    from fidokit.models.classifier import Classifier
+from fidokit.models.state import ClassifierState
 
 #: The smallest batch on CUDA where it is not known how long cuDNN plans for one of this module.
 LEAST_BATCH = 16
@@ -29,30 +24,6 @@ def padded_size(n: int, most: int, least: int) -> int:
     while size < n:
         size *= 2
     return max(n, min(size, most))
-
-
-@dataclass(eq=False)
-class Tally:
-    """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass.
-
-    Each thread has its own, so that what a mask took can be read off it while other threads compute.
-    """
-
-    evaluations: int = 0
-
-
-class Tallies(threading.local):
-    """The tally of a classifier for each thread."""
-
-    def __init__(self) -> None:
-        self.own = Tally()
-
-
-class OpenSessions(threading.local):
-    """Kind -> session that is open, for each thread: hooks on a session's module must see one thread's images alone."""
-
-    def __init__(self) -> None:
-        self.own: dict[str, Session] = {}
 
 
 class Session:
@@ -67,7 +38,7 @@ class Session:
         least_batch: the smallest batch that `evaluate` sends through; None sends batches through as they are.
     """
 
-    def __init__(self, module: nn.Module, classifier: Classifier, precision: frozen.Precision) -> None:
+    def __init__(self, module: nn.Module, classifier: ClassifierState, precision: frozen.Precision) -> None:
         self.module = module
         self.device = classifier.device
         self.precision = precision
@@ -161,38 +132,3 @@ class Session:
         devices.free_cache(self.device)
         warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
         return True
-
-
-class PerThread:
-    """What each thread has of its own of a classifier: open sessions and a count; and the lock for what they share."""
-
-    def __init__(self) -> None:
-        self._begin()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Copies of it have no session open and have spent nothing."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._begin()
-
-    def _begin(self) -> None:
-        # Precision and micro-batch are found by one thread, the others wait for what it finds.
-        self._lock = threading.RLock()
-        self._sessions, self._tallies = OpenSessions(), Tallies()
-
-    @property
-    def tally(self) -> Tally:
-        """The count of evaluations that the current thread has spent."""
-        return self._tallies.own
-
-    @tally.setter
-    def tally(self, tally: Tally) -> None:
-        self._tallies = Tallies()
-        self._tallies.own = tally
-
-    @property
-    def _open(self) -> dict[str, Session]:
-        """The sessions that the current thread has open."""
-        return self._sessions.own

@@ -398,7 +398,7 @@ def test_what_is_remembered_of_another_module_is_found_out_anew(priced, monkeypa
     module, other = net(), net(kind=Swapped)
     for one in (module, other):
         one.features[1].running_mean.fill_(0.3)
-    monkeypatch.setattr(Classifier, "fingerprint", lambda _classifier: "the same")
+    monkeypatch.setattr(remembered, "fingerprint_of", lambda _parts: "the same")
     opened(module)
     second, cost = opened(other)
     assert cost > 30

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fidokit.methods.concrete import uniform
 from fidokit.models import frozen
 from fidokit.models.classifier import Classifier, with_precision
-from fidokit.models.session import Tally
+from fidokit.models.state import Tally
 
 #: A method passes if, with 95 % confidence, the rank correlation between its masks of the true and the random
 #: classifiers has a smaller size than this on average. Smooth maps over few cells reach 0.2 to 0.4 by chance, as all
