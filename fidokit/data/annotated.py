@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
+from fidokit._util.warning import warn
 from fidokit.data.geometry import Box, Geometry, Preprocessing, render_mask
 from fidokit.data.photographs import Header, read_header, read_object_mask, read_part_map
 from fidokit.data.placing import RELATIVE, Placing, Size, lay_over, reaches_beyond, same_shape
@@ -187,7 +187,7 @@ class Annotated:
         """Warn of the first photograph of a kind."""
         if kind not in self._told:
             self._told.add(kind)
-            warnings.warn(f"{message} (first of its kind)", RuntimeWarning, stacklevel=4)
+            warn(f"{message} (first of its kind)")
 
     def _cell(self, column: str, i: int) -> str | None:
         """A cell of an optional column; None where there is nothing in it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from PIL import Image
 
 from fidokit._util.display import HtmlDisplay
+from fidokit._util.warning import warn
 from fidokit.data.annotated import Annotated
 from fidokit.data.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, to_input
 from fidokit.data.photographs import MAX_PIXELS, read_photograph
@@ -219,7 +219,7 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
         data = cls._completed(reading.frame, reading.root, reading.rows, reading.notes)
         data.skipped, data.left_out = reading.skipped, dict(reading.left_out)
         if str(reading.notes):
-            warnings.warn(f"{source}: {reading.notes}", RuntimeWarning, stacklevel=3)
+            warn(f"{source}: {reading.notes}")
         return data
 
     @classmethod
@@ -243,7 +243,7 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
         notes = Notes()
         data = cls._completed(frame, root, rows, notes)
         if str(notes):
-            warnings.warn(str(notes), RuntimeWarning, stacklevel=2)
+            warn(str(notes))
         return data
 
     @classmethod

@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from fidokit._util.warning import warn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +159,7 @@ def judged(predictions: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFram
 def warn_of_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> None:
     """Warn of `label_notes`, in the name of the caller's caller, where answers are judged by the labels."""
     for note in label_notes(labels, class_names, NOT_JUDGED):
-        warnings.warn(note, RuntimeWarning, stacklevel=3)
+        warn(note)
 
 
 @dataclass(frozen=True)

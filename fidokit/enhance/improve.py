@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, from_numpy
 
+from fidokit._util.warning import warn
 from fidokit.data.labels import match_labels
 from fidokit.enhance.choosing import check_folds, folds_of
 from fidokit.enhance.controls import CONTROLS, check_controls
@@ -180,11 +180,9 @@ def _judged(study: Study) -> LabelledImages:
             + (f": {told}" if told else "")
         )
     if not judged.all():
-        warnings.warn(
+        warn(
             f"{int((~judged).sum())} of {len(data)} photographs have no label that the classifier knows and are left "
-            "out",
-            RuntimeWarning,
-            stacklevel=3,
+            "out"
         )
         data = data.subset(np.flatnonzero(judged))
     return data

@@ -12,7 +12,6 @@ count, so its mask does not depend on its neighbours.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from fidokit._util.warning import warn
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import resize_masks
 from fidokit.methods.blend import blend, shares
@@ -261,7 +261,7 @@ class Optimiser:
             with torch.cuda.graph(graph, capture_error_mode="thread_local"):
                 self.step(slots)
         except RuntimeError as error:
-            warnings.warn(f"the step could not be captured as a CUDA graph: {error}", RuntimeWarning, stacklevel=2)
+            warn(f"the step could not be captured as a CUDA graph: {error}")
             return False
         finally:
             slots.put(torch.arange(len(slots), device=self.session.device), saved)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
+from fidokit.models.uncompiled import plain_name
 
 #: Input sides in pixels that are tried, to name the right one, where a module cannot be run: the usual ones first.
 _SIDES: tuple[int, ...] = (224, 256, 384, 299, 32, 64, 28, 96, 112, 128, 160, 192, 240, 260, 288, 300, 320, 336, 380)
@@ -120,7 +121,7 @@ def takes_one_channel(module: nn.Module) -> bool:
 
 def renamed_layer(layer: str, given: nn.Module, run: nn.Module) -> str | None:
     """The name that a layer of one module has in another, which wraps it or is wrapped by it; None if it has none."""
-    wanted = dict(given.named_modules()).get(layer)
+    wanted = {plain_name(name): submodule for name, submodule in given.named_modules()}.get(plain_name(layer))
     names = {id(submodule): name for name, submodule in run.named_modules()}
     return None if wanted is None else names.get(id(wanted))
 

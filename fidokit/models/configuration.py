@@ -3,7 +3,6 @@ those that are wrapped."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fidokit._util.warning import warn
 from fidokit.data.geometry import Preprocessing
 from fidokit.models import frozen
 from fidokit.models.adapting import Fitted, notes_of, plain_module, takes_one_channel
@@ -172,11 +172,10 @@ def _normalises_itself(module: nn.Module, own: OwnConfiguration, images: Tensor)
     mean, std = (torch.tensor(own.preprocessing[key], device=probe.device).view(shape) for key in ("mean", "std"))
     if torch.allclose(seen[0].float(), (probe.float() - mean) / std, rtol=1e-2, atol=1e-2):
         return True
-    warnings.warn(
+    warn(
         f"{type(plain_module(module)).__name__} changes its input before {type(own.source).__name__} sees it, so it is "
         "not known whether that one's own mean and std fit; give mean and std as the wrapper wants them.",
         UserWarning,
-        stacklevel=4,
     )
     return False
 
@@ -191,9 +190,8 @@ def _say_once(module: nn.Module, assumed: Sequence[str]) -> None:
     from_hub = config is not None and hasattr(config, "id2label")
     where = " transformers keeps them in the processor, which Classifier.load('hf:...') reads." if from_hub else ""
     values = " and ".join(f"{name} {getattr(Preprocessing(), name)}" for name in assumed)
-    warnings.warn(
+    warn(
         f"{type(plain).__name__} does not say how its input is normalised: ImageNet's {values} are assumed. Give "
         f"mean and std if it was trained otherwise.{where}",
         UserWarning,
-        stacklevel=4,
     )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fidokit._util.warning import warn
 from fidokit.models import devices, frozen, remembered
 from fidokit.models.opening import first_line, passed_on
 from fidokit.models.state import ClassifierState
@@ -39,11 +39,7 @@ def choose_device(classifier: ClassifierState) -> tuple[torch.device, str]:
     reason = "; ".join(refused)
     if reason not in _warned:
         _warned.add(reason)
-        warnings.warn(
-            f"{reason}. The CPU is used; to use the device all the same, ask for it by name, as device='cuda'",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        warn(f"{reason}. The CPU is used; to use the device all the same, ask for it by name, as device='cuda'")
     return cpu, reason
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import torch
 from torch import Tensor, nn
 
+from fidokit._util.warning import warn
 from fidokit.exceptions import ClassifierError, SettingsError
 from fidokit.models import frozen
 from fidokit.models.adapting import EMBEDDING_REMEDY, Fitted, plain_module
@@ -62,11 +61,10 @@ def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
     head: Head = "sigmoid" if asked == "sigmoid" or (asked == "auto" and (single or multi_label)) else "softmax"
     if inside and varies:
         rows_say = "its rows sum to 1, as after a softmax" if sums_to_one else "as after a sigmoid"
-        warnings.warn(
+        warn(
             f"all outputs of {name} lie in [0, 1], {rows_say}, but are read as logits. If it ends in a softmax or a "
             "sigmoid, its outputs are probabilities: say so with head='probabilities'.",
             UserWarning,
-            stacklevel=3,
         )
     return head
 

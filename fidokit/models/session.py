@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
 
 from fidokit._util.ambient import unaffected
+from fidokit._util.warning import warn
 from fidokit.models import devices, frozen
 from fidokit.models.depthwise import FastDepthwise
 from fidokit.models.goals import of_probabilities, to_logits
@@ -130,5 +130,5 @@ class Session:
             return False
         self.micro_batch //= 2
         devices.free_cache(self.device)
-        warnings.warn(f"out of memory: going on with a micro-batch of {self.micro_batch}", RuntimeWarning, stacklevel=3)
+        warn(f"out of memory: going on with a micro-batch of {self.micro_batch}")
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fidokit._util.ambient import unaffected
+from fidokit._util.warning import warn
 from fidokit._version import __version__
 from fidokit.data.images import LabelledImages
 from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels, shorten
@@ -384,4 +384,4 @@ def _with_absolute_paths(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _warn(message: str) -> None:
-    warnings.warn(message, RuntimeWarning, stacklevel=5)
+    warn(message)

@@ -175,7 +175,7 @@ def test_without_onednn_nothing_is_native(cpu, monkeypatch):
     "cap", [{"ONEDNN_MAX_CPU_ISA": "AVX2"}, {"ATEN_CPU_CAPABILITY": "avx2"}, {"ATEN_CPU_CAPABILITY": "default"}]
 )
 def test_the_environment_caps_this_machine(cap):
-    code = "import torch; from fidokit import devices; print(devices.native(torch.device('cpu')))"
+    code = "import torch; from fidokit.models import devices; print(devices.native(torch.device('cpu')))"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | cap, check=True
     )

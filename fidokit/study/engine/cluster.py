@@ -6,7 +6,6 @@ import copy
 import errno
 import secrets
 import time
-import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -18,6 +17,7 @@ from typing import Any
 import cloudpickle
 from torch import nn
 
+from fidokit._util.warning import warn
 from fidokit.data.images import LabelledImages
 from fidokit.data.readers.cells import file_of
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
@@ -359,11 +359,7 @@ class Cluster:
 
 
 def _say_nobody_is_there() -> None:
-    warnings.warn(
-        f"no worker has been there for {_PATIENCE:.0f} s; the run goes on as soon as one comes, Ctrl-C ends it",
-        RuntimeWarning,
-        stacklevel=2,
-    )
+    warn(f"no worker has been there for {_PATIENCE:.0f} s; the run goes on as soon as one comes, Ctrl-C ends it")
 
 
 def _flight(tasks: list[Task]) -> _Flight | None:

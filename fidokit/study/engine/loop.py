@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import sys
-import warnings
 from collections import Counter
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from fidokit._util.warning import warn
 from fidokit.data.labels import shorten
 from fidokit.exceptions import StoreError
 from fidokit.methods.base import OnProgress, Snapshot
@@ -112,7 +112,7 @@ class Loop:
                 "retry_failures=True tries them again"
             )
         for remark in remarks:
-            warnings.warn(remark, RuntimeWarning, stacklevel=5)
+            warn(remark)
 
     def _lacking(self) -> int:
         return sum(map(len, self.missing.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from fidokit._util.warning import warn
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Batch
@@ -160,11 +160,9 @@ class Measuring:
                     del chunk  # before the next one is there
         self.panel.tell()
         if self.unread:
-            warnings.warn(
+            warn(
                 f"{len(self.unread)} photographs cannot be read any more, their masks were not measured: "
-                f"{next(iter(self.unread.values()))}",
-                RuntimeWarning,
-                stacklevel=4,
+                f"{next(iter(self.unread.values()))}"
             )
 
     def _todo(self) -> list[tuple[int, list[int]]]:

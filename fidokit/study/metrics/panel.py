@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fidokit._util.warning import warn
 from fidokit.exceptions import ImageError, StoreError
 from fidokit.methods.concrete import uniform
 
@@ -114,11 +114,9 @@ class Panel:
     def tell(self) -> None:
         """Warn of the images for which the dataset had no photograph of another class."""
         if self._without:
-            warnings.warn(
+            warn(
                 f"{self._without} images have no photograph of another class in the panel: they were judged with "
-                f"{self.described['infills']} mosaics",
-                RuntimeWarning,
-                stacklevel=5,
+                f"{self.described['infills']} mosaics"
             )
 
     def _mosaic(self, seed: int) -> Tensor:

@@ -15,7 +15,6 @@ import secrets
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
@@ -24,6 +23,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from fidokit._util.warning import warn
 from fidokit.exceptions import StoreError
 from fidokit.study.store.files import Files, LocalFiles
 
@@ -105,11 +105,7 @@ def held(files: Files) -> Iterator[None]:
         locked = isinstance(files, LocalFiles) and _file_lock(files, stack)
         me, before = Owner.me(), _ended(files, locked)
         if before is not None:
-            warnings.warn(
-                f"{files} was locked by a run that ended without letting go of it ({before}); its lock was taken over",
-                RuntimeWarning,
-                stacklevel=5,
-            )
+            warn(f"{files} was locked by a run that ended without letting go of it ({before}); its lock was taken over")
         if locked:
             # The record only says whose lock it is; that no more can be written, the run itself will say.
             with suppress(OSError):
