@@ -7,8 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fidokit import frozen
@@ -17,6 +17,7 @@ from fidokit.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.images import LabelledImages, Preprocessing
 from fidokit.inputs import Images, as_tensor, check_tensor, given_images
 from fidokit.methods.objective import Goal, Head, Targets
+from fidokit.prediction import prediction_of, prediction_table
 from fidokit.reading import Chunk, read_chunks
 from fidokit.session import OpenSessions, PerThread, Session
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ProgressBar = Callable[[int], object]
+Transform = Callable[[Image.Image], Tensor]
 
 
 class Classifier(PerThread):
@@ -40,6 +42,8 @@ class Classifier(PerThread):
         size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
         fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
             photograph to its annotated box.
+        transform: a function of your own from the upright PIL image to (3, H, W) in [0, 1] at `size`, without
+            Normalize, instead of fit, crop_share, interpolation and use_boxes; `Preprocessing` says what is lost by it.
         head: ``softmax`` for one class an image, ``sigmoid`` for independent classes; ``auto`` means sigmoid for a
             single logit and for modules configured as multi-label.
         device: ``auto`` is CUDA where there is one, else the CPU.
@@ -69,6 +73,7 @@ class Classifier(PerThread):
         interpolation: str | None = None,
         use_boxes: bool = False,
         box_padding: float = 0.1,
+        transform: Transform | None = None,
         head: str = "auto",
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -91,7 +96,9 @@ class Classifier(PerThread):
         }
         options = own.preprocessing | {key: value for key, value in given.items() if value is not None}
         self.module = module
-        self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding)
+        if transform is not None and (fit, crop_share, interpolation) != (None, None, None):
+            raise SettingsError("a transform takes the place of fit, crop_share and interpolation; leave them out")
+        self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding, transform=transform)
         self.device = _device(device)
         if precision != "auto" and precision not in frozen.PRECISIONS:
             raise SettingsError(
@@ -257,32 +264,11 @@ class Classifier(PerThread):
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
         """Predicted class, score, margin and runner-up from (K,) logits, or the reason why there are none."""
-        if logits is not None and not bool(torch.isfinite(logits).all()):
-            reason = "the classifier gives NaN or infinite logits for this image"
-        if logits is None or reason is not None:
-            return {"predicted": None, "score": np.nan, "margin": np.nan, "runner_up": None, "reason": reason}
-        scores = torch.sigmoid(logits) if self.head == "sigmoid" else torch.softmax(logits, 0)
-        top = logits.topk(min(2, len(logits)))
-        first, second = int(top.indices[0]), int(top.indices[-1])
-        return {
-            "predicted": self.class_names[first],
-            "score": float(scores[first]),
-            "margin": float(scores[first] - scores[second]),
-            "runner_up": self.class_names[second] if second != first else None,
-            "reason": None,
-        }
+        return prediction_of(logits, reason, self.class_names, self.head)
 
     def prediction_table(self, data: LabelledImages, rows: list[dict[str, object]]) -> pd.DataFrame:
         """The table of `predict` from one `prediction` an image."""
-        import pandas as pd
-
-        known = set(self.class_names)
-        table = data.table[["image_id", "path", "label"]].reset_index(drop=True)
-        columns = ["predicted", "score", "margin", "runner_up", "reason"]
-        table = pd.concat([table, pd.DataFrame(rows, index=table.index, columns=columns)], axis=1)
-        judged = table["predicted"].notna() & table["label"].isin(known)
-        table.insert(4, "correct", (table["predicted"] == table["label"]).astype("boolean").where(judged))
-        return table
+        return prediction_table(data, rows, self.class_names)
 
     def check_images(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.

@@ -12,6 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from fidokit.exceptions import FidokitError, ImageError
+from fidokit.geometry import UNKNOWN_PLACE
 from fidokit.markup import Html, joined, name_tag, number, tag
 from fidokit.methods.base import Kind, Masks
 from fidokit.plots import KIND_NAMES, masks_png
@@ -84,6 +85,8 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
         facts.append(["Stopped", "the mask is what there was when it was stopped"])
     elif not bool(masks.converged[i]):
         facts.append(["Not converged", "the mask was still changing at the last step; more steps may change it"])
+    if masks.preprocessing is not None and masks.preprocessing.transform is not None:
+        facts.append(["Drawn on", f"the classifier's input: {UNKNOWN_PLACE}"])
     note = masks.notes.get(masks.image_ids[i])
     return facts if note is None else [*facts, ["Note", note]]
 
@@ -133,6 +136,8 @@ def classifier_html(classifier: Classifier) -> Html:
     windows = {"crop": "the largest centred window", "squash": "the whole photograph, squashed"}
     seen = windows[shape.fit] + (f", {shape.crop_share:.1%} of its sides" if shape.crop_share < 1 else "")
     seen = f"the annotated box where there is one, else {seen}" if shape.use_boxes else seen
+    if shape.transform is not None:
+        seen = f"a transform of its own, {shape.transform_name}; masks are drawn on the input"
     batch = classifier.micro_batch
     facts: list[list[object]] = [
         ["model", name_tag(classifier.name or type(classifier.module).__name__)],

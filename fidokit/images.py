@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, render_mask, to_input
+from fidokit.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, from_input, render_mask, to_input
 from fidokit.photographs import MAX_PIXELS, photograph_size, read_object_mask, read_part_map, read_photograph
 from fidokit.readers.birds import read_cub, read_nabirds
 from fidokit.readers.camtrap_dp import read_camtrap_dp
@@ -262,10 +262,31 @@ class LabelledImages(TorchDataset):
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
+        if preprocessing.transform is not None:
+            height, width = preprocessing.size
+            return preprocessing.transformed(image, self._name(i)), Geometry.whole(width, height)
         geometry = self._geometry(i, image.width, image.height, preprocessing)
         if keep is not None:
             keep(image)
         return to_input(image, geometry, preprocessing.interpolation), geometry
+
+    def shown(self, i: int, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
+        """What masks of the photograph at position i are drawn on, and where the classifier's input lies in it.
+
+        The upright photograph in full resolution; with a transform of the classifier's own, which does not tell where
+        its result lies, the input itself.
+
+        Raises:
+            ImageError: the file cannot be read, or see `load`.
+        """
+        if preprocessing.transform is not None:
+            image, geometry = self.load(i, preprocessing)
+            return from_input(image), geometry
+        photograph = self.open(i)
+        return photograph, self._geometry(i, photograph.width, photograph.height, preprocessing)
+
+    def _name(self, i: int) -> str:
+        return str(self.table["path"].iloc[i] or f"image {self.table['image_id'].iloc[i]}")
 
     def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
         """(H, W) bool, True on the object, in the geometry of `load`; None where the table names no mask.
@@ -381,7 +402,7 @@ class LabelledImages(TorchDataset):
         try:
             return preprocessing.geometry(width, height, self.box(i))
         except ImageError as error:
-            raise ImageError(f"{self.table['path'].iloc[i] or f'image {i}'}: {error}") from error
+            raise ImageError(f"{self._name(i)}: {error}") from error
 
     def _positions(self, selector: Any) -> npt.NDArray[np.int64]:
         if isinstance(selector, slice):

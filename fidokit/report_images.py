@@ -141,8 +141,7 @@ class _View:
         if data is None:
             return cls(None, "not read, since the study is somebody else's", whole)
         try:
-            photograph = data.open(position)
-            geometry = preprocessing.geometry(photograph.width, photograph.height, data.box(position))
+            photograph, geometry = data.shown(position, preprocessing)
         except ImageError as error:
             return cls(None, str(error), whole)
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)

@@ -185,8 +185,7 @@ class Masks:
             picture = from_input(self.images[int(image_id)])
             return picture, Geometry.whole(*picture.size)
         position = self.images.table["image_id"].tolist().index(image_id)
-        photograph = self.images.open(position)
-        return photograph, self.preprocessing.geometry(*photograph.size, self.images.box(position))
+        return self.images.shown(position, self.preprocessing)
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""

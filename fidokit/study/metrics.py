@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import ImageError
+from fidokit.geometry import UNKNOWN_PLACE
 from fidokit.methods.base import resize_masks
 from fidokit.methods.objective import Goal
 from fidokit.study import localisation
@@ -88,6 +89,8 @@ class Place:
 
 def find_place(data: LabelledImages, i: int, geometry: Geometry, preprocessing: Preprocessing) -> Place:
     """The place of the object in the photograph at position i."""
+    if preprocessing.transform is not None:
+        return Place(None, None, UNKNOWN_PLACE, UNKNOWN_PLACE)
     box, no_box = _box(data, i, geometry)
     try:
         mask = data.load_object_mask(i, preprocessing)

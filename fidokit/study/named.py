@@ -76,6 +76,8 @@ def named_photographs(study: Study) -> LabelledImages:
 
 def _options(recorded: dict[str, Any]) -> dict[str, Any]:
     """Options of the constructor with which a classifier becomes the one that was recorded."""
+    if recorded["preprocessing"].get("transform") is not None:
+        raise StoreError("its classifier has a transform of its own, which is not in the store")
     preprocessing = {
         key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
     }

@@ -69,10 +69,9 @@ class Gallery:
         """
         one = self.one(image_id)
         try:
-            photograph = one.open(0)
+            return one.shown(0, preprocessing)
         except ImageError as error:
             raise ImageError(self.named(str(error))) from error
-        return photograph, preprocessing.geometry(*photograph.size, one.box(0))
 
     def thumbnail(self, image_id: str) -> bytes:
         """A JPEG of the photograph, small; empty where it cannot be read."""

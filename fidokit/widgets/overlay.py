@@ -240,5 +240,4 @@ def _opened(data: LabelledImages, image_id: str, preprocessing: Preprocessing | 
     if image_id not in known:
         raise SettingsError(f"the masks are of {image_id!r}, which is not among these photographs")
     position = known.index(image_id)
-    photograph = data.open(position)
-    return photograph, preprocessing.geometry(*photograph.size, data.box(position))
+    return data.shown(position, preprocessing)
