@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from fidokit._util.function_names import function_name
 from fidokit.exceptions import ImageError, SettingsError
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -19,6 +21,9 @@ Box: TypeAlias = tuple[float, float, float, float]
 Fit: TypeAlias = Literal["crop", "squash"]
 Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
 
+UNKNOWN_PLACE = (
+    "the classifier has a transform of its own, so that it is not known where its input lies in the photograph"
+)
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
@@ -152,6 +157,10 @@ class Preprocessing:
         interpolation: of the resampling, with anti-aliasing.
         use_boxes: crop to the annotated box where there is one; `crop_share` does not apply then.
         box_padding: share of the box's larger side added on each of its sides, for some context.
+        transform: a function of your own from the upright PIL image to (3, H, W) floating point in [0, 1], before
+            `mean` and `std`, which takes the place of all that is above but `size`. Where its result lies in the
+            photograph is not known: masks are drawn on the classifier's input, and boxes and object masks cannot be
+            compared with them. A name, as manifests have it, stands for a function that is not at hand.
 
     Raises:
         SettingsError: an option that cannot be used.
@@ -165,6 +174,7 @@ class Preprocessing:
     interpolation: Interpolation = "bilinear"
     use_boxes: bool = False
     box_padding: float = 0.1
+    transform: Callable[[Image.Image], torch.Tensor] | str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("size", "mean", "std"):
@@ -190,6 +200,45 @@ class Preprocessing:
             raise SettingsError(f"crop_share must be above 0 and at most 1, not {self.crop_share!r}")
         if not _is_number(self.box_padding) or self.box_padding < 0:
             raise SettingsError(f"box_padding must be 0 or more, not {self.box_padding!r}")
+        if not (self.transform is None or isinstance(self.transform, str) or callable(self.transform)):
+            raise SettingsError(f"transform must be a function of a PIL image, not {type(self.transform).__name__}")
+        if self.transform is not None and self.use_boxes:
+            raise SettingsError("a transform does not know the boxes; leave out use_boxes=True, or transform")
+
+    def describe(self) -> dict[str, Any]:
+        """The options as JSON has them, a transform by its name."""
+        options = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "transform"}
+        described = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+        return described if self.transform is None else described | {"transform": self.transform_name}
+
+    @property
+    def transform_name(self) -> str | None:
+        """What names the transform: its code, as for functions in settings; None where there is none."""
+        return function_name(self.transform) if callable(self.transform) else self.transform
+
+    def transformed(self, image: Image.Image, name: str) -> torch.Tensor:
+        """The (3, H, W) float32 input that the transform makes of an upright photograph.
+
+        Raises:
+            ImageError: it is not at hand, fails, or gives something else; the message begins with `name`.
+        """
+        if not callable(self.transform):
+            raise ImageError(f"{name}: the classifier's transform {self.transform!r} is needed; give the classifier")
+        try:
+            made: Any = self.transform(image)
+        except Exception as error:
+            raise ImageError(f"{name}: the classifier's transform fails: {type(error).__name__}: {error}") from error
+        wanted = f"a (3, {self.size[0]}, {self.size[1]}) tensor of floating point in [0, 1]"
+        if not isinstance(made, torch.Tensor) or made.shape != (3, *self.size) or not made.is_floating_point():
+            kind = f"{made.dtype} {tuple(made.shape)}" if isinstance(made, torch.Tensor) else type(made).__name__
+            raise ImageError(f"{name}: the classifier's transform gives {kind}, not {wanted}; is `size` right?")
+        low, high = float(made.min()), float(made.max())
+        if not (low >= -1e-3 and high <= 1 + 1e-3):
+            raise ImageError(
+                f"{name}: the classifier's transform gives values from {low:.3g} to {high:.3g}, not {wanted}; leave "
+                "its Normalize out, and give the mean and std to the Classifier"
+            )
+        return made.detach().float().cpu()
 
     def geometry(self, width: int, height: int, box: Box | None = None) -> Geometry:
         """The window that becomes the input, for an upright photograph of `width` x `height` pixels.
@@ -198,8 +247,10 @@ class Preprocessing:
         where the photograph itself is too narrow. Without `use_boxes` the box is not looked at.
 
         Raises:
-            ImageError: the box lies wholly outside the photograph.
+            ImageError: the box lies wholly outside the photograph, or the classifier has a transform of its own.
         """
+        if self.transform is not None:
+            raise ImageError(UNKNOWN_PLACE)
         if self.use_boxes and box is not None:
             window = self._box_window(width, height, box)
         else:

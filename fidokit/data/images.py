@@ -18,7 +18,7 @@ from PIL import Image
 from fidokit._util.display import HtmlDisplay
 from fidokit._util.warning import warn
 from fidokit.data.annotated import Annotated
-from fidokit.data.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, to_input
+from fidokit.data.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, from_input, to_input
 from fidokit.data.photographs import MAX_PIXELS, read_photograph
 from fidokit.data.readers.birds import read_cub, read_nabirds
 from fidokit.data.readers.camtrap_dp import read_camtrap_dp
@@ -296,10 +296,31 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
         """
         image = self.open(i)
+        if preprocessing.transform is not None:
+            height, width = preprocessing.size
+            return preprocessing.transformed(image, self._name(i)), Geometry.whole(width, height)
         geometry = self.geometry(i, preprocessing, image.size)
         if keep is not None:
             keep(image)
         return to_input(image, geometry, preprocessing.interpolation), geometry
+
+    def shown(self, i: int, preprocessing: Preprocessing) -> tuple[Image.Image, Geometry]:
+        """What masks of the photograph at position i are drawn on, and where the classifier's input lies in it.
+
+        The upright photograph in full resolution; with a transform of the classifier's own, which does not tell where
+        its result lies, the input itself.
+
+        Raises:
+            ImageError: the file cannot be read, or see `load`.
+        """
+        if preprocessing.transform is not None:
+            image, geometry = self.load(i, preprocessing)
+            return from_input(image), geometry
+        photograph = self.open(i)
+        return photograph, self.geometry(i, preprocessing, photograph.size)
+
+    def _name(self, i: int) -> str:
+        return str(self.table["path"].iloc[i] or f"image {self.table['image_id'].iloc[i]}")
 
     def metadata(self) -> pd.DataFrame:
         """image_id and the user's own columns: what an analysis may read beside the photographs.

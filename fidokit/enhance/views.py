@@ -56,6 +56,8 @@ class Source:
             if image is not None:
                 self._bytes -= _size(image)
                 return image
+        if self.preprocessing.transform is not None:
+            return self.images.shown(i, self.preprocessing)[0]
         return self.images.open(i)
 
     def _keep(self, i: int, image: Image.Image) -> None:

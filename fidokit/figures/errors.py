@@ -252,8 +252,7 @@ def _picture(
     """A photograph with its mask drawn on, at most `side` long; None if it cannot be read."""
     data, position = errors.study.data, errors.study.positions[image_id]
     try:
-        photograph = data.open(position)
-        geometry = data.geometry(position, preprocessing, photograph.size)
+        photograph, geometry = data.shown(position, preprocessing)
     except ImageError:
         return None
     scale = side / max(photograph.size)

@@ -184,8 +184,7 @@ class Masks(HtmlDisplay):
             picture = from_input(self.images[int(image_id)])
             return picture, Geometry.whole(*picture.size)
         position = self.images.table["image_id"].tolist().index(image_id)
-        photograph = self.images.open(position)
-        return photograph, self.images.geometry(position, self.preprocessing, photograph.size)
+        return self.images.shown(position, self.preprocessing)
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""

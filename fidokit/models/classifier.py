@@ -8,15 +8,15 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from fidokit._util.ambient import unaffected
 from fidokit._util.display import HtmlDisplay
 from fidokit.data.images import LabelledImages, Preprocessing
 from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
-from fidokit.data.labels import judged, warn_of_labels
+from fidokit.data.labels import warn_of_labels
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import ClassifierError, FidokitError, ImageError, SettingsError
 from fidokit.models import device_choice, devices, frozen, loading, opening
@@ -25,8 +25,9 @@ from fidokit.models.class_names import ClassNames, numbers
 from fidokit.models.class_names import class_names as names_of
 from fidokit.models.configuration import own_configuration, settled
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
-from fidokit.models.goals import Goal, Head, Targets, probabilities
+from fidokit.models.goals import Goal, Head, Targets
 from fidokit.models.outputs import refuse_embedding, resolved_head
+from fidokit.models.prediction import prediction_of, prediction_table
 from fidokit.models.session import Session
 from fidokit.models.state import ClassifierState, OpenSessions, Tally
 from fidokit.models.uncompiled import plain_name
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ProgressBar = Callable[[int], object]
+Transform = Callable[[Image.Image], Tensor]
 
 
 class Classifier(HtmlDisplay, ClassifierState):
@@ -54,6 +56,8 @@ class Classifier(HtmlDisplay, ClassifierState):
         size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
         fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
             photograph to its annotated box.
+        transform: a function of your own from the upright PIL image to (3, H, W) in [0, 1] at `size`, without
+            Normalize, instead of fit, crop_share, interpolation and use_boxes; `Preprocessing` says what is lost by it.
         head: what the outputs are: ``softmax``: logits of one class an image; ``sigmoid``: logits of independent
             classes; ``probabilities``: the module ends in a softmax or in sigmoids itself, and the logarithm or the
             log-odds of what it gives is used (``independent-probabilities`` where the rows do not sum to 1). ``auto``
@@ -90,6 +94,7 @@ class Classifier(HtmlDisplay, ClassifierState):
         interpolation: str | None = None,
         use_boxes: bool = False,
         box_padding: float = 0.1,
+        transform: Transform | None = None,
         head: str = "auto",
         device: str | torch.device = "auto",
         precision: str = "auto",
@@ -112,7 +117,9 @@ class Classifier(HtmlDisplay, ClassifierState):
             }.items()
             if value is not None
         }
-        self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding)
+        if transform is not None and (fit, crop_share, interpolation) != (None, None, None):
+            raise SettingsError("a transform takes the place of fit, crop_share and interpolation; leave them out")
+        self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding, transform=transform)
         self.device = torch.device("cpu") if device == "auto" else devices.asked_for(device)
         self.device_reason = "asked for"
         if precision != "auto" and precision not in frozen.PRECISIONS:
@@ -303,29 +310,11 @@ class Classifier(HtmlDisplay, ClassifierState):
 
     def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
         """Predicted class, score, margin and runner-up from (K,) logits, or the reason why there are none."""
-        if logits is not None and not bool(torch.isfinite(logits).all()):
-            reason = "the classifier gives NaN or infinite logits for this image"
-        if logits is None or reason is not None:
-            return {"predicted": None, "score": np.nan, "margin": np.nan, "runner_up": None, "reason": reason}
-        scores = probabilities(logits, self.head)
-        top = logits.topk(min(2, len(logits)))
-        first, second = int(top.indices[0]), int(top.indices[-1])
-        return {
-            "predicted": self.class_names[first],
-            "score": float(scores[first]),
-            "margin": float(scores[first] - scores[second]),
-            "runner_up": self.class_names[second] if second != first else None,
-            "reason": None,
-        }
+        return prediction_of(logits, reason, self.class_names, self.head)
 
     def prediction_table(self, data: LabelledImages, rows: list[dict[str, object]]) -> pd.DataFrame:
         """The table of `predict` from one `prediction` an image."""
-        import pandas as pd
-
-        table = data.table[["image_id", "path", "label"]].reset_index(drop=True)
-        columns = ["predicted", "score", "margin", "runner_up", "reason"]
-        table = pd.concat([table, pd.DataFrame(rows, index=table.index, columns=columns)], axis=1)
-        return judged(table, self.class_names)
+        return prediction_table(data, rows, self.class_names)
 
     def check_images(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.

@@ -96,7 +96,10 @@ def _weights(classifier: ClassifierState) -> str:
         digest.update(key.encode())
         if isinstance(value, Tensor):
             digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    for text in (repr(classifier.preprocessing), classifier.head, *classifier.class_names):
+    preprocessing = repr(classifier.preprocessing)
+    if classifier.preprocessing.transform is not None:
+        preprocessing += f", transform {classifier.preprocessing.transform_name}"
+    for text in (preprocessing, classifier.head, *classifier.class_names):
         digest.update(text.encode() + b"\0")
     return digest.hexdigest()
 

@@ -129,8 +129,7 @@ class _View:
         if data is None:
             return cls(None, "not read, since the study is somebody else's", whole)
         try:
-            photograph = data.open(position)
-            geometry = data.geometry(position, preprocessing, photograph.size)
+            photograph, geometry = data.shown(position, preprocessing)
         except ImageError as error:
             return cls(None, str(error), whole)
         photograph.thumbnail((LONGEST, LONGEST), Image.Resampling.LANCZOS)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fidokit._util.display import html_of
 from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
 from fidokit.data.readers.left_out import told as counted
 from fidokit.enhance.judging import Improvement
@@ -86,6 +87,8 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
     facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
     if not bool(masks.finished[i]):
         facts.append(["Stopped", "the mask is what there was when it was stopped"])
+    if masks.preprocessing is not None and masks.preprocessing.transform is not None:
+        facts.append(["Drawn on", f"the classifier's input: {UNKNOWN_PLACE}"])
     note = masks.notes.get(masks.image_ids[i])
     return facts if note is None else [*facts, ["Note", note]]
 
@@ -139,6 +142,8 @@ def classifier_html(classifier: Classifier) -> Html:
     windows = {"crop": "the largest centred window", "squash": "the whole photograph, squashed"}
     seen = windows[shape.fit] + (f", {shape.crop_share:.1%} of its sides" if shape.crop_share < 1 else "")
     seen = f"the annotated box where there is one, else {seen}" if shape.use_boxes else seen
+    if shape.transform is not None:
+        seen = f"a transform of its own, {shape.transform_name}; masks are drawn on the input"
     batch = classifier.micro_batch
     facts: list[list[object]] = [
         ["model", name_tag(classifier.name or type(plain_module(classifier.module)).__name__)],

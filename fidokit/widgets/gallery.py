@@ -69,8 +69,7 @@ class Gallery:
         """
         one = self.one(image_id)
         try:
-            photograph = one.open(0)
-            return photograph, one.geometry(0, preprocessing, photograph.size)
+            return one.shown(0, preprocessing)
         except ImageError as error:
             raise ImageError(self.named(str(error))) from error
 

@@ -239,5 +239,4 @@ def _opened(data: LabelledImages, image_id: str, preprocessing: Preprocessing | 
     if image_id not in known:
         raise SettingsError(f"the masks are of {image_id!r}, which is not among these photographs")
     position = known.index(image_id)
-    photograph = data.open(position)
-    return photograph, data.geometry(position, preprocessing, photograph.size)
+    return data.shown(position, preprocessing)

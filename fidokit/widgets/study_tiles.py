@@ -45,8 +45,7 @@ class StudyTiles:
         if self.data is None:
             raise ImageError(str(self.remark))
         position = self.study.positions[image_id]
-        photograph = self.data.open(position)
-        return photograph, self.data.geometry(position, self.preprocessing, photograph.size)
+        return self.data.shown(position, self.preprocessing)
 
     def layers(self, image_ids: Sequence[str], names: Mapping[str, tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
         """image_id -> the layers of the masks it has, of those named: name -> (method, kind)."""

@@ -394,8 +394,8 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
         except Exception as error:
             problem = problem or f"{type(error).__name__}: {error}"
     raise ClusterError(
-        f"the classifier or a method cannot be sent to the workers ({problem}); they must be such that cloudpickle can "
-        "copy them. A classifier that was loaded by its command-line name is loaded by it on the workers"
+        f"the classifier, its transform or a method cannot be sent to the workers ({problem}); they must be such that "
+        "cloudpickle can copy them. A classifier that was loaded by its command-line name is loaded by it there"
     )
 
 
@@ -405,7 +405,7 @@ def _copies(classifier: Classifier) -> Iterator[Classifier | Named]:
     twin.module = _on_cpu(classifier.module)
     yield twin
     name = classifier.name
-    if name is not None:
+    if name is not None and classifier.preprocessing.transform is None:
         yield Named(str(_absolute(name)) if Path(name).exists() else name, describe_classifier(classifier))
 
 

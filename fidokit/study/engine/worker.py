@@ -206,7 +206,7 @@ class Kit(WorkerPlugin):
                 ) from error
             if contents.driver != this_process():  # there they are registered, and no copies
                 for name, method in contents.methods.items():
-                    register_method(name, method)
+                    register_method(name, method, replace=True)
             if not devices.count(torch.device(contents.device).type):
                 raise ClusterError(
                     f"the worker {self._address} is to compute on {contents.device!r}, but torch sees no GPU there; "

@@ -80,6 +80,9 @@ def removed_effects(
     """
     inputs = [image[None].cpu()]
     for part, photograph in removed.items():
+        if preprocessing.transform is not None:
+            inputs.append(preprocessing.transformed(photograph.convert("RGB"), f"without {part!r}")[None])
+            continue
         if photograph.size != (geometry.width, geometry.height):
             raise FidokitError(
                 f"the removal gave a picture of {photograph.width} x {photograph.height} pixels without {part!r}, the "

@@ -12,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.exceptions import ImageError
 from fidokit.methods.base import resize_masks
 from fidokit.models.goals import Goal
@@ -88,6 +89,8 @@ class Place:
 
 def find_place(data: LabelledImages, i: int, geometry: Geometry, preprocessing: Preprocessing) -> Place:
     """The place of the object in the photograph at position i."""
+    if preprocessing.transform is not None:
+        return Place(None, None, UNKNOWN_PLACE, UNKNOWN_PLACE)
     box, no_box = _box(data, i, geometry)
     try:
         mask = data.load_object_mask(i, preprocessing)

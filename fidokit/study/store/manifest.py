@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,7 +73,7 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
         "precision": classifier.precision,
         "micro_batch": classifier.micro_batch,
         "class_names": list(classifier.class_names),
-        "preprocessing": json.loads(json.dumps(asdict(classifier.preprocessing))),
+        "preprocessing": json.loads(json.dumps(classifier.preprocessing.describe())),
     }
 
 

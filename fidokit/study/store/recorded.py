@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from fidokit.exceptions import ClassifierError
+from fidokit.exceptions import ClassifierError, StoreError
 from fidokit.models.classifier import Classifier
 from fidokit.study.store.manifest import classifier_difference, describe_classifier
 
@@ -37,6 +37,8 @@ def load_recorded(name: str, recorded: dict[str, Any]) -> Classifier:
 
 def _options(recorded: dict[str, Any]) -> dict[str, Any]:
     """Options of the constructor with which a classifier becomes the one that was recorded."""
+    if recorded["preprocessing"].get("transform") is not None:
+        raise StoreError("its classifier has a transform of its own, which is not in the store")
     preprocessing = {
         key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
     }
