@@ -86,7 +86,7 @@ def question(classifier: Classifier, device: torch.device, **about: Any) -> Key 
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "size": list(classifier.size),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "fidokit": fidokit.__version__,
         **about,
     }

@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from fidokit import devices
 from fidokit.classifier import Classifier
 from fidokit.exceptions import SettingsError
 from fidokit.images import LabelledImages
@@ -179,7 +180,7 @@ def plan(
         start_seconds=start_seconds,
         memory=peak_memory(),
         gpu_memory=torch.cuda.max_memory_allocated(classifier.device) if on_gpu else None,
-        device=torch.cuda.get_device_name(classifier.device) if on_gpu else "CPU",
+        device=devices.label(classifier.device),
         precision=classifier.precision,
         micro_batch=classifier.micro_batch,
         threads=torch.get_num_threads(),
