@@ -67,6 +67,13 @@ def describe(device: torch.device) -> str:
     return " ".join([device.type, *abilities])
 
 
+def label(device: torch.device) -> str:
+    """A device's name for people."""
+    if device.type in ("cuda", "xpu"):
+        return describe(device).rsplit(" (", 1)[0]
+    return device.type.upper()
+
+
 def synchronise(device: torch.device) -> None:
     """Wait until a device has done what it was given."""
     if device.type == "cuda":

@@ -20,8 +20,8 @@ from fidokit.models.state import ClassifierState
 
 #: A low precision is used where it takes at most this share of float32's time.
 FASTER = 0.9
-#: Images by which an opening that was remembered is checked.
-CHECKED = 2
+#: Images by which an opening that was remembered is checked; one is what every classifier can be given.
+CHECKED = 1
 #: On a GPU, batches are padded to few sizes: only to that of the first passes, and twice as many and so on, where
 #: planning for a size took longer than this many passes.
 SLOW_PLAN = 20

@@ -85,7 +85,7 @@ def question(classifier: ClassifierState, device: torch.device, **about: Any) ->
         "device": devices.describe(device),
         "threads": torch.get_num_threads(),
         "size": list(classifier.size),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "fidokit": __version__,
         **about,
     }

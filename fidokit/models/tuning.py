@@ -18,6 +18,8 @@ T = TypeVar("T")
 #: What the passes of an opening may cost on a CPU, in float32 evaluations. With what cannot be cut short (copies, the
 #: look at the layers, the check of the logits) it stays below 60, about as much as one explanation.
 EVALUATIONS = 40
+#: What an image costs at least in a low precision: where something else slowed float32 down, it seems to cost nothing.
+LEAST_SHARE = 0.4
 #: On a GPU an evaluation takes no time, but cuDNN plans each layer anew for each batch size and precision that it
 #: meets, which took 3.5 s for EfficientNet-Lite0 on an H100: seconds after which nothing further is tried.
 GPU_SECONDS = 6.0
@@ -67,7 +69,7 @@ class Budget:
         """
         if self.device.type != "cpu":
             return seconds
-        return images if counted or not self.unit else seconds / self.unit
+        return images if counted or not self.unit else max(seconds / self.unit, LEAST_SHARE * images)
 
     def affords(self, images: int, seconds: float, *, counted: bool) -> bool:
         """Whether what is left is enough for such a pass."""

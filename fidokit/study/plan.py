@@ -19,6 +19,7 @@ import torch
 from fidokit.data.images import LabelledImages
 from fidokit.data.reading import read_chunks
 from fidokit.exceptions import SettingsError
+from fidokit.models import devices
 from fidokit.models.classifier import Classifier
 from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
 from fidokit.study.store import sealed
@@ -179,7 +180,7 @@ def plan(
         start_seconds=start_seconds,
         memory=peak_memory(),
         gpu_memory=torch.cuda.max_memory_allocated(classifier.device) if on_gpu else None,
-        device=torch.cuda.get_device_name(classifier.device) if on_gpu else "CPU",
+        device=devices.label(classifier.device),
         precision=classifier.precision,
         micro_batch=classifier.micro_batch,
         threads=torch.get_num_threads(),

@@ -142,6 +142,11 @@ def test_a_classifier_is_loaded_once_and_kept(shell, monkeypatch, capsys):
     run(shell, f"{line} --model clf")
     run(shell, line)
     assert len(loads) == 2
+    for _ in range(2):
+        run(shell, f"{line} --model {MODEL} --micro-batch 3")
+    assert loads[2:] == [(MODEL, "auto")]
+    run(shell, line)
+    assert len(loads) == 3
     shell.run_line_magic("reload_ext", "fidokit")
     assert refused(shell, capsys, line).startswith("--model is needed")
 

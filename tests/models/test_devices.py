@@ -76,6 +76,20 @@ def test_so_is_one_beyond_the_last(monkeypatch, name, there, message):
     assert devices.asked_for(last) == torch.device(last)
 
 
+@pytest.mark.parametrize(
+    ("device", "described", "label"),
+    [
+        ("cpu", "cpu x", "CPU"),
+        ("mps", "mps x", "MPS"),
+        ("cuda", "NVIDIA H100 (9, 0)", "NVIDIA H100"),
+        ("xpu", "Arc", "Arc"),
+    ],
+)
+def test_labels_for_people(monkeypatch, device, described, label):
+    monkeypatch.setattr(devices, "describe", lambda _device: described)
+    assert devices.label(torch.device(device)) == label
+
+
 # What is native
 
 
@@ -267,6 +281,21 @@ def test_one_that_does_not_agree_is_passed_over_aloud_once(fake, spoil, why):
     torch.testing.assert_close(
         classifier.logits(photographs(2)), make(classifier.module, device="cpu").logits(photographs(2))
     )
+
+
+def test_a_module_that_the_cpu_cannot_run_goes_where_it_runs(fake, monkeypatch):
+    fake("cuda")
+    real = device_choice.passed_on
+
+    def only_there(classifier, device):
+        if device == CPU:
+            raise RuntimeError("Expected all tensors to be on the same device")
+        return real(classifier, device)
+
+    monkeypatch.setattr(device_choice, "passed_on", only_there)
+    classifier = make(device="auto")
+    assert classifier.device == torch.device("cuda")
+    assert "could not be compared with the CPU, where the module does not run: Expected" in classifier.device_reason
 
 
 def test_the_next_one_is_asked_then(fake):

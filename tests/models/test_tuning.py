@@ -93,15 +93,24 @@ def test_float32_evaluations_are_counted(monkeypatch, evaluations, first):
 
 @pytest.mark.parametrize(
     ("share", "evaluations", "sizes"),
-    [(0.25, 0, []), (0.25, 20, [8, 16, 24]), (1.0, 20, [8]), (1.0, 100, [8, 16, 24]), (3.0, 20, [])],
+    [(0.4, 0, []), (0.4, 20, [8, 16]), (1.0, 20, [8]), (1.0, 100, [8, 16, 24]), (3.0, 20, [])],
 )
 def test_other_precisions_cost_their_time(monkeypatch, share, evaluations, sizes):
     machine = Machine(monkeypatch, lambda n: share * n)
     budget = Budget(CPU, evaluations)
     budget.unit = 1.0
     assert machine.best(budget, seen=[(4, 4 * share, None)], counted=False) == max([4, *sizes])
-    assert machine.spent == budget.spent <= evaluations
+    assert machine.spent == pytest.approx(budget.spent)
+    assert budget.spent <= evaluations
     assert machine.sizes == sizes
+
+
+def test_a_price_that_was_seen_in_a_busy_moment_buys_little(monkeypatch):
+    machine = Machine(monkeypatch, lambda n: 1e-6 * n)
+    budget = Budget(CPU, 40)
+    budget.unit = 1.0
+    machine.best(budget, seen=[(4, 4e-6, None)], counted=False)
+    assert sum(machine.tried) <= 40 / tuning.LEAST_SHARE
 
 
 def test_a_slow_machine_is_not_tuned_at_all(monkeypatch):
