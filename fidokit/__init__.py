@@ -36,14 +36,14 @@ if TYPE_CHECKING:
     from fidokit.widgets import MaskOverlay as MaskOverlay
 
 _HOMES = {
-    "Classifier": "classifier",
+    "Classifier": "models.classifier",
     "FidoSettings": "methods.fido",
     "FidokitError": "exceptions",
     "GuidedSettings": "enhance",
-    "LabelledImages": "images",
+    "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
-    "Preprocessing": "geometry",
+    "Preprocessing": "data.geometry",
     "classify_with_masks": "enhance",
     "explain": "methods",
     "find_error_clusters": "errors",
@@ -51,7 +51,7 @@ _HOMES = {
     "open_study": "study.run",
     "register_method": "methods",
     "run_study": "study.run",
-    "write_report": "report",
+    "write_report": "report.page",
 }
 
 #: They need an extra, so that ``from fidokit import *`` leaves them out.

@@ -29,7 +29,10 @@ def choose_device(classifier: ClassifierState) -> tuple[torch.device, str]:
         if not devices.count(kind):
             continue
         device, name = torch.device(kind), devices.NAMES[kind]
-        why = _disagreement_on(classifier, device)
+        try:
+            why = _disagreement_on(classifier, device)
+        except _OnlyThere as error:
+            return device, f"{name} could not be compared with the CPU, where the module does not run: {error}"
         if why is None:
             return device, "; ".join([*refused, f"{name} agrees with the CPU on a probe"])
         refused.append(f"{name} is there, but {why}")
@@ -58,11 +61,19 @@ def _disagreement_on(classifier: ClassifierState, device: torch.device) -> str |
     except Exception as error:
         # Memory that is full now may be free the next time, so it is not remembered.
         return f"it fails: {first_line(error)}"
-    reference = passed_on(classifier, torch.device("cpu"))
+    try:
+        reference = passed_on(classifier, torch.device("cpu"))
+    except Exception as error:
+        # A module may be made for its device alone; then there is nothing to compare with, and no choice.
+        raise _OnlyThere(first_line(error)) from error
     n = min(len(reference[0]), len(own[0]))
     why = why or frozen.disagreement((reference[0][:n], reference[1][:n]), (own[0][:n], own[1][:n]))
     remembered.keep(key, agrees=why is None, reason=why or "")
     return why
+
+
+class _OnlyThere(Exception):
+    """The module runs on an accelerator and not on the CPU."""
 
 
 def _operations(device: torch.device) -> list[Tensor]:

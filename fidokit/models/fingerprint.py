@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fidokit._util.ambient import unaffected
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
 from fidokit.models.state import ClassifierState
@@ -31,6 +32,7 @@ _CELLS = 32
 _FLEETING = re.compile(r" at 0x[0-9a-fA-F]+| \((?:cuda|xpu|mps|GPU)[:\s]?\d*\)")
 
 
+@unaffected()
 def fingerprint_parts(classifier: ClassifierState) -> dict[str, Any]:
     """What a fingerprint is made of, so that two that differ can be compared part by part.
 
