@@ -38,7 +38,7 @@ _MAX_THREADS = 4
 
 
 @dataclass
-class Look:
+class GuidedScores:
     """Answers for N photographs, and what they cost.
 
     Attributes:
@@ -61,7 +61,7 @@ class Look:
     failures: dict[int, str]
 
     @classmethod
-    def empty(cls, n: int, classes: int) -> Look:
+    def empty(cls, n: int, classes: int) -> GuidedScores:
         """Of n photographs, before any was looked at."""
         nothing = torch.full((n,), torch.nan)
         return cls(
@@ -137,13 +137,13 @@ class MaskGuidedClassifier:
 
     def logits(self, images: Images) -> Tensor:
         """(N, K) logits of the scores; where there was no second look the classifier's own. See `scores`."""
-        looked = self.look(images)
-        if looked.unanswered:
-            position, reason = next(iter(looked.unanswered.items()))
+        answers = self.look(images)
+        if answers.unanswered:
+            position, reason = next(iter(answers.unanswered.items()))
             raise ImageError(
-                f"{len(looked.unanswered)} of {len(looked.logits)} images have no scores; image {position}: {reason}"
+                f"{len(answers.unanswered)} of {len(answers.logits)} images have no scores; image {position}: {reason}"
             )
-        return looked.logits
+        return answers.logits
 
     def predict(self, images: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
         """One row an image: the columns of `Classifier.predict`, and guided, evaluations, crop_width, crop_height.
@@ -157,19 +157,19 @@ class MaskGuidedClassifier:
         """
         data = given_images(images, self.classifier.check_images)
         warn_of_labels(data.table["label"], self.class_names)
-        looked = self.look(data, on_image=on_image)
-        rows = [self.classifier.prediction(looked.logits[i], looked.unanswered.get(i)) for i in range(len(data))]
-        for i, reason in looked.failures.items():
+        answers = self.look(data, on_image=on_image)
+        rows = [self.classifier.prediction(answers.logits[i], answers.unanswered.get(i)) for i in range(len(data))]
+        for i, reason in answers.failures.items():
             rows[i]["reason"] = reason
         table = self.classifier.prediction_table(data, rows)
         return table.assign(
-            guided=looked.guided.numpy(),
-            evaluations=looked.evaluations.numpy(),
-            crop_width=looked.crop_width.numpy(),
-            crop_height=looked.crop_height.numpy(),
+            guided=answers.guided.numpy(),
+            evaluations=answers.evaluations.numpy(),
+            crop_width=answers.crop_width.numpy(),
+            crop_height=answers.crop_height.numpy(),
         )
 
-    def look(self, images: Images, *, on_image: ProgressBar | None = None) -> Look:
+    def look(self, images: Images, *, on_image: ProgressBar | None = None) -> GuidedScores:
         """Logits, and what was done to get them, image by image; one that fails does not stop the others.
 
         Args:
@@ -177,7 +177,7 @@ class MaskGuidedClassifier:
             on_image: called with the number of images done since the last call.
         """
         source = self._source(images)
-        looked = Look.empty(len(source), len(self.class_names))
+        answers = GuidedScores.empty(len(source), len(self.class_names))
         with ExitStack() as stack:
             session = stack.enter_context(self.classifier.session())
             if self._may_look() and len(source):
@@ -188,10 +188,10 @@ class MaskGuidedClassifier:
             size = session.micro_batch * max(1, _CHUNK // session.micro_batch)
             for start in range(0, len(source), size):
                 chunk = range(start, min(start + size, len(source)))
-                _Chunk(self, session, pool, source, looked).look(chunk)
+                _Chunk(self, session, pool, source, answers).look(chunk)
                 if on_image is not None:
                     on_image(len(chunk))
-        return looked
+        return answers
 
     def _source(self, images: Images) -> Source:
         return Source(given_images(images, self.classifier.check_images), self.classifier.preprocessing)
@@ -201,32 +201,43 @@ class MaskGuidedClassifier:
 
 
 class _Chunk:
-    """The work on some photographs of a source, written into a `Look`."""
+    """The work on some photographs of a source, written into a `GuidedScores`."""
 
     def __init__(
-        self, guided: MaskGuidedClassifier, session: Session, pool: ThreadPoolExecutor, source: Source, looked: Look
+        self,
+        guided: MaskGuidedClassifier,
+        session: Session,
+        pool: ThreadPoolExecutor,
+        source: Source,
+        answers: GuidedScores,
     ) -> None:
-        self.guided, self.session, self.pool, self.source, self.looked = guided, session, pool, source, looked
+        self.guided, self.session, self.pool, self.source, self.answers = (
+            guided,
+            session,
+            pool,
+            source,
+            answers,
+        )
         self.settings, self.head = guided.settings, guided.head
 
     def look(self, positions: Sequence[int]) -> None:
         read = read_together(self.source, self.pool, positions)
-        self.looked.unanswered |= read.unread
+        self.answers.unanswered |= read.unread
         inputs = dict(zip(read.positions, read.images, strict=True))
         geometries = dict(zip(read.positions, read.geometries, strict=True))
         for i, logits in zip(inputs, logits_or_reasons(self.session, [x[None] for x in inputs.values()]), strict=True):
             if isinstance(logits, str):
-                self.looked.unanswered[i] = logits
+                self.answers.unanswered[i] = logits
             else:
-                self.looked.logits[i] = logits[0]
-                self.looked.evaluations[i] = 1
-        self._look_again(self._unsure([i for i in inputs if i not in self.looked.unanswered]), inputs, geometries)
+                self.answers.logits[i] = logits[0]
+                self.answers.evaluations[i] = 1
+        self._look_again(self._unsure([i for i in inputs if i not in self.answers.unanswered]), inputs, geometries)
 
     def _unsure(self, positions: list[int]) -> list[int]:
         """Those of which a second look is wanted."""
         if not positions or not self.guided._may_look():
             return []
-        margin = margins(probabilities(self.looked.logits[positions], self.head))
+        margin = margins(probabilities(self.answers.logits[positions], self.head))
         return [i for i, wanted in zip(positions, opens(margin, self.settings.gate).tolist(), strict=True) if wanted]
 
     def _look_again(self, positions: list[int], inputs: dict[int, Tensor], geometries: dict[int, Geometry]) -> None:
@@ -235,7 +246,7 @@ class _Chunk:
         masks = self._masks(positions, torch.stack([inputs[i] for i in positions]))
         views: dict[int, list[View]] = {}
         for row, i in enumerate(positions):
-            self.looked.evaluations[i] += masks.evaluations[row]
+            self.answers.evaluations[i] += masks.evaluations[row]
             asked = [views_of(mask, self.settings) for mask in masks.masks[row] if mask is not None]
             if asked:
                 views[i] = [view for some in asked for view in some]
@@ -250,17 +261,17 @@ class _Chunk:
             if isinstance(data, GivenImages)
             else [str(data.table["image_id"].iloc[i]) for i in positions]
         )
-        logits = self.looked.logits[positions]
+        logits = self.answers.logits[positions]
         targets = logits.topk(min(self.settings.candidates, logits.shape[1]), dim=1).indices
         masks = guide_masks(self.guided.classifier, images, names, logits, targets, self.settings)
         at = dict(zip(names, positions, strict=True))
-        self.looked.failures.update({at[name]: reason for name, reason in masks.failures.items()})
+        self.answers.failures.update({at[name]: reason for name, reason in masks.failures.items()})
         return masks
 
     def _note_crop(self, i: int, views: list[View], geometry: Geometry) -> None:
         if self.settings.way != "fade":
             size = min(crop_size(view.box, geometry) for view in views)
-            self.looked.crop_width[i], self.looked.crop_height[i] = size
+            self.answers.crop_width[i], self.answers.crop_height[i] = size
 
     def _count_views(self, positions: list[int], views: dict[int, list[View]], geometries: dict[int, Geometry]) -> None:
         """Average the scores of these photographs' views into their answers."""
@@ -276,14 +287,14 @@ class _Chunk:
         for i, logits in results.items():
             if not isinstance(logits, str) and bool(torch.isfinite(logits).all()):
                 guided = probabilities(logits, self.head).mean(0)
-                whole = probabilities(self.looked.logits[i], self.head)
-                self.looked.logits[i] = to_logits(combine(whole, guided, self.settings.weight), self.head)
-                self.looked.guided[i] = True
-                self.looked.evaluations[i] += len(logits)
+                whole = probabilities(self.answers.logits[i], self.head)
+                self.answers.logits[i] = to_logits(combine(whole, guided, self.settings.weight), self.head)
+                self.answers.guided[i] = True
+                self.answers.evaluations[i] += len(logits)
                 continue
-            self.looked.crop_width[i] = self.looked.crop_height[i] = torch.nan
+            self.answers.crop_width[i] = self.answers.crop_height[i] = torch.nan
             nan = "the classifier gives NaN or infinite logits for a crop of this image"
-            self.looked.failures[i] = logits if isinstance(logits, str) else nan
+            self.answers.failures[i] = logits if isinstance(logits, str) else nan
 
 
 def resolve(settings: GuidedSettings | None, overrides: dict[str, Any]) -> GuidedSettings:

@@ -87,7 +87,7 @@ def guide_masks(
     with classifier.session():
         if method.check is not None and len(batch):
             method.check(classifier, own)
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
 
         def compute(rows: slice) -> None:
             part = batch[rows]
@@ -96,7 +96,7 @@ def guide_masks(
         for rows, reason in together_or_alone(compute, len(batch)):
             if reason is not None:
                 reasons[names[rows.start]] = reason
-        total = classifier.tally.evaluations - before
+        total = classifier.counter.evaluations - before
     if reasons:
         # What was spent in vain is theirs.
         vain = max(0, total - sum(spent.values())) // len(reasons)

@@ -16,7 +16,7 @@ from scipy.cluster.hierarchy import linkage
 from scipy.sparse import csr_array
 
 from fidokit.errors.features import Features
-from fidokit.errors.space import Space as Space
+from fidokit.errors.space import PrincipalSpace as PrincipalSpace
 from fidokit.errors.space import nearest, typicality
 
 Bools = npt.NDArray[np.bool_]
@@ -57,7 +57,7 @@ class Group:
     value: float | int | str | None = None
 
 
-class Source(Protocol):
+class GroupFinder(Protocol):
     """Groups of one kind, and how to look images up in them."""
 
     groups: list[Group]
@@ -65,10 +65,10 @@ class Source(Protocol):
     def look_up(self, features: Features) -> tuple[Bools, Singles]:
         """(G, N) whether each image is in each group, and (G, N) how typical it is of it, the larger the more."""
 
-    def keep(self, which: Bools) -> None:
+    def select(self, which: Bools) -> None:
         """Forget the groups that are not among the (G,) chosen."""
 
-    def again(self, drawn: Bools) -> Floats:
+    def refit(self, drawn: Bools) -> Floats:
         """(G,) best Jaccard index of each group with one found anew among some of the images, on those.
 
         Args:
@@ -89,7 +89,7 @@ class Tree:
         inside: (G, M) which of its images each node holds.
     """
 
-    def __init__(self, block: str, top: int | None, rows: Ints, space: Space, points: Floats) -> None:
+    def __init__(self, block: str, top: int | None, rows: Ints, space: PrincipalSpace, points: Floats) -> None:
         self.block, self.top, self.rows, self.space, self.points = block, top, rows, space, points
         self.groups: list[Group] = []
         self.inside: Bools = np.zeros((0, len(rows)), dtype=bool)
@@ -117,7 +117,7 @@ class Tree:
         if len(own) > LARGEST_TREE:
             own = np.sort(np.random.default_rng(seed).choice(own, LARGEST_TREE, replace=False))
         values = features.blocks[block][own]
-        space = Space.fit(values)
+        space = PrincipalSpace.fit(values)
         return cls(block, top, own, space, space.place(values))
 
     def look_up(self, features: Features) -> tuple[Bools, Singles]:
@@ -138,11 +138,11 @@ class Tree:
         typical[:, own] = typicality(placed, share @ self.points, rest @ self.points)
         return members, typical
 
-    def keep(self, which: Bools) -> None:
+    def select(self, which: Bools) -> None:
         self.groups = [group for group, chosen in zip(self.groups, which, strict=True) if chosen]
         self.inside = self.inside[which]
 
-    def again(self, drawn: Bools) -> Floats:
+    def refit(self, drawn: Bools) -> Floats:
         mine = np.flatnonzero(drawn[self.rows])
         if len(mine) < 3:
             return np.zeros(len(self.groups))
@@ -202,11 +202,11 @@ class Tails:
             typical[g] = np.where(np.isfinite(beyond), beyond, np.finfo(np.float32).min)
         return members, typical
 
-    def keep(self, which: Bools) -> None:
+    def select(self, which: Bools) -> None:
         self.shares, self.columns = self.shares[which], self.columns[which]
         self.groups = [group for group, chosen in zip(self.groups, which, strict=True) if chosen]
 
-    def again(self, drawn: Bools) -> Floats:
+    def refit(self, drawn: Bools) -> Floats:
         values = self.values[drawn[self.rows]]
         ordered = {column: _ordered(values[:, column]) for column in np.unique(self.columns).tolist()}
         best = np.zeros(len(self.groups))
@@ -228,14 +228,14 @@ class Values:
         middles, others: (G, d) middles of each group and of all other images in it.
     """
 
-    def __init__(self, groups: list[Group], space: Space | None, middles: Floats, others: Floats) -> None:
+    def __init__(self, groups: list[Group], space: PrincipalSpace | None, middles: Floats, others: Floats) -> None:
         self.groups, self.space, self.middles, self.others = groups, space, middles, others
 
     @classmethod
     def collect(cls, features: Features, rows: Ints) -> Values:
         """The values that at least `LEAST` of some images have, and not nearly all."""
         whole = features.blocks.get("whole")
-        space = None if whole is None else Space.fit(whole[rows])
+        space = None if whole is None else PrincipalSpace.fit(whole[rows])
         points = np.zeros((len(rows), 1)) if space is None or whole is None else space.place(whole[rows])
         groups, middles, others = [], [], []
         for name in features.categories:
@@ -259,16 +259,16 @@ class Values:
             return members, members.astype(np.float32)
         return members, typicality(self.space.place(whole), self.middles, self.others)
 
-    def keep(self, which: Bools) -> None:
+    def select(self, which: Bools) -> None:
         self.groups = [group for group, chosen in zip(self.groups, which, strict=True) if chosen]
         self.middles, self.others = self.middles[which], self.others[which]
 
-    def again(self, drawn: Bools) -> Floats:
+    def refit(self, drawn: Bools) -> Floats:
         return np.ones(len(self.groups))
 
 
-def find_groups(features: Features, seed: int) -> list[Source]:
-    """All groups of these images, in sources; of those that are nearly the same, the first.
+def find_groups(features: Features, seed: int) -> list[GroupFinder]:
+    """All groups of these images, in finders; of those that are nearly the same, the first.
 
     Args:
         features: of the discovery half. Nothing here knows a label.
@@ -283,46 +283,46 @@ def find_groups(features: Features, seed: int) -> list[Source]:
         return []
     classes, counts = np.unique(features.top, return_counts=True)
     tops: list[int | None] = [None, *(int(c) for c, n in zip(classes, counts, strict=True) if FEWEST <= n < len(rows))]
-    sources: list[Source] = [Values.collect(features, rows)]
-    sources += [Tails.cut(features, top, rows) for top in tops]
-    sources += [Tree.grow(features, block, top, rows, seed) for top in tops for block in features.blocks]
-    sources = [source for source in sources if source.groups]
-    if not sources:
+    finders: list[GroupFinder] = [Values.collect(features, rows)]
+    finders += [Tails.cut(features, top, rows) for top in tops]
+    finders += [Tree.grow(features, block, top, rows, seed) for top in tops for block in features.blocks]
+    finders = [finder for finder in finders if finder.groups]
+    if not finders:
         return []
-    kept = _different(look_up(sources, features)[0])
+    kept = _different(look_up(finders, features)[0])
     start = 0
-    for source in sources:
-        stop = start + len(source.groups)
-        source.keep(kept[start:stop])
+    for finder in finders:
+        stop = start + len(finder.groups)
+        finder.select(kept[start:stop])
         start = stop
-    return [source for source in sources if source.groups]
+    return [finder for finder in finders if finder.groups]
 
 
-def look_up(sources: list[Source], features: Features) -> tuple[Bools, Singles]:
-    """(G, N) members and (G, N) how typical they are, of all groups of all sources in order."""
-    if not sources:
+def look_up(finders: list[GroupFinder], features: Features) -> tuple[Bools, Singles]:
+    """(G, N) members and (G, N) how typical they are, of all groups of all finders in order."""
+    if not finders:
         return np.zeros((0, len(features)), dtype=bool), np.zeros((0, len(features)), np.float32)
-    parts = [source.look_up(features) for source in sources]
+    parts = [finder.look_up(features) for finder in finders]
     return np.concatenate([members for members, _ in parts]), np.concatenate([typical for _, typical in parts])
 
 
-def stabilities(sources: list[Source], features: Features, times: int, seed: int) -> Floats:
+def stabilities(finders: list[GroupFinder], features: Features, times: int, seed: int) -> Floats:
     """(G,) mean best Jaccard index of each group with those found again among images drawn anew with replacement.
 
     Source: Hennig, "Cluster-wise assessment of cluster stability", 2007.
 
     Args:
-        sources: from `find_groups`.
+        finders: from `find_groups`.
         features: the same as there.
         times: how often images are drawn.
         seed: of the draws.
     """
     generator = np.random.default_rng(seed)
-    total = np.zeros(sum(len(source.groups) for source in sources))
+    total = np.zeros(sum(len(finder.groups) for finder in finders))
     for _ in range(times):
         drawn = np.zeros(len(features), dtype=bool)
         drawn[generator.integers(0, len(features), len(features))] = True
-        found = [source.again(drawn) for source in sources]
+        found = [finder.refit(drawn) for finder in finders]
         total += np.concatenate(found) if found else total
     return total / max(1, times)
 

@@ -83,13 +83,13 @@ def p_values(groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Float
     were called the same. The second is needed because what the classifier sees in an image decides what it is called:
     errors called a class look like that class, so any group of such images holds all of its own class and the errors,
     and would stand out among each true class without a cause. It has nothing to say of errors called what no image
-    here rightly is; see `with_strangers`.
+    here rightly is; see `with_unseen_classes`.
     """
     both = np.maximum(stratified_p_values(groups, wrong, label), stratified_p_values(groups, wrong, predicted))
-    return with_strangers(both, groups, wrong, label, predicted)
+    return with_unseen_classes(both, groups, wrong, label, predicted)
 
 
-def with_strangers(p: Floats, groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
+def with_unseen_classes(p: Floats, groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
     """(G,) p-values that count errors called what no image here rightly is, such as a background's own class.
 
     Among images called such a class all are wrong, so that a test among them never says anything. Those errors alone
@@ -100,14 +100,14 @@ def with_strangers(p: Floats, groups: Bools, wrong: Bools, label: Ints, predicte
         groups: (G, N).
         wrong, label, predicted: (N,).
     """
-    strange = strangers(wrong, predicted)
+    strange = into_unseen_classes(wrong, predicted)
     if not strange.any():
         return p
     smaller: Floats = np.minimum(1.0, 2 * np.minimum(p, stratified_p_values(groups, strange, label)))
     return smaller
 
 
-def strangers(wrong: Bools, predicted: Ints) -> Bools:
+def into_unseen_classes(wrong: Bools, predicted: Ints) -> Bools:
     """(N,) the errors that are called a class which no image here is rightly called."""
     strange: Bools = wrong & ~np.isin(predicted, predicted[~wrong])
     return strange
@@ -216,5 +216,5 @@ def distinct(
 
 def _among_called_the_same(group: Bools, rows: Bools, wrong: Bools, label: Ints, predicted: Ints) -> float:
     own, wrong, label, predicted = group[None, rows], wrong[rows], label[rows], predicted[rows]
-    p = with_strangers(stratified_p_values(own, wrong, predicted), own, wrong, label, predicted)
+    p = with_unseen_classes(stratified_p_values(own, wrong, predicted), own, wrong, label, predicted)
     return float(p[0])

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from fidokit.errors import evidence
-from fidokit.errors.clusters import Group, Source, find_groups, look_up, stabilities
+from fidokit.errors.clusters import Group, GroupFinder, find_groups, look_up, stabilities
 from fidokit.errors.features import Features
 
 Bools = npt.NDArray[np.bool_]
@@ -73,22 +73,22 @@ class Found:
     """G groups of N images and what speaks for each.
 
     Attributes:
-        sources: trees, tails and values; their groups, in order, are `groups`. They look images up.
+        finders: trees, tails and values; their groups, in order, are `groups`. They look images up.
         groups: what each group is; its position is the number of the cluster.
         members: (G, N) whether the image is in the group.
         typical: (G, N) float32, how typical the image is of the group; only the order among members means anything.
         holdout: (N,) whether the image is of the held-out half.
         table: a row a group; see `evidence_table`.
-        absorbed: systematic group -> groups that it makes superfluous.
+        superseded: systematic group -> groups that it makes superfluous.
     """
 
-    sources: list[Source]
+    finders: list[GroupFinder]
     groups: list[Group]
     members: Bools
     typical: npt.NDArray[np.float32]
     holdout: Bools
     table: pd.DataFrame
-    absorbed: dict[int, list[int]]
+    superseded: dict[int, list[int]]
 
 
 def group_and_test(
@@ -105,12 +105,12 @@ def group_and_test(
     """
     holdout = halves(features.image_ids, features.top, seed, bursts)
     discovery = features.take(np.flatnonzero(~holdout))
-    sources = find_groups(discovery, seed)
-    stability = stabilities(sources, discovery, DRAWS, seed)
-    members, typical = look_up(sources, features)
-    table, absorbed = evidence_table(members, holdout, outcome, stability)
-    groups = [group for source in sources for group in source.groups]
-    return Found(sources, groups, members, typical, holdout, table, absorbed)
+    finders = find_groups(discovery, seed)
+    stability = stabilities(finders, discovery, DRAWS, seed)
+    members, typical = look_up(finders, features)
+    table, superseded = evidence_table(members, holdout, outcome, stability)
+    groups = [group for finder in finders for group in finder.groups]
+    return Found(finders, groups, members, typical, holdout, table, superseded)
 
 
 def halves(ids: Sequence[str], strata: Ints, seed: int, bursts: Sequence[str | None] | None = None) -> Bools:
@@ -192,9 +192,9 @@ def evidence_table(
     groups, wrong = members[np.ix_(candidates, judged)], outcome.wrong[judged]
     order = np.argsort(-clearness(groups, wrong, label[judged], predicted[judged]), kind="stable")
     kept = evidence.distinct(groups, wrong, label[judged], predicted[judged], order.tolist(), DISTINCT_ALPHA)
-    absorbed = {int(candidates[g]): [int(candidates[other]) for other in others] for g, others in kept.items()}
-    table["systematic"] = np.isin(np.arange(len(members)), list(absorbed))
-    return table, absorbed
+    superseded = {int(candidates[g]): [int(candidates[other]) for other in others] for g, others in kept.items()}
+    table["systematic"] = np.isin(np.arange(len(members)), list(superseded))
+    return table, superseded
 
 
 def clearness(groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
@@ -206,7 +206,7 @@ def clearness(groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floa
     a background, the most frequent of those classes counts in the same way.
     """
     most = np.zeros(len(groups))
-    for classes, rows in ((label, wrong), (predicted, evidence.strangers(wrong, predicted))):
+    for classes, rows in ((label, wrong), (predicted, evidence.into_unseen_classes(wrong, predicted))):
         some = np.flatnonzero(rows)
         for number in np.unique(classes[some]):
             most = np.maximum(most, groups[:, some[classes[some] == number]].sum(1))

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fidokit.errors.features import Features
-from fidokit.errors.space import Space, nearest
+from fidokit.errors.space import PrincipalSpace, nearest
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -30,7 +30,7 @@ class Layout:
         places: (N, 2) of all images.
     """
 
-    space: Space
+    space: PrincipalSpace
     points: Floats
     map: Singles
     places: Singles
@@ -44,11 +44,11 @@ class Layout:
         values = features.blocks.get(_BLOCK, np.zeros((len(features), 1), np.float32))
         if not len(values):
             nothing = np.zeros((0, 2), np.float32)
-            return cls(Space.fit(np.zeros((1, max(1, values.shape[1])))), np.zeros((0, 1)), nothing, nothing)
+            return cls(PrincipalSpace.fit(np.zeros((1, max(1, values.shape[1])))), np.zeros((0, 1)), nothing, nothing)
         chosen = np.arange(len(values))
         if len(chosen) > LANDMARKS:
             chosen = np.sort(np.random.default_rng(seed).choice(chosen, LANDMARKS, replace=False))
-        space = Space.fit(values[chosen])
+        space = PrincipalSpace.fit(values[chosen])
         points = space.place(values[chosen])
         flat = np.zeros((len(points), 2), np.float32)
         flat[:, : min(2, points.shape[1])] = points[:, :2]

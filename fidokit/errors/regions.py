@@ -52,7 +52,7 @@ def outside_animal(contrast: Floats, animal: Bools | None, size: tuple[int, int]
     """(H, W) everything outside the animal and a margin around it; None without an animal, or with nothing outside."""
     if animal is None or not animal.any():
         return None
-    return _telling(~_widened(animal, max(1, round(MARGIN_SHARE * min(size)))))
+    return _usable(~_widened(animal, max(1, round(MARGIN_SHARE * min(size)))))
 
 
 def _strongest(share: float, *, outside: bool) -> Finder:
@@ -66,7 +66,7 @@ def _strongest(share: float, *, outside: bool) -> Finder:
             allowed = torch.from_numpy(~animal)
             evidence = torch.where(allowed, evidence, evidence.min() - 1)
         region = (ranks(evidence[None])[0] > 1 - share).numpy()
-        return _telling(region & ~animal if outside and animal is not None else region)
+        return _usable(region & ~animal if outside and animal is not None else region)
 
     return find
 
@@ -103,7 +103,7 @@ def at_place(place: Bools) -> Finder:
 
     def find(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:
         region = (resize_masks(torch.from_numpy(place.astype(np.float32)), size) > 0.5).numpy()
-        return _telling(region if animal is None else region & ~animal)
+        return _usable(region if animal is None else region & ~animal)
 
     return find
 
@@ -143,5 +143,5 @@ def _shares(masks: Floats) -> npt.NDArray[np.float64]:
     return shares
 
 
-def _telling(region: Bools) -> Bools | None:
+def _usable(region: Bools) -> Bools | None:
     return region if region.mean() >= LEAST_SHARE else None

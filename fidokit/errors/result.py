@@ -91,7 +91,7 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
             )
         features = extract(study, *self.masks)
         outcome = Outcome.read(study.predictions(), features.image_ids)
-        members, typical = look_up(self.found.sources, features)
+        members, typical = look_up(self.found.finders, features)
         halves = np.full(len(features), "new", dtype=object)
         return self._member_table(
             features.image_ids, members, typical, halves, correctness(outcome), self._layout.look_up(features)

@@ -16,7 +16,7 @@ DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
-class Space:
+class PrincipalSpace:
     """Standardised columns turned to their principal components, with their variance half levelled.
 
     Unscaled components leave a group no say that differs in a few channels; whitened ones give noise the same say as
@@ -32,7 +32,7 @@ class Space:
     axes: Floats
 
     @classmethod
-    def fit(cls, values: npt.ArrayLike, dimensions: int = DIMENSIONS) -> Space:
+    def fit(cls, values: npt.ArrayLike, dimensions: int = DIMENSIONS) -> PrincipalSpace:
         """The space of (N, D) values, with at most so many dimensions."""
         own = np.asarray(values, np.float64)
         mean, spread = own.mean(0), own.std(0)

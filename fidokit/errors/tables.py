@@ -28,11 +28,11 @@ CLUSTER_COLUMNS = [
     *("cluster", "size", "n_errors", "error_rate", "expected_rate", "p_value", "q_value", "holdout_size"),
     *("holdout_error_rate", "holdout_p", "stability", "systematic", "true_class", "predicted_class", "sentence"),
     *VERIFY_COLUMNS,
-    *("holdout_n_errors", "expected_rate_score", "p_value_score", "words", "pairs", "properties", "clearer"),
+    *("holdout_n_errors", "expected_rate_score", "p_value_score", "words", "pairs", "properties", "superseded_by"),
 ]
 #: Columns of `ErrorClusters.members` and `ErrorClusters.assign`.
 MEMBER_COLUMNS = ["image_id", "cluster", "half", "rank", "correct", "x", "y"]
-_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "clearer"]
+_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "superseded_by"]
 
 
 class ClusterTables:
@@ -76,7 +76,7 @@ class ClusterTables:
           Holm over the clusters with a q_value of at most 0.05; missing for all others, which are not asked.
         - stability: mean best Jaccard index when images are drawn anew.
         - systematic: q_value and holdout_p at most 0.05, stability at least 0.5, at least 3 errors in each half, and
-          not told already by a clearer cluster, which `clearer` names.
+          not told already by a clearer cluster, which `superseded_by` names.
         - true_class, predicted_class: of the most frequent confusion; pairs: the most frequent ones.
         - words: what the images are; properties: what the errors have and others of their classes have not;
           sentence: all of it.
@@ -94,7 +94,7 @@ class ClusterTables:
     def _described(self) -> pd.DataFrame:
         outcome, found, rows = self.outcome, self.found, np.flatnonzero(~self.found.holdout & self.outcome.judged)
         describer = words.Describer(self.features, outcome.codes()[0], np.flatnonzero(outcome.judged))
-        clearer = {g: owner for owner, others in found.absorbed.items() for g in others}
+        superseded_by = {g: owner for owner, others in found.superseded.items() for g in others}
         counts = [{str(k): v for k, v in row.items()} for row in found.table.to_dict("records")]
         texts = []
         for g, (group, row) in enumerate(zip(found.groups, counts, strict=True)):
@@ -111,7 +111,7 @@ class ClusterTables:
                     "words": words.own_words(group, self.class_names),
                     "pairs": words.pairs_words(pairs),
                     "properties": "; ".join(p.words for p in properties),
-                    "clearer": clearer.get(g, -1),
+                    "superseded_by": superseded_by.get(g, -1),
                 }
             )
         described = pd.DataFrame(texts, index=found.table.index, columns=_TEXTS)
@@ -120,7 +120,7 @@ class ClusterTables:
             **{name: None if name == "verdict" else np.nan for name in VERIFY_COLUMNS},
         )
         table["verdict"] = table["verdict"].astype(object)
-        table["clearer"] = table["clearer"].astype(np.int64)
+        table["superseded_by"] = table["superseded_by"].astype(np.int64)
         order = np.lexsort([table["cluster"], table["p_value"], ~table["systematic"].astype(bool)])
         return table.iloc[order].reset_index(drop=True)[CLUSTER_COLUMNS]
 

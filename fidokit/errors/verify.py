@@ -99,12 +99,12 @@ def verify(
     errors.check_clusters(chosen)
     texts = zip(table["cluster"], table["words"], table["properties"], strict=True)
     words = {cluster: f"{own}; {common}" for cluster, own, common in texts}
-    kin: dict[int, Bools] = {
-        int(c): np.logical_or.reduce(found.members[[int(c), *found.absorbed.get(int(c), [])]], axis=0)
+    same_cause: dict[int, Bools] = {
+        int(c): np.logical_or.reduce(found.members[[int(c), *found.superseded.get(int(c), [])]], axis=0)
         for c in (*chosen, *systematic)
     }
     members = {int(c): found.members[int(c)] for c in chosen}
-    return _verify(errors, members, words, check_infills(infills), seed, progress, kin, on_progress, before)
+    return _verify(errors, members, words, check_infills(infills), seed, progress, same_cause, on_progress, before)
 
 
 def verify_groups(
@@ -137,15 +137,15 @@ def _verify(
     infills: tuple[str, ...],
     seed: int,
     progress: bool,
-    kin: Mapping[int, Bools],
+    same_cause: Mapping[int, Bools],
     on_progress: OnProgress | None = None,
     before: Verification | None = None,
 ) -> Verification:
     """The tables of some groups.
 
     Args:
-        kin: number of a cluster -> the images that belong to its cause by all that is known, its own among them; of
-            clusters that are not in `members` as well.
+        same_cause: number of a cluster -> the images that belong to its cause by all that is known, its own among
+            them; of clusters that are not in `members` as well.
     """
     if before is None or before.options != (infills, seed):
         before = Verification(pd.DataFrame(columns=COLUMNS), pd.DataFrame(columns=IMAGE_COLUMNS))
@@ -158,10 +158,14 @@ def _verify(
     ):
         try:
             rules = {c: _chosen_rule(errors, changes, inside, seed) for c, inside in members.items()}
-            rules |= {c: _chosen_rule(errors, changes, errors.found.members[c], seed) for c in kin if c not in rules}
+            rules |= {
+                c: _chosen_rule(errors, changes, errors.found.members[c], seed) for c in same_cause if c not in rules
+            }
             for cluster, inside in members.items():
                 rule = rules[cluster]
-                alike = [kin[c] for c in kin if c == cluster or (isinstance(rule, Rule) and rules[c] == rule)]
+                alike = [
+                    same_cause[c] for c in same_cause if c == cluster or (isinstance(rule, Rule) and rules[c] == rule)
+                ]
                 outside = ~np.logical_or.reduce([inside, *alike])
                 record, frame = _counted(errors, changes, cluster, rule, inside, outside, seed)
                 records[cluster] = record | {"words": words.get(cluster, "")}

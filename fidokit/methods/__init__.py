@@ -239,7 +239,7 @@ def compute_masks(
         ids = [batch.image_ids[i] for i in rows.tolist()]
         batch = Batch(batch.images[rows], ids, batch.goal[rows], batch.logits[rows])
     with classifier.session() as fast:
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds})
         computed: Any = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
         if not isinstance(computed, Computed) or not isinstance(computed.kinds, Mapping):
@@ -248,7 +248,7 @@ def compute_masks(
                 f"method {name!r} returned {type(given).__name__}; "
                 "`fidokit.methods.base.Computed`, with a dict of masks, is needed"
             )
-        spent = classifier.tally.evaluations - before
+        spent = classifier.counter.evaluations - before
         masks = _assemble(name, classifier, batch, identity, computed, spent)
         masks.failures |= failures
         if len(masks) and scores:

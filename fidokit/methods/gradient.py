@@ -280,7 +280,7 @@ def _compute(
     raws: list[Tensor] = []
     masks: list[Tensor] = []
     with classifier.session(exact=True) as session:
-        before = session.tally.evaluations
+        before = session.counter.evaluations
 
         def run(rows: slice) -> Tensor:
             part = batch[rows]
@@ -293,7 +293,7 @@ def _compute(
                 raws.append(raw.cpu())
                 masks.append(to_mask(raw).cpu())
                 done = rows.stop
-                spent = session.tally.evaluations - before
+                spent = session.counter.evaluations - before
                 if on_progress is not None and on_progress(_snapshot(batch[rows], masks[-1], spent, done, n)):
                     break
         except KeyboardInterrupt:

@@ -28,7 +28,7 @@ from fidokit.models.uncompiled import plain_name
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
     from fidokit.models.session import Session
-    from fidokit.models.state import Tally
+    from fidokit.models.state import EvaluationCounter
 
 #: Gradients of float16 are computed at this multiple, so that small ones do not round to zero.
 _HALF_SCALE = 256.0
@@ -61,9 +61,9 @@ class _Probe:
     relu_calls: int
 
 
-#: By the tally, which all sessions of a classifier share: their modules have the same layers.
-_differentiable: WeakKeyDictionary[Tally, bool] = WeakKeyDictionary()
-_probes: WeakKeyDictionary[Tally, _Probe] = WeakKeyDictionary()
+#: By the counter, which all sessions of a classifier share: their modules have the same layers.
+_differentiable: WeakKeyDictionary[EvaluationCounter, bool] = WeakKeyDictionary()
+_probes: WeakKeyDictionary[EvaluationCounter, _Probe] = WeakKeyDictionary()
 
 
 def find_layer(session: Session, normalised: Tensor) -> str:
@@ -192,7 +192,7 @@ def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
     Raises:
         MethodNotApplicable: they cannot.
     """
-    if classifier.tally not in _differentiable:
+    if classifier.counter not in _differentiable:
         session = classifier.any_session()
         image = session.normalise(torch.full((1, 3, *classifier.size), 0.5)).requires_grad_(True)
         logits = recorded(session.evaluate, image)
@@ -200,8 +200,8 @@ def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
             gradient = (
                 torch.autograd.grad(logits.amax(1).sum(), image, allow_unused=True)[0] if logits.requires_grad else None
             )
-        _differentiable[classifier.tally] = gradient is not None
-    if not _differentiable[classifier.tally]:
+        _differentiable[classifier.counter] = gradient is not None
+    if not _differentiable[classifier.counter]:
         raise MethodNotApplicable(NO_GRADIENT)
 
 
@@ -270,19 +270,19 @@ def _layout(session: Session, normalised: Tensor, name: str) -> Layout:
 
 
 def _probe(session: Session, normalised: Tensor) -> _Probe:
-    if session.tally not in _probes:
-        spent = session.tally.evaluations + 2
+    if session.counter not in _probes:
+        spent = session.counter.evaluations + 2
         fewest = min(2, session.micro_batch)
         n = session.padded(fewest)
         try:
-            _probes[session.tally] = _make_probe(session, normalised, n)
+            _probes[session.counter] = _make_probe(session, normalised, n)
         except Exception as error:
             # All outputs are held at once, which takes more than an evaluation.
             if not is_out_of_memory(error) or n == fewest:
                 raise
-            _probes[session.tally] = _make_probe(session, normalised, fewest)
-        session.tally.evaluations = spent
-    return _probes[session.tally]
+            _probes[session.counter] = _make_probe(session, normalised, fewest)
+        session.counter.evaluations = spent
+    return _probes[session.counter]
 
 
 def _make_probe(session: Session, normalised: Tensor, n: int) -> _Probe:

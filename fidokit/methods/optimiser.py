@@ -151,7 +151,7 @@ class Optimiser:
         """
         if self._graph is not None and self._graph_slots is slots:
             self._graph.replay()
-            self.session.tally.evaluations += len(slots) * self.evaluations_per_step
+            self.session.counter.evaluations += len(slots) * self.evaluations_per_step
             return
         gradient, odds = self.gradient(slots)
         self._update(slots, gradient, odds)
@@ -248,7 +248,7 @@ class Optimiser:
         if self.session.device.type != "cuda" or not self.settings.cuda_graph or self.infill is not None:
             return False
         saved = slots.take(torch.arange(len(slots), device=self.session.device))
-        spent = self.session.tally.evaluations
+        spent = self.session.counter.evaluations
         try:
             stream = torch.cuda.Stream(self.session.device)  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream(self.session.device))
@@ -265,7 +265,7 @@ class Optimiser:
             return False
         finally:
             slots.put(torch.arange(len(slots), device=self.session.device), saved)
-            self.session.tally.evaluations = spent
+            self.session.counter.evaluations = spent
         self._graph, self._graph_slots = graph, slots
         return True
 

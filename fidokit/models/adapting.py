@@ -157,7 +157,7 @@ def run(module: nn.Module, images: Tensor) -> Tensor:
     """
     parameter = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
     rows = []
-    with frozen.borrowed(module), torch.no_grad():
+    with frozen.frozen_in_place(module), torch.no_grad():
         for image in images:
             probe = image[None] if parameter is None else image[None].to(parameter.device, parameter.dtype)
             output = module(probe)
@@ -314,7 +314,7 @@ def _key_of_a_dict(module: nn.Module, size: tuple[int, int]) -> str | None:
     image = probe_images(size)[:1]
     asked = _Asked(image if parameter is None else image.to(parameter.device, parameter.dtype))
     try:
-        with frozen.borrowed(module), torch.no_grad():
+        with frozen.frozen_in_place(module), torch.no_grad():
             frozen.logits_of(module(asked))
     except Exception:
         return None
@@ -327,7 +327,7 @@ def _integer_input(module: nn.Module, size: tuple[int, int]) -> tuple[str, str] 
     for dtype in ("uint8", "int8"):
         for layout, order in ((pixels, ""), (pixels.permute(0, 2, 3, 1).contiguous(), ".permute(0, 2, 3, 1)")):
             try:
-                with frozen.borrowed(module), torch.no_grad():
+                with frozen.frozen_in_place(module), torch.no_grad():
                     frozen.logits_of(module(layout.to(getattr(torch, dtype))))
             except Exception:
                 continue

@@ -29,7 +29,7 @@ from fidokit.models.goals import Goal, Head, Targets
 from fidokit.models.outputs import refuse_embedding, resolved_head
 from fidokit.models.prediction import prediction_of, prediction_table
 from fidokit.models.session import Session
-from fidokit.models.state import ClassifierState, OpenSessions, Tally
+from fidokit.models.state import ClassifierState, EvaluationCounter, OpenSessions
 from fidokit.models.uncompiled import plain_name
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ class Classifier(HtmlDisplay, ClassifierState):
         super().__init__()
         if device == "auto":
             self.device, self.device_reason = device_choice.choose_device(self)
-            self.tally = Tally()
+            self.counter = EvaluationCounter()
 
     @classmethod
     def load(cls, name: str, **options: Any) -> Classifier:

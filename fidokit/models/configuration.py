@@ -162,7 +162,7 @@ def _normalises_itself(module: nn.Module, own: OwnConfiguration, images: Tensor)
     probe = images[-1:].to(parameter.device, parameter.dtype)
     handle = own.source.register_forward_pre_hook(before, with_kwargs=True)
     try:
-        with frozen.borrowed(module), torch.no_grad():
+        with frozen.frozen_in_place(module), torch.no_grad():
             module(probe)
     finally:
         handle.remove()

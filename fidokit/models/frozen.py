@@ -27,7 +27,7 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 
 @contextmanager
-def borrowed(module: nn.Module) -> Iterator[nn.Module]:
+def frozen_in_place(module: nn.Module) -> Iterator[nn.Module]:
     """The module in eval mode with frozen parameters; training flags and requires_grad are restored, also on error."""
     # A frozen TorchScript module has no flag: there is nothing in it that could train.
     training = [(m, m.training) for m in module.modules() if hasattr(m, "training")]

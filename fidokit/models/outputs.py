@@ -132,7 +132,7 @@ def _embedding_by_layers(fit: Fitted) -> str | None:
     watched = [m for m in module.modules() if m in heads or isinstance(m, made)]
     handles = [m.register_forward_hook(after) for m in watched]
     try:
-        with frozen.borrowed(fit.module), torch.no_grad():
+        with frozen.frozen_in_place(fit.module), torch.no_grad():
             parameter = next(fit.module.parameters(), fit.images)
             probe = fit.images[:1].to(parameter.device, parameter.dtype)
             logits = frozen.logits_of(fit.module(probe))

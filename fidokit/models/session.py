@@ -34,7 +34,7 @@ class Session:
         device, precision: where and how it computes.
         memory_format: layout of images and weights: channels-last where the module can be run so.
         micro_batch: evaluations that go through at once.
-        tally: the classifier's count of evaluations, that of the thread which opened the session.
+        counter: the classifier's count of evaluations, that of the thread which opened the session.
         least_batch: the smallest batch that `evaluate` sends through; None sends batches through as they are.
     """
 
@@ -44,7 +44,7 @@ class Session:
         self.precision = precision
         self.memory_format = classifier.memory_format or torch.channels_last
         self.micro_batch = classifier.micro_batch or 1
-        self.tally = classifier.tally
+        self.counter = classifier.counter
         self.least_batch = (classifier.least_batch or LEAST_BATCH) if self.device.type == "cuda" else None
         self._single_logit = classifier.single_logit
         self._head = classifier.head
@@ -73,7 +73,7 @@ class Session:
 
         Of a module that gives probabilities they are the logarithms, or the log-odds of independent classes.
         """
-        self.tally.evaluations += normalised.shape[0]
+        self.counter.evaluations += normalised.shape[0]
         # A mixture of images may have come out in another layout; there are modules that only run in theirs.
         normalised = normalised.contiguous(memory_format=self.memory_format)
         with ExitStack() as ways:
@@ -105,7 +105,7 @@ class Session:
             return self.forward(normalised)
         filling = normalised[-1:].detach().expand(size - n, -1, -1, -1)
         logits = self.forward(torch.cat([normalised, filling]))[:n]
-        self.tally.evaluations -= size - n
+        self.counter.evaluations -= size - n
         return logits
 
     @unaffected()

@@ -15,7 +15,7 @@ from fidokit.models.goals import Head
 
 
 @dataclass(eq=False)
-class Tally:
+class EvaluationCounter:
     """Evaluations spent so far: images sent through any session of a classifier, with or without a backward pass.
 
     Each thread has its own, so that what a mask took can be read off it while other threads compute.
@@ -24,11 +24,11 @@ class Tally:
     evaluations: int = 0
 
 
-class Tallies(threading.local):
-    """The tally of a classifier for each thread."""
+class EvaluationCounters(threading.local):
+    """The count of a classifier for each thread."""
 
     def __init__(self) -> None:
-        self.own = Tally()
+        self.own = EvaluationCounter()
 
 
 class OpenSessions(threading.local):
@@ -86,7 +86,7 @@ class ClassifierState:
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies of it have no session open and have spent nothing."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_tallies")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_sessions", "_counters")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -95,17 +95,17 @@ class ClassifierState:
     def _begin(self) -> None:
         # Precision and micro-batch are found by one thread, the others wait for what it finds.
         self._lock = threading.RLock()
-        self._sessions, self._tallies = OpenSessions(), Tallies()
+        self._sessions, self._counters = OpenSessions(), EvaluationCounters()
 
     @property
-    def tally(self) -> Tally:
+    def counter(self) -> EvaluationCounter:
         """The count of evaluations that the current thread has spent."""
-        return self._tallies.own
+        return self._counters.own
 
-    @tally.setter
-    def tally(self, tally: Tally) -> None:
-        self._tallies = Tallies()
-        self._tallies.own = tally
+    @counter.setter
+    def counter(self, counter: EvaluationCounter) -> None:
+        self._counters = EvaluationCounters()
+        self._counters.own = counter
 
     @property
     def size(self) -> tuple[int, int]:

@@ -142,13 +142,13 @@ def plan(
             study = run_study(classifier, few, methods, store=Path(folder) / "few", **options)
             rows = [_cost(study, label) for label in study.methods]
             if metrics:
-                before, start = classifier.tally.evaluations, time.perf_counter()
+                before, start = classifier.counter.evaluations, time.perf_counter()
                 study.metrics(progress=False)
                 rows.append(
                     {
                         "method": METRICS,
                         "kinds": 0,
-                        "evaluations": (classifier.tally.evaluations - before) / len(few),
+                        "evaluations": (classifier.counter.evaluations - before) / len(few),
                         "seconds": (time.perf_counter() - start) / len(few),
                         "failed": 0.0,
                     }

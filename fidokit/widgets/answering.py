@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import traitlets
 
 from fidokit.exceptions import FidokitError
-from fidokit.widgets.running import Beside
+from fidokit.widgets.running import BackgroundJob
 from fidokit.widgets.static_form import ShownWidget
 
 
@@ -47,11 +47,11 @@ class AnsweringWidget(ShownWidget):
             return
         if buffers:
             given["content"] = bytes(buffers[0])
-        with self._told():
+        with self._errors_shown():
             act(**given)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _errors_shown(self) -> Iterator[None]:
         """A context whose errors are shown in the widget and go no further."""
         try:
             yield
@@ -66,7 +66,7 @@ class RunningWidget(AnsweringWidget):
     #: Values of `state` while something runs.
     BUSY: ClassVar[tuple[str, ...]] = ("running", "stopping")
     state = traitlets.Unicode("ready").tag(sync=True)
-    _run: Beside | None = None
+    _run: BackgroundJob | None = None
 
     def stop(self) -> None:
         """Stop after the step in work and keep what there is; of no effect while nothing runs."""

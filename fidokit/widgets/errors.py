@@ -128,7 +128,7 @@ class ErrorWidget(RunningWidget):
             if not chosen:
                 raise SettingsError("no cluster is systematic; choose one to verify")
             self._message, self._progress, self.state = "", [0, 0], "running"
-            self._run = Verifying(self.errors, chosen, self._told_progress, self._ended)
+            self._run = Verifying(self.errors, chosen, self._show_progress, self._ended)
             self._run.start()
 
     def refresh(self) -> None:
@@ -280,7 +280,7 @@ class ErrorWidget(RunningWidget):
             "number": number,
         }
 
-    def _told_progress(self, done: int, total: int) -> None:
+    def _show_progress(self, done: int, total: int) -> None:
         self._progress = [done, total]
 
     def _ended(self, found: Verification | None, error: Exception | None) -> None:

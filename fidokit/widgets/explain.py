@@ -23,7 +23,7 @@ from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
 from fidokit.widgets.pixels import mask_layer, sent_photograph
-from fidokit.widgets.running import Listener, Order, Progress, Run
+from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, Progress
 from fidokit.widgets.static_form import BUNDLES
 
 
@@ -107,7 +107,7 @@ class ExplainWidget(RunningWidget):
             settings=chosen,
         )
         if data is not None and len(data):
-            with self._told():
+            with self._errors_shown():
                 self.image_id = str(data.table["image_id"].iloc[0])
 
     # --- what Python and the browser do --------------------------------------------------------------------------
@@ -129,13 +129,13 @@ class ExplainWidget(RunningWidget):
             if self.target is not None and self.target == self.against:
                 raise SettingsError(f"{self.target!r} cannot be contrasted with itself; choose another class")
             baselines = tuple(name for name in self.baselines if name != self.method)
-            order = Order(
+            order = ExplainRequest(
                 self._gallery.one(self.image_id), self.method, self.settings, self.target, self.against, baselines
             )
             self.baseline_results, self.error, self.result = {}, None, None
             self._layers, self._facts, self._progress, self._message = [], [], {}, ""
             self.state = "preparing"
-            self._run = Run(self.classifier, order, _Teller(self))
+            self._run = ExplainJob(self.classifier, order, _WidgetListener(self))
             self._run.start()
 
     def upload(self, name: str, content: bytes) -> None:
@@ -272,7 +272,7 @@ class ExplainWidget(RunningWidget):
         return words
 
 
-class _Teller(Listener):
+class _WidgetListener(Listener):
     """Puts what a run tells into the widget; in the run's thread."""
 
     def __init__(self, widget: ExplainWidget) -> None:

@@ -23,11 +23,11 @@ from fidokit.models.classifier import Classifier
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
 MOST_UPDATES = 10.0
 #: Share of the computing thread's time that telling may take.
-TELLING_SHARE = 0.1
+UPDATE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
-class Order:
+class ExplainRequest:
     """What to explain.
 
     Attributes:
@@ -101,7 +101,7 @@ class Throttle:
     def __init__(
         self,
         most: float = MOST_UPDATES,
-        share: float = TELLING_SHARE,
+        share: float = UPDATE_SHARE,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.pause, self.share, self.clock = 1 / most, share, clock
@@ -118,7 +118,7 @@ class Throttle:
         return True
 
 
-class Beside:
+class BackgroundJob:
     """A computation in a thread beside the notebook; subclasses say in `_run` what it does.
 
     Args:
@@ -148,7 +148,7 @@ class Beside:
         raise NotImplementedError
 
 
-_RUNNING: weakref.WeakSet[Beside] = weakref.WeakSet()
+_RUNNING: weakref.WeakSet[BackgroundJob] = weakref.WeakSet()
 
 
 @atexit.register
@@ -159,7 +159,7 @@ def _stop_all() -> None:
         run.wait(2)
 
 
-class Run(Beside):
+class ExplainJob(BackgroundJob):
     """One explanation in a thread.
 
     Args:
@@ -168,7 +168,7 @@ class Run(Beside):
         listener: is told.
     """
 
-    def __init__(self, classifier: Classifier, order: Order, listener: Listener) -> None:
+    def __init__(self, classifier: Classifier, order: ExplainRequest, listener: Listener) -> None:
         super().__init__("fidokit-explain")
         self.classifier, self.order, self.listener = classifier, order, listener
 

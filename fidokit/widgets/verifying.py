@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verification import Verification
 from fidokit.study.study import Study
-from fidokit.widgets.running import Beside
+from fidokit.widgets.running import BackgroundJob
 
 
-class Verifying(Beside):
+class Verifying(BackgroundJob):
     """One verification in a thread.
 
     Args:

@@ -48,14 +48,14 @@ def study(folder: Path, workers: int, precision: str, micro_batch: int) -> None:
         from fidokit.study.engine.cluster import Cluster
 
         busy: list[float] = []
-        landed = Cluster._landed
+        finished = Cluster._received
 
-        def noted(self: Cluster, future: Any, flight: Any) -> Any:
+        def noted(self: Cluster, future: Any, submission: Any) -> Any:
             if future.status == "finished":
                 busy.append(future.result().seconds)
-            return landed(self, future, flight)
+            return finished(self, future, submission)
 
-        Cluster._landed = noted  # type: ignore[method-assign]
+        Cluster._received = noted  # type: ignore[method-assign]
         with cluster_of(workers) as client:
             start = time.perf_counter()
             made = fk.run_study(

@@ -36,16 +36,16 @@ def main() -> None:
             for start in [count, *range(0, count, ROUND)]:
                 stop = min(start + ROUND, count) if start < count else count + WARM
                 part = data.subset(slice(start, stop))
-                before, begun = classifier.tally.evaluations, time.perf_counter()
+                before, begun = classifier.counter.evaluations, time.perf_counter()
                 study = fk.run_study(classifier, part, "fido", store=Path(folder) / f"run{start}", progress=False)
-                between, middle = classifier.tally.evaluations, time.perf_counter()
+                between, middle = classifier.counter.evaluations, time.perf_counter()
                 table = study.metrics(progress=False)
                 if start < count:  # the round before the first one warms up
                     masks_seconds += middle - begun
                     metrics_seconds += time.perf_counter() - middle
                     masks += len(table)
                     mask_evaluations += between - before
-                    evaluations += classifier.tally.evaluations - between
+                    evaluations += classifier.counter.evaluations - between
     report(
         benchmark="metrics_cost",
         masks=masks,

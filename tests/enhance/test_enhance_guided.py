@@ -56,9 +56,9 @@ def test_scores_are_the_weighted_mean(classifier, spotted, spots):
 def test_the_gate_opens_where_the_classifier_is_unsure(classifier, spotted, spots):
     margin = classifier.predict(spotted)["margin"]
     gate = float(margin.sort_values().iloc[5:7].mean())
-    looked = MaskGuidedClassifier(classifier, method=spots, gate=gate).look(spotted)
-    assert looked.guided.tolist() == (margin <= gate).tolist()
-    assert looked.evaluations.tolist() == [5 if used else 1 for used in looked.guided.tolist()]
+    answers = MaskGuidedClassifier(classifier, method=spots, gate=gate).look(spotted)
+    assert answers.guided.tolist() == (margin <= gate).tolist()
+    assert answers.evaluations.tolist() == [5 if used else 1 for used in answers.guided.tolist()]
 
 
 def test_files_pictures_and_tables_give_the_same(classifier, spotted, spots):
@@ -69,18 +69,18 @@ def test_files_pictures_and_tables_give_the_same(classifier, spotted, spots):
     assert torch.allclose(guided([Image.open(path) for path in paths]), reference)
     tensor = torch.stack([spotted.load(i, classifier.preprocessing)[0] for i in range(12)])
     # Of a tensor the crops are cut from its own sixteen pixels a side.
-    looked = guided.look(tensor)
-    assert looked.crop_width.max() <= SIZE
+    answers = guided.look(tensor)
+    assert answers.crop_width.max() <= SIZE
     assert guided.look(spotted).crop_width.min() > 8
-    assert torch.equal(looked.logits, guided.logits(tensor))
+    assert torch.equal(answers.logits, guided.logits(tensor))
 
 
 @pytest.mark.parametrize("way", ["fade", "crop+fade"])
 def test_the_other_ways_run(classifier, spotted, spots, way):
-    looked = MaskGuidedClassifier(classifier, method=spots, way=way, fade=1.0, infill="mean").look(spotted)
-    assert looked.guided.all()
-    assert looked.crop_width.isnan().all() == (way == "fade")
-    assert looked.evaluations.tolist() == [2 if way == "fade" else 5] * 12
+    answers = MaskGuidedClassifier(classifier, method=spots, way=way, fade=1.0, infill="mean").look(spotted)
+    assert answers.guided.all()
+    assert answers.crop_width.isnan().all() == (way == "fade")
+    assert answers.evaluations.tolist() == [2 if way == "fade" else 5] * 12
 
 
 def test_candidates_have_a_mask_each_in_one_batch(classifier, spotted):
@@ -92,10 +92,10 @@ def test_candidates_have_a_mask_each_in_one_batch(classifier, spotted):
 
     register_method("noting", compute)
     data = spotted.subset(range(4))
-    looked = MaskGuidedClassifier(classifier, method="noting", candidates=2).look(data)
+    answers = MaskGuidedClassifier(classifier, method="noting", candidates=2).look(data)
     whole = classifier.logits(torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(4)]))
     assert batches == [whole.topk(2, dim=1).indices.reshape(-1).tolist()]
-    assert looked.evaluations.tolist() == [1 + 2 * 4] * 4
+    assert answers.evaluations.tolist() == [1 + 2 * 4] * 4
     # More than there are classes are all of them.
     assert MaskGuidedClassifier(classifier, method="noting", candidates=9).look(data).evaluations.tolist() == [13] * 4
 
@@ -132,10 +132,10 @@ def test_a_mask_that_fails_leaves_the_classifiers_answer(classifier, spotted):
         return torch.full((len(images), 4, 4), torch.nan)
 
     register_method("broken", broken)
-    looked = MaskGuidedClassifier(classifier, method="broken").look(spotted)
-    assert len(looked.failures) == 12
-    assert not looked.guided.any()
-    assert not looked.logits.isnan().any()
+    answers = MaskGuidedClassifier(classifier, method="broken").look(spotted)
+    assert len(answers.failures) == 12
+    assert not answers.guided.any()
+    assert not answers.logits.isnan().any()
 
 
 def test_a_wrong_field_is_named(classifier):
@@ -178,10 +178,10 @@ def test_a_crop_that_the_classifier_cannot_take_costs_one_image(classifier, spot
     pixels[32:64, 32:64] = 0
     Image.fromarray(pixels).save(spotted.table["path"].iloc[5])
     guided = MaskGuidedClassifier(classifier, method=spots, paddings=(0.0,), share=0.3, smallest=0.1)
-    looked = guided.look(spotted)
-    assert looked.guided.tolist() == [i != 5 for i in range(12)]
-    assert "black" in looked.failures[5]
-    assert torch.equal(looked.logits[5], classifier.logits(spotted.load(5, classifier.preprocessing)[0][None])[0])
+    answers = guided.look(spotted)
+    assert answers.guided.tolist() == [i != 5 for i in range(12)]
+    assert "black" in answers.failures[5]
+    assert torch.equal(answers.logits[5], classifier.logits(spotted.load(5, classifier.preprocessing)[0][None])[0])
 
 
 def test_paths_have_a_table_too(classifier, spotted, spots):

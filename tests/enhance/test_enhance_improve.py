@@ -154,7 +154,7 @@ def test_a_classifier_without_a_map_goes_without_grad_cam(spotted, spots, tmp_pa
 )
 def test_options_are_checked_before_anything_is_computed(classifier, spotted, spots, tmp_path, options, message):
     study = study_of(classifier, spotted, tmp_path)
-    spent = classifier.tally.evaluations
+    spent = classifier.counter.evaluations
     with pytest.raises(SettingsError, match=message):
         improve(study, **options)
-    assert classifier.tally.evaluations == spent
+    assert classifier.counter.evaluations == spent

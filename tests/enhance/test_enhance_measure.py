@@ -47,14 +47,14 @@ def test_every_option_is_what_a_guided_classifier_does(classifier, spotted, spot
     for option in made[::7]:
         scores, opened, cost = apply(found.whole, looks, option)
         guided = MaskGuidedClassifier(classifier, option.settings(settings))
-        looked = guided.look(spotted)
+        answers = guided.look(spotted)
         assert torch.allclose(scores, guided.scores(spotted), atol=1e-5)
-        assert torch.equal(opened, looked.guided)
-        assert torch.equal(cost, looked.evaluations)
+        assert torch.equal(opened, answers.guided)
+        assert torch.equal(cost, answers.evaluations)
         for i in range(len(spotted)):
             if opened[i] and option.way != "fade":
                 sizes = [tuple(found.crops[key][i]) for key in option.views]
-                assert min(sizes) == (looked.crop_width[i], looked.crop_height[i])
+                assert min(sizes) == (answers.crop_width[i], answers.crop_height[i])
 
 
 def test_each_control_spends_what_the_masks_spend(spotted):

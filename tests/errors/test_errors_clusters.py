@@ -26,14 +26,14 @@ def jaccard(a, b):
 def test_components_are_uncorrelated_and_of_half_levelled_variance():
     generator = np.random.default_rng(0)
     values = generator.normal(size=(300, 5)) @ generator.normal(size=(5, 5)) * [1, 10, 100, 1, 1] + 7
-    placed = c.Space.fit(values).place(values)
+    placed = c.PrincipalSpace.fit(values).place(values)
     standard = (values - values.mean(0)) / values.std(0)
     variances = np.linalg.eigvalsh(np.cov(standard.T))[::-1]
     assert np.cov(placed.T) == pytest.approx(np.diag(np.sqrt(variances)), abs=1e-6)
 
 
 def test_a_constant_block_places_everything_at_one_point():
-    assert not c.Space.fit(np.ones((20, 4))).place(np.ones((3, 4))).any()
+    assert not c.PrincipalSpace.fit(np.ones((20, 4))).place(np.ones((3, 4))).any()
 
 
 def test_a_tree_finds_blobs_and_looks_new_images_up():
@@ -128,9 +128,9 @@ def test_what_other_images_lack_puts_them_in_no_group():
 
 def test_groups_that_are_nearly_the_same_are_named_once():
     features, _, _ = feature_table()
-    sources = c.find_groups(features, 0)
-    members, _ = c.look_up(sources, features)
-    assert len(members) == sum(len(s.groups) for s in sources) > 50
+    finders = c.find_groups(features, 0)
+    members, _ = c.look_up(finders, features)
+    assert len(members) == sum(len(s.groups) for s in finders) > 50
     counts = members.astype(float) @ members.T.astype(float)
     sizes = np.diag(counts)
     alike = counts / (sizes[:, None] + sizes[None] - counts)

@@ -219,10 +219,10 @@ def test_evaluations_are_those_of_the_tally(game, times):
     classifier = tiny()
     with classifier.session():
         batch = batch_of(classifier, photographs(3))
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         computed = compute(classifier, batch, ExtremalSettings(steps=5, lattice=4, game=game))
         assert computed.evaluations.tolist() == [5 * 4 * times] * 3
-        assert classifier.tally.evaluations - before == 3 * 5 * 4 * times
+        assert classifier.counter.evaluations - before == 3 * 5 * 4 * times
 
 
 def test_contrasts_and_functions_go_through_the_goal():

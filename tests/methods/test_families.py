@@ -94,7 +94,7 @@ def check_family(net, size=None):
     image = torch.rand(1, 3, *clf.size, generator=torch.Generator().manual_seed(0))
     with clf.session(), clf.session(exact=True) as session:
         layer = find_layer(session, session.normalise(image))
-        probe = layers._probes[session.tally]
+        probe = layers._probes[session.counter]
         called = list(probe.shapes)
         modules = dict(session.module.named_modules())
         layout = probe.layouts[layer]

@@ -160,9 +160,9 @@ def test_no_forward_pass_exceeds_the_micro_batch(name, micro_batch):
     handle = clf.module.register_forward_pre_hook(lambda _m, args: rows.append(len(args[0])))
     batch = batch_of(clf)
     rows.clear()
-    before = clf.tally.evaluations
+    before = clf.counter.evaluations
     result = computed(clf, name, batch)
-    assert clf.tally.evaluations - before == sum(rows)
+    assert clf.counter.evaluations - before == sum(rows)
     handle.remove()
     assert 0 < max(rows) <= micro_batch
     close(result.raw, computed(classifier(conv_net(), micro_batch=3), name, batch).raw)
@@ -184,9 +184,9 @@ def test_evaluations_are_those_the_documentation_names(name, evaluations):
     with clf.session(exact=True) as session:
         find_layer(session, session.normalise(photographs(1)))
         batch = batch_of(clf)
-        before = clf.tally.evaluations
+        before = clf.counter.evaluations
         METHODS[name].compute(clf, batch, METHODS[name].settings(), None)
-        assert clf.tally.evaluations - before == evaluations
+        assert clf.counter.evaluations - before == evaluations
 
 
 @pytest.mark.parametrize("name", METHODS)

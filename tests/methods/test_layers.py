@@ -198,7 +198,7 @@ def session_of():
             session = stack.enter_context(clf.session(exact=exact))
             targets = [i % len(clf.class_names) for i in range(n)] if targets is None else targets
             goal = clf.goal(session.logits(images), targets, against)
-            session.tally.evaluations = 0
+            session.counter.evaluations = 0
             return session, session.normalise(images), goal
 
         yield make
@@ -234,11 +234,11 @@ def test_the_layer_is_found_and_gives_a_map(session_of, module, layer, grid):
 def test_the_layer_is_found_once_a_session_and_each_map_costs_one_evaluation(session_of):
     session, x, goal = session_of(classifier(conv_net()))
     name = find_layer(session, x)
-    assert session.tally.evaluations == 2
+    assert session.counter.evaluations == 2
     for _ in range(3):
         assert find_layer(session, x) == name
     class_activation_map(session, x, goal, name)
-    assert session.tally.evaluations == 2 + len(x)
+    assert session.counter.evaluations == 2 + len(x)
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 8])

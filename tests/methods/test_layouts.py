@@ -85,7 +85,7 @@ def probed():
 
 def layout_of(session, x, name):
     find_layer(session, x)
-    return layers._probes[session.tally].layouts.get(name)
+    return layers._probes[session.counter].layouts.get(name)
 
 
 @pytest.mark.parametrize(

@@ -235,13 +235,13 @@ def test_evaluations_are_those_of_the_tally():
     classifier = tiny()
     with classifier.session():
         batch = batch_of(classifier, photographs(3))
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         computed = rise(classifier, batch, FAST)
         assert computed.evaluations.tolist() == [40] * 3
-        assert classifier.tally.evaluations - before == 3 * 40
-        before = classifier.tally.evaluations
+        assert classifier.counter.evaluations - before == 3 * 40
+        before = classifier.counter.evaluations
         masks = fk.explain(classifier, photographs(3), "rise", settings=FAST)
-        assert classifier.tally.evaluations - before == int(masks.evaluations.sum())
+        assert classifier.counter.evaluations - before == int(masks.evaluations.sum())
 
 
 def test_progress_and_a_request_to_stop():

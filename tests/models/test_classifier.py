@@ -781,12 +781,12 @@ def test_an_open_session_is_used_again():
 def test_every_image_is_counted():
     classifier = make(micro_batch=3)
     with classifier.session() as session:
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         session.logits(photographs(7))
-        assert classifier.tally.evaluations - before == 7
+        assert classifier.counter.evaluations - before == 7
         with classifier.session(exact=True) as exact:
             exact.forward(exact.normalise(photographs(2)))
-    assert classifier.tally.evaluations - before == 9
+    assert classifier.counter.evaluations - before == 9
 
 
 class Full(ConvNet):

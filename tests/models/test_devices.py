@@ -239,7 +239,7 @@ def test_an_accelerator_that_agrees_is_taken(fake, kinds, taken):
     assert classifier.device == torch.device(taken)
     assert classifier.device_reason == f"{taken.upper()} agrees with the CPU on a probe"
     assert f"device={taken}," in repr(classifier)
-    assert classifier.tally.evaluations == 0
+    assert classifier.counter.evaluations == 0
     assert classifier.memory_format is None
 
 
@@ -444,12 +444,12 @@ def test_a_padded_batch_gives_back_what_was_asked(padding):
     classifier = make(net, micro_batch=16, device="cpu")
     with classifier.session() as session:
         Sizes.seen.clear()
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         images = session.normalise(photographs(5)).requires_grad_(True)
         logits = session.evaluate(images)
         assert Sizes.seen == [8]
         assert logits.shape == (5, 4)
-        assert classifier.tally.evaluations - before == 5
+        assert classifier.counter.evaluations - before == 5
         (gradient,) = torch.autograd.grad(logits.amax(1).sum(), images)
         expected = session.forward(images)
         (alone,) = torch.autograd.grad(expected.amax(1).sum(), images)

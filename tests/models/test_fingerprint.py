@@ -155,7 +155,7 @@ def test_nothing_is_tuned_and_no_session_opened(monkeypatch):
     classifier = Classifier(conv_net(), size=(32, 32), device="cpu")
     monkeypatch.setattr(Classifier, "session", lambda *_args, **_options: pytest.fail("a session was opened"))
     classifier.fingerprint()
-    assert (classifier.precision, classifier.micro_batch, classifier.tally.evaluations) == ("auto", None, 0)
+    assert (classifier.precision, classifier.micro_batch, classifier.counter.evaluations) == ("auto", None, 0)
 
 
 def test_non_finite_logits_have_a_fingerprint():

@@ -27,7 +27,7 @@ def test_a_borrowed_module_is_frozen_and_comes_back():
     trainable = [p.requires_grad for p in net.parameters()]
 
     def use():
-        with frozen.borrowed(net) as lent:
+        with frozen.frozen_in_place(net) as lent:
             assert lent is net
             assert not any(m.training for m in net.modules())
             assert not any(p.requires_grad for p in net.parameters())

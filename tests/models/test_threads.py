@@ -81,14 +81,14 @@ def test_evaluations_are_counted_for_each_call_by_itself(method):
     classifier, images = make(), photographs(4)
     explain(classifier, images, method, **OVERRIDES[method])
     wanted = explain(classifier, images, method, **OVERRIDES[method]).evaluations
-    spent = classifier.tally.evaluations
+    spent = classifier.counter.evaluations
 
     def call():
         explain(classifier, images, method, **OVERRIDES[method])  # what is found out once a thread
         return explain(classifier, images, method, **OVERRIDES[method]).evaluations
 
     assert all(torch.equal(found, wanted) for found in at_once([call] * 8))
-    assert classifier.tally.evaluations == spent
+    assert classifier.counter.evaluations == spent
 
 
 def test_predictions_and_logits_in_threads(tmp_path):
@@ -177,13 +177,13 @@ def test_copies_count_and_lock_for_themselves():
         copies = [copy.copy(classifier), copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))]
         for other in copies:
             assert other._open == {}
-            assert other.tally.evaluations == 0
+            assert other.counter.evaluations == 0
             assert other._lock is not classifier._lock
     classifier.logits(photographs(2))
     for other in copies:
         with other.session():
-            spent = other.tally.evaluations
+            spent = other.counter.evaluations
             assert torch.equal(other.logits(photographs(2)), classifier.logits(photographs(2)))
-            assert other.tally.evaluations - spent == 2
+            assert other.counter.evaluations - spent == 2
     twin = with_precision(classifier, "float32", 2)
-    assert (twin.tally, twin._open) == (classifier.tally, {})
+    assert (twin.counter, twin._open) == (classifier.counter, {})

@@ -13,7 +13,7 @@ from fidokit.exceptions import ImageError
 from fidokit.methods import register_method
 from fidokit.methods.base import Computed, Method, NoSettings, Snapshot
 from fidokit.models.classifier import Classifier
-from fidokit.widgets.running import Listener, Order, Run, Throttle, watchable
+from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, Throttle, watchable
 
 SETTINGS = fk.FidoSettings(grid=4, steps=12, tolerance=0.0)
 
@@ -51,7 +51,7 @@ def every_step(monkeypatch):
 
 def run(classifier, order, listener=None, seconds=30):
     listener = Notes() if listener is None else listener
-    running = Run(classifier, order, listener)
+    running = ExplainJob(classifier, order, listener)
     running.start()
     assert running.wait(seconds)
     return listener
@@ -59,7 +59,7 @@ def run(classifier, order, listener=None, seconds=30):
 
 def test_the_same_masks_as_explain_and_all_of_it_told(quick, every_step, classifier, data):
     one = data.subset([4])
-    notes = run(classifier, Order(one, "fido", SETTINGS, None, "blue", ("grad-cam", "integrated-gradients")))
+    notes = run(classifier, ExplainRequest(one, "fido", SETTINGS, None, "blue", ("grad-cam", "integrated-gradients")))
     assert notes.error is None
     wanted = fk.explain(classifier, one, settings=SETTINGS, against="blue")
     torch.testing.assert_close(notes.result.joint, wanted.joint)
@@ -86,7 +86,9 @@ def test_a_stop_keeps_the_mask_so_far(quick, every_step, classifier, data):
             running.stop()
 
     notes = Notes(stop)
-    running = Run(classifier, Order(data.subset([0]), "fido", fk.FidoSettings(grid=4, steps=10_000)), notes)
+    running = ExplainJob(
+        classifier, ExplainRequest(data.subset([0]), "fido", fk.FidoSettings(grid=4, steps=10_000)), notes
+    )
     running.start()
     assert running.wait(30)
     assert len(seen) == 3
@@ -95,7 +97,7 @@ def test_a_stop_keeps_the_mask_so_far(quick, every_step, classifier, data):
 
 
 def test_a_stop_before_there_is_a_mask(quick, classifier, data):
-    running = Run(classifier, Order(data.subset([0]), "fido", SETTINGS), notes := Notes())
+    running = ExplainJob(classifier, ExplainRequest(data.subset([0]), "fido", SETTINGS), notes := Notes())
     running.stop()
     running.start()
     assert running.wait(30)
@@ -107,8 +109,10 @@ def test_the_classifier_is_free_for_cells_meanwhile(quick, every_step, data):
     one = data.subset([1])
     alone = fk.explain(classifier, one, "integrated-gradients")
     started, errors = threading.Event(), []
-    running = Run(
-        classifier, Order(one, "fido", fk.FidoSettings(grid=4, steps=10_000)), Notes(lambda _progress: started.set())
+    running = ExplainJob(
+        classifier,
+        ExplainRequest(one, "fido", fk.FidoSettings(grid=4, steps=10_000)),
+        Notes(lambda _progress: started.set()),
     )
     running.start()
     assert started.wait(30)
@@ -130,12 +134,12 @@ def test_the_classifier_is_free_for_cells_meanwhile(quick, every_step, data):
 def test_what_is_found_out_is_kept(quick, data):
     classifier = Classifier(conv_net(), size=(16, 16), device="cpu")
     assert (classifier.micro_batch, classifier.precision) == (None, "auto")
-    notes = run(classifier, Order(data.subset([0]), "fido", SETTINGS))
+    notes = run(classifier, ExplainRequest(data.subset([0]), "fido", SETTINGS))
     assert notes.error is None
     assert classifier.micro_batch is not None
     assert classifier.precision != "auto"
     assert classifier.precision_reason != "not probed yet"
-    assert classifier.tally.evaluations == 0
+    assert classifier.counter.evaluations == 0
 
 
 def test_baselines_that_do_not_apply_are_left_out_with_a_reason(quick, data):
@@ -148,7 +152,9 @@ def test_baselines_that_do_not_apply_are_left_out_with_a_reason(quick, data):
             return self.layer(x.flatten(1))
 
     classifier = Classifier(Flat(), ["a", "b", "c"], size=(16, 16), device="cpu", precision="float32", micro_batch=4)
-    notes = run(classifier, Order(data.subset([0]), "fido", SETTINGS, baselines=("grad-cam", "integrated-gradients")))
+    notes = run(
+        classifier, ExplainRequest(data.subset([0]), "fido", SETTINGS, baselines=("grad-cam", "integrated-gradients"))
+    )
     assert notes.error is None
     (_, cam, reason), (_, gradients, none) = [
         entry for entry in notes.told if isinstance(entry, tuple) and len(entry) == 3
@@ -161,10 +167,10 @@ def test_baselines_that_do_not_apply_are_left_out_with_a_reason(quick, data):
 
 def test_errors_are_told(quick, classifier, data):
     paint(data, 0, 255)
-    assert isinstance(run(classifier, Order(data.subset([0]), "fido", SETTINGS)).error, ImageError)
+    assert isinstance(run(classifier, ExplainRequest(data.subset([0]), "fido", SETTINGS)).error, ImageError)
     one = data.subset([1])
     open(one.table["path"].iloc[0], "w").close()  # noqa: PTH123
-    notes = run(classifier, Order(one, "fido", SETTINGS))
+    notes = run(classifier, ExplainRequest(one, "fido", SETTINGS))
     assert isinstance(notes.error, ImageError)
     assert notes.result is None
 
@@ -172,7 +178,9 @@ def test_errors_are_told(quick, classifier, data):
         raise ZeroDivisionError("nothing there")
 
     register_method("broken", Method(broken, NoSettings, ("attribution",)))
-    assert isinstance(run(classifier, Order(data.subset([2]), "broken", NoSettings())).error, ZeroDivisionError)
+    assert isinstance(
+        run(classifier, ExplainRequest(data.subset([2]), "broken", NoSettings())).error, ZeroDivisionError
+    )
 
 
 def test_methods_that_know_no_scores(quick, classifier, data):
@@ -183,7 +191,7 @@ def test_methods_that_know_no_scores(quick, classifier, data):
         return Computed({"attribution": mask})
 
     register_method("looking", Method(looking, NoSettings, ("attribution",)))
-    notes = run(classifier, Order(data.subset([0]), "looking", NoSettings()))
+    notes = run(classifier, ExplainRequest(data.subset([0]), "looking", NoSettings()))
     [progress] = [entry for entry in notes.told if hasattr(entry, "masks")]
     assert (progress.kept, progress.dropped, progress.loss) == (None, None, None)
     assert notes.result.attribution.shape == (1, 2, 2)
@@ -200,7 +208,7 @@ def test_looks_at_every_step_only_on_the_processor(classifier):
 
 
 def test_the_last_step_is_told_however_quick_it_came(quick, classifier, data):
-    notes = run(classifier, Order(data.subset([0]), "fido", SETTINGS))
+    notes = run(classifier, ExplainRequest(data.subset([0]), "fido", SETTINGS))
     steps = [entry for entry in notes.told if hasattr(entry, "masks")]
     assert len(steps) < 11
     assert steps[-1].evaluations == 1 + 12 * 4

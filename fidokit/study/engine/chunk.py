@@ -131,11 +131,11 @@ def make(recipe: Recipe, tasks: Iterable[Task], watch: Watch) -> Generator[Step,
         closing(read_chunks(first.data, recipe.classifier.preprocessing, requests())) as chunks,
     ):
         for chunk in chunks:
-            yield from _Making(recipe, session, ahead.pop(chunk.number), chunk, watch).steps()
+            yield from _ChunkRun(recipe, session, ahead.pop(chunk.number), chunk, watch).steps()
             del chunk  # before the next one is there
 
 
-class _Making:
+class _ChunkRun:
     """One task, its photographs read."""
 
     def __init__(self, recipe: Recipe, session: Session, task: Task, chunk: Chunk, watch: Watch) -> None:
@@ -149,10 +149,10 @@ class _Making:
         logits, unpredicted = self._logits()
         seconds = (time.perf_counter() - start) / max(1, len(self.ids))
         predictions = self._predictions(logits, unpredicted)
-        rows, targets, contrasts, aimless = self._goals(logits, unpredicted)
+        rows, targets, contrasts, without_target = self._goals(logits, unpredicted)
         failures = [
             {"image_id": image_id, "method": None, "stage": stage, "reason": reason}
-            for stage, reasons in (("read", self.unread), ("predict", unpredicted), ("target", aimless))
+            for stage, reasons in (("read", self.unread), ("predict", unpredicted), ("target", without_target))
             for image_id, reason in reasons.items()
         ]
         self.store.add_failures(None, self.task.number, [*self.ids, *self.unread], failures)
@@ -300,25 +300,25 @@ class _Making:
         rows: list[int] = []
         targets: list[int] = []
         contrasts: list[int] = []
-        aimless: dict[str, str] = {}
+        without_target: dict[str, str] = {}
         for row, image_id in enumerate(self.ids):
             if image_id in failed:
                 continue
             label = match[labels[row]]
             if to_labels and (label is None or label not in known):
                 none = "the photograph has no label to explain"
-                aimless[image_id] = none if label is None else f"the classifier knows no class {label!r}"
+                without_target[image_id] = none if label is None else f"the classifier knows no class {label!r}"
                 continue
             target = known[label] if to_labels and label is not None else int(logits[row].argmax())
             if against is not None:
                 contrast = _best_beside(logits[row], target) if against == RUNNER_UP else known[against]
                 if contrast == target:
-                    aimless[image_id] = f"{against!r} is the target, it cannot be contrasted with itself"
+                    without_target[image_id] = f"{against!r} is the target, it cannot be contrasted with itself"
                     continue
                 contrasts.append(contrast)
             rows.append(row)
             targets.append(target)
-        return rows, torch.tensor(targets), None if against is None else torch.tensor(contrasts), aimless
+        return rows, torch.tensor(targets), None if against is None else torch.tensor(contrasts), without_target
 
 
 def write_predictions(recipe: Recipe, task: Task, rows: Mapping[str, dict[str, Any]]) -> None:

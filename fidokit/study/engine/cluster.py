@@ -25,7 +25,17 @@ from fidokit.exceptions import ClusterError, FidokitError, MissingExtra, Setting
 from fidokit.methods import is_built_in
 from fidokit.models.classifier import Classifier, with_precision
 from fidokit.study.engine.chunk import Recipe, Step, Task, write_predictions
-from fidokit.study.engine.worker import Contents, Job, Kit, Named, Outcome, do, probe, stop, this_process
+from fidokit.study.engine.worker import (
+    Job,
+    JobResult,
+    ModelReference,
+    Payload,
+    StudyPlugin,
+    do,
+    probe,
+    stop,
+    this_process,
+)
 from fidokit.study.store.manifest import describe_classifier
 
 try:
@@ -77,7 +87,7 @@ def check_client(client: object) -> None:
 
 
 @dataclass(frozen=True)
-class _Flight:
+class _Submission:
     """Tasks on their way, and how often they were sent."""
 
     tasks: list[Task]
@@ -100,7 +110,7 @@ class Cluster:
         self.client, self.recipe = client, recipe
         self.name = f"fidokit-{recipe.classifier.fingerprint()[:12]}-{secrets.token_hex(4)}"
         present = (str(_absolute(path)) for path in data.table["path"] if file_of(path).exists())
-        self.witness = next(present, None)
+        self.known_photograph = next(present, None)
         self.remarks: set[str] = set()
         self._patience = ExitStack()
         self._stopping = False
@@ -115,10 +125,10 @@ class Cluster:
             self._patience.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "1 day"}))
         self._await_worker()
         self.on_gpus = self._count(GPU) > 0
-        kit = Kit(self.name, _packed(self.recipe, DEVICE if self.on_gpus else None, self.witness))
+        plugin = StudyPlugin(self.name, _packed(self.recipe, DEVICE if self.on_gpus else None, self.known_photograph))
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                self.client.register_plugin(kit, name=self.name)
+                self.client.register_plugin(plugin, name=self.name)
                 break
             except ImportError as error:
                 raise ClusterError(f"a worker cannot import fidokit ({error}); install it on all workers") from error
@@ -227,60 +237,60 @@ class Cluster:
 
     def _flown(
         self, bundles: Iterator[list[Task]], room: Callable[[], int]
-    ) -> Generator[tuple[list[Task], Outcome | None], None, None]:
+    ) -> Generator[tuple[list[Task], JobResult | None], None, None]:
         """Send bundles of tasks, few at a time, and yield what comes of each; None if its workers died.
 
         The first Ctrl-C asks the workers to stop, and what they finish is still yielded; the second one is raised.
         """
-        flights: dict[object, tuple[Future[Any], _Flight]] = {}
-        landed: SimpleQueue[Future[Any]] = SimpleQueue()
-        again: list[_Flight] = []
+        submissions: dict[object, tuple[Future[Any], _Submission]] = {}
+        finished: SimpleQueue[Future[Any]] = SimpleQueue()
+        again: list[_Submission] = []
         try:
             while True:
                 try:
-                    while not self._stopping and len(flights) < room():
-                        flight = again.pop() if again else _flight(next(bundles, []))
-                        if flight is None:
+                    while not self._stopping and len(submissions) < room():
+                        submission = again.pop() if again else _submission(next(bundles, []))
+                        if submission is None:
                             break
-                        future = self._send(flight)
-                        flights[future.key] = future, flight
-                        future.add_done_callback(landed.put)
-                    if not flights:
+                        future = self._send(submission)
+                        submissions[future.key] = future, submission
+                        future.add_done_callback(finished.put)
+                    if not submissions:
                         return
                     try:
-                        future = landed.get(timeout=_LOOK)
+                        future = finished.get(timeout=_LOOK)
                     except Empty:
                         self._look()
                         if self._stopping and not self._workers:
                             return
                         continue
-                    if future.key not in flights:
+                    if future.key not in submissions:
                         continue
-                    _, flight = flights[future.key]
-                    back = self._landed(future, flight)
-                    del flights[future.key]
+                    _, submission = submissions[future.key]
+                    back = self._received(future, submission)
+                    del submissions[future.key]
                 except KeyboardInterrupt:
                     if self._stopping:
                         raise
                     self._stop()
                     # One may have been taken from the queue and not been looked at yet.
-                    for future, _ in flights.values():
+                    for future, _ in submissions.values():
                         if future.done():
-                            landed.put(future)
+                            finished.put(future)
                     continue
-                if isinstance(back, _Flight):
+                if isinstance(back, _Submission):
                     again.append(back)
                     continue
-                yield flight.tasks, back
+                yield submission.tasks, back
         finally:
-            if flights:
+            if submissions:
                 with suppress(Exception):
                     self._stop()
-                    self.client.cancel([future for future, _ in flights.values()])
+                    self.client.cancel([future for future, _ in submissions.values()])
 
-    def _send(self, flight: _Flight) -> Future[Any]:
+    def _send(self, submission: _Submission) -> Future[Any]:
         classifier = self.recipe.classifier
-        job = Job(_detached(flight.tasks), classifier.precision, classifier.micro_batch)
+        job = Job(_detached(submission.tasks), classifier.precision, classifier.micro_batch)
         self._jobs += 1
         return self._submit(do, f"{self.name}-{self._jobs}", self.name, job)
 
@@ -288,16 +298,16 @@ class Cluster:
         resources = {GPU: 1} if self.on_gpus else None
         return self.client.submit(function, *arguments, key=key, pure=False, resources=resources)
 
-    def _landed(self, future: Future[Any], flight: _Flight) -> Outcome | _Flight | None:
-        """What came of a flight: its outcome, the flight to send again, or None if its workers died."""
+    def _received(self, future: Future[Any], submission: _Submission) -> JobResult | _Submission | None:
+        """What came of a submission: its outcome, the submission to send again, or None if its workers died."""
         error: BaseException
         if future.status == "finished":
-            outcome: Outcome = future.result()
+            outcome: JobResult = future.result()
             self.remarks |= outcome.remarks
             if outcome.stopped and not self._stopping:
                 self._stop()
             if outcome.error is None:
-                own = outcome.seconds / len(flight.tasks)
+                own = outcome.seconds / len(submission.tasks)
                 before = self._seconds_per_task
                 self._seconds_per_task = own if before is None else 0.7 * before + 0.3 * own
                 return outcome
@@ -313,9 +323,9 @@ class Cluster:
             self._look()
             error = ClusterError(f"Dask gave up a job of this run ({future.status}); run the same command again")
         full = isinstance(error, OSError) and error.errno in _FULL
-        if full or flight.attempts == _ATTEMPTS:
+        if full or submission.attempts == _ATTEMPTS:
             raise error
-        return replace(flight, attempts=flight.attempts + 1)
+        return replace(submission, attempts=submission.attempts + 1)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -362,11 +372,11 @@ def _say_nobody_is_there() -> None:
     warn(f"no worker has been there for {_PATIENCE:.0f} s; the run goes on as soon as one comes, Ctrl-C ends it")
 
 
-def _flight(tasks: list[Task]) -> _Flight | None:
-    return _Flight(tasks) if tasks else None
+def _submission(tasks: list[Task]) -> _Submission | None:
+    return _Submission(tasks) if tasks else None
 
 
-def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
+def _packed(recipe: Recipe, device: str | None, known_photograph: str | None) -> bytes:
     """What a worker needs, as bytes.
 
     Raises:
@@ -374,15 +384,15 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
     """
     entries, classifier = recipe.entries, recipe.classifier
     place = recipe.store.path
-    contents = Contents(
+    contents = Payload(
         str(_absolute(place)) if isinstance(place, Path) else place,
-        Named("", {}),
+        ModelReference("", {}),
         {label: (entry.name, entry.settings) for label, entry in entries.items()},
         {entry.name: entry.method for entry in entries.values() if not is_built_in(entry.name)},
         recipe.to_labels,
         recipe.against,
         device or classifier.device.type,
-        witness,
+        known_photograph,
         this_process(),
         recipe.unsuited,
     )
@@ -399,14 +409,14 @@ def _packed(recipe: Recipe, device: str | None, witness: str | None) -> bytes:
     )
 
 
-def _copies(classifier: Classifier) -> Iterator[Classifier | Named]:
+def _copies(classifier: Classifier) -> Iterator[Classifier | ModelReference]:
     """Forms in which a classifier can be sent: itself; exported programs only by their file."""
     twin = with_precision(classifier, classifier.precision, classifier.micro_batch)
     twin.module = _on_cpu(classifier.module)
     yield twin
     name = classifier.name
     if name is not None and classifier.preprocessing.transform is None:
-        yield Named(str(_absolute(name)) if Path(name).exists() else name, describe_classifier(classifier))
+        yield ModelReference(str(_absolute(name)) if Path(name).exists() else name, describe_classifier(classifier))
 
 
 def _on_cpu(module: nn.Module) -> nn.Module:

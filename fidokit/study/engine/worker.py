@@ -43,7 +43,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 @dataclass(frozen=True)
-class Named:
+class ModelReference:
     """A classifier by its command-line name, and what `describe_classifier` says of it."""
 
     name: str
@@ -59,7 +59,7 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Contents:
+class Payload:
     """What is sent to every worker: a `Recipe` in a form that can be sent.
 
     Attributes:
@@ -69,19 +69,19 @@ class Contents:
         entries: label -> name and settings of a method.
         methods: the user's own methods among them.
         device: on which workers compute.
-        witness: a photograph that the workers must see as well; None if there is none.
+        known_photograph: a photograph that the workers must see as well; None if there is none.
         driver: `this_process` of the driver.
         unsuited: as in `Recipe`.
     """
 
     store: str
-    classifier: Classifier | Named
+    classifier: Classifier | ModelReference
     entries: Mapping[str, tuple[str, Any]]
     methods: Mapping[str, Method]
     to_labels: bool
     against: str | None
     device: str
-    witness: str | None
+    known_photograph: str | None
     driver: tuple[str, int]
     unsuited: Mapping[str, str]
 
@@ -96,7 +96,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobResult:
     """What has come of a job: names and counts alone, the rows are in the store.
 
     Attributes:
@@ -114,12 +114,12 @@ class Outcome:
     seconds: float = 0.0
 
 
-class Kit(WorkerPlugin):
+class StudyPlugin(WorkerPlugin):
     """Comes to every worker once, also to those that join or are restarted later, and is unpacked at its first job.
 
     Args:
         name: under which jobs find it.
-        payload: pickled `Contents`.
+        payload: pickled `Payload`.
     """
 
     def __init__(self, name: str, payload: bytes) -> None:
@@ -133,7 +133,7 @@ class Kit(WorkerPlugin):
         # A frozen module with hooks in it serves one thread; the job that waits has its turn at once.
         self._turn = threading.Lock()
         self._stopped = threading.Event()
-        self._contents: Contents | None = None
+        self._contents: Payload | None = None
         self._classifier: Classifier | None = None
         self._recipe: Recipe | None = None
         self._sessions = ExitStack()
@@ -163,14 +163,14 @@ class Kit(WorkerPlugin):
             return classifier.precision, classifier.precision_reason, classifier.micro_batch
 
     @unaffected()
-    def do(self, job: Job) -> Outcome:
+    def do(self, job: Job) -> JobResult:
         """Do a job: read, predict, explain and write."""
         steps: list[Step] = []
         failed: OSError | None = None
         with self._turn, _threads(self._threads), warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", RuntimeWarning)
             if self._stopped.is_set():
-                return Outcome([], stopped=True)
+                return JobResult([], stopped=True)
             recipe = self._opened(job)
             start = time.perf_counter()
             try:
@@ -188,9 +188,9 @@ class Kit(WorkerPlugin):
             seconds = time.perf_counter() - start
         remarks = {str(one.message) for one in caught if issubclass(one.category, RuntimeWarning)}
         stopped = self._stopped.is_set() or any(step.stopped for step in steps)
-        return Outcome(steps, failed, stopped, remarks, seconds)
+        return JobResult(steps, failed, stopped, remarks, seconds)
 
-    def _unpacked(self) -> tuple[Contents, Classifier]:
+    def _unpacked(self) -> tuple[Payload, Classifier]:
         if self._contents is None or self._classifier is None:
             if self.version != __version__:
                 raise ClusterError(
@@ -198,7 +198,7 @@ class Kit(WorkerPlugin):
                     f"{self.version}; install the same version on all machines"
                 )
             try:
-                contents: Contents = pickle.loads(self.payload)
+                contents: Payload = pickle.loads(self.payload)
             except (ImportError, AttributeError) as error:
                 raise ClusterError(
                     f"the worker {self._address} cannot unpack the classifier or a method ({error}); install on the "
@@ -223,8 +223,8 @@ class Kit(WorkerPlugin):
         contents, classifier = self._unpacked()
         store = Store(contents.store)
         seen = {contents.store: store.exists()}
-        if contents.witness is not None:
-            seen[contents.witness] = file_of(contents.witness).exists()
+        if contents.known_photograph is not None:
+            seen[contents.known_photograph] = file_of(contents.known_photograph).exists()
         for path, there in seen.items():
             # Asked anew each time: a machine that loses its drive would make a failure of every photograph.
             if not there:
@@ -272,23 +272,23 @@ def _threads(n: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def do(name: str, job: Job) -> Outcome:
-    """A task for Dask: do a job with the kit of this name."""
-    return _kit(get_worker(), name).do(job)
+def do(name: str, job: Job) -> JobResult:
+    """A task for Dask: do a job with the plugin of this name."""
+    return _plugin(get_worker(), name).do(job)
 
 
 def probe(name: str) -> tuple[str, str, int | None]:
-    """A task for Dask: what `Kit.probe` finds."""
-    return _kit(get_worker(), name).probe()
+    """A task for Dask: what `StudyPlugin.probe` finds."""
+    return _plugin(get_worker(), name).probe()
 
 
 def stop(name: str, dask_worker: Worker) -> None:
-    """For `Client.run`: what `Kit.stop` does."""
-    _kit(dask_worker, name).stop()
+    """For `Client.run`: what `StudyPlugin.stop` does."""
+    _plugin(dask_worker, name).stop()
 
 
-def _kit(worker: Worker, name: str) -> Kit:
-    kit = worker.plugins.get(name)
-    if not isinstance(kit, Kit):
+def _plugin(worker: Worker, name: str) -> StudyPlugin:
+    plugin = worker.plugins.get(name)
+    if not isinstance(plugin, StudyPlugin):
         raise RuntimeError(f"the worker {worker.address} has not been sent {name}")
-    return kit
+    return plugin

@@ -45,21 +45,21 @@ class Curves:
         """Area under the curve of what is dropped, by the trapezoid rule, mean over the panel."""
         return torch.trapezoid(self.dropped.mean(0), self.shares)
 
-    def telling(self) -> Tensor:
+    def informative(self) -> Tensor:
         """(P,) bool: the infills that alone do not hold the class."""
         return ~self.kept_held[:, 0]
 
     def sufficient_area(self) -> Tensor:
-        """Smallest share kept at which the class is held, mean over the `telling` infills; NaN if there is none."""
+        """Smallest share kept at which the class is held, mean over the `informative` infills; NaN if there is none."""
         return self._first(self.kept_held)
 
     def destroying_area(self) -> Tensor:
-        """Smallest share dropped at which the class is lost, mean over the `telling` infills; NaN if there is none."""
+        """Smallest share dropped at which the class is lost, mean over `informative` infills; NaN if there is none."""
         return self._first(~self.dropped_held)
 
     def _first(self, reached: Tensor) -> Tensor:
-        # The whole image holds the class and a telling infill does not, so the last share always reaches it.
-        return self.shares[reached[self.telling()].float().argmax(1)].mean()
+        # The whole image holds the class and an informative infill does not, so the last share always reaches it.
+        return self.shares[reached[self.informative()].float().argmax(1)].mean()
 
 
 def held(goal: Goal, logits: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fidokit.methods.concrete import uniform
 from fidokit.models import frozen
 from fidokit.models.classifier import Classifier, with_precision
-from fidokit.models.state import Tally
+from fidokit.models.state import EvaluationCounter
 
 #: A method passes if, with 95 % confidence, the rank correlation between its masks of the true and the random
 #: classifiers has a smaller size than this on average. Smooth maps over few cells reach 0.2 to 0.4 by chance, as all
@@ -40,7 +40,7 @@ def randomised(classifier: Classifier, seed: int = 0) -> Classifier:
             parameter.copy_(_draw(name, parameter, seed))
         _estimate_statistics(module, classifier)
     twin = with_precision(classifier, "float32", classifier.micro_batch)
-    twin.module, twin.tally, twin.name, twin.memory_format = module, Tally(), None, None
+    twin.module, twin.counter, twin.name, twin.memory_format = module, EvaluationCounter(), None, None
     return twin
 
 

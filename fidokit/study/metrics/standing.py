@@ -252,7 +252,7 @@ def _cause(values: Values, reasons: Reasons, subject: Subject, logits: Tensor, s
     areas = ("sufficient_area", "destroying_area")
     if not bool(curve.kept_held[0, -1]):
         reasons |= dict.fromkeys(areas, "the target is not what the classifier decides for the whole image")
-    elif not bool(curve.telling().any()):
+    elif not bool(curve.informative().any()):
         reasons |= dict.fromkeys(areas, "every infill holds the class by itself")
     else:
         values |= {"sufficient_area": float(curve.sufficient_area())}

@@ -122,7 +122,7 @@ def test_precision_and_micro_batch_are_found_on_a_worker_and_recorded(data, tmp_
     recorded = study.manifest["classifier"]
     assert (recorded["precision"], recorded["micro_batch"]) == (classifier.precision, classifier.micro_batch)
     assert classifier.micro_batch >= 1
-    assert classifier.tally.evaluations == 0  # nothing was computed here
+    assert classifier.counter.evaluations == 0  # nothing was computed here
 
 
 def test_what_is_given_is_not_looked_for(data, tmp_path, calls, inside, monkeypatch):
@@ -149,18 +149,18 @@ def test_the_driver_gets_names_and_counts_alone(tmp_path, two, monkeypatch):
     data = make_data(tmp_path / "data", 24)
     register_counting("counting")
     sent, received = [], []
-    submit, landed = clusters.Cluster._submit, clusters.Cluster._landed
+    submit, finished = clusters.Cluster._submit, clusters.Cluster._received
     monkeypatch.setattr(
         clusters.Cluster,
         "_submit",
         lambda self, *given: sent.append(len(pickle.dumps(given[1:]))) or submit(self, *given),
     )
 
-    def note(self, future, flight):
+    def note(self, future, submission):
         received.append(len(pickle.dumps(future.result())))
-        return landed(self, future, flight)
+        return finished(self, future, submission)
 
-    monkeypatch.setattr(clusters.Cluster, "_landed", note)
+    monkeypatch.setattr(clusters.Cluster, "_received", note)
     study = run(make_classifier(), data, tmp_path / "s", {"fine": ("counting", {"cells": 16})}, client=two, part_size=8)
     masks = study.masks()["mask"]
     assert sum(mask.nbytes for mask in masks) == 24 * 2 * 16 * 16 * 4
@@ -196,9 +196,9 @@ def test_few_jobs_are_in_flight(tmp_path, two, monkeypatch):
     most = []
     send = clusters.Cluster._send
 
-    def watched(self, flight):
+    def watched(self, submission):
         most.append(len(self.client.futures))
-        return send(self, flight)
+        return send(self, submission)
 
     monkeypatch.setattr(clusters.Cluster, "_send", watched)
     monkeypatch.setattr(clusters, "_MOST_TASKS_PER_JOB", 1)
@@ -259,7 +259,7 @@ def test_a_worker_that_is_killed_three_times_loses_nothing(tmp_path, two):
     study = run(make_classifier(), data, tmp_path / "s", slow_methods(log), client=two)
     thread.join()
     assert len(killed) == 3
-    # Each death costs at most the part in flight of one worker.
+    # Each death costs at most the part in submission of one worker.
     assert 48 <= len(logged(log)) <= 48 + 3 * PART
     keys_are_unique(study)
     tables_equal(study, run(make_classifier(), data, tmp_path / "whole", slow_methods(log)))
@@ -434,7 +434,7 @@ def test_workers_that_see_other_files_are_named(data, tmp_path, calls, inside, m
 
     def elsewhere(self, *given):
         init(self, *given)
-        self.witness = "/only/on/the/driver.jpg"
+        self.known_photograph = "/only/on/the/driver.jpg"
 
     monkeypatch.setattr(clusters.Cluster, "__init__", elsewhere)
     with pytest.raises(ClusterError, match=r"the worker .* does not see /only/on/the/driver\.jpg"):
@@ -468,13 +468,13 @@ def test_methods_of_this_process_stay_the_ones_that_were_registered(data, tmp_pa
 
 
 def test_another_version_of_fidokit_is_named(data, tmp_path, calls, inside, monkeypatch):
-    init = clusters.Kit.__init__
+    init = clusters.StudyPlugin.__init__
 
     def older(self, *given):
         init(self, *given)
         self.version = "0.0.1"
 
-    monkeypatch.setattr(clusters.Kit, "__init__", older)
+    monkeypatch.setattr(clusters.StudyPlugin, "__init__", older)
     with pytest.raises(ClusterError, match=r"was begun with 0\.0\.1; install the same version"):
         run(make_classifier(), data, tmp_path / "s", client=inside)
 

@@ -78,9 +78,9 @@ def test_each_photograph_is_read_once_and_predicted_once_for_all_methods(classif
     load = LabelledImages.load
     monkeypatch.setattr(LabelledImages, "load", lambda self, i, p: reads.append(i) or load(self, i, p))
     with classifier.session():  # already open, it is not probed
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         study = run(classifier, data, tmp_path / "s", ["counting", "counting too"])
-        spent = classifier.tally.evaluations - before
+        spent = classifier.counter.evaluations - before
     assert sorted(reads) == list(range(len(data)))
     # The prediction, and two evaluations for each of two kinds of two methods; each method counts the prediction.
     assert spent == len(data) * (1 + 2 * 4)
@@ -267,7 +267,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_table(tmp_path):
     computed = log.read_text().splitlines()
     assert 10 <= len(computed) < 24
     safe = Store(store).finished("slow", ["ssr", "sdr"])
-    # At most the part in flight is lost.
+    # At most the part in submission is lost.
     assert safe <= set(computed)
     assert len(computed) - PART <= len(safe)
     register_method("slow", counting_method())

@@ -115,9 +115,9 @@ def test_the_evaluations_are_as_many_as_said():
     classifier = make(micro_batch=7)
     with classifier.session() as session:
         goal = classifier.goal(session.logits(WHITE), 0)
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         insertion_and_deletion(session, WHITE, goal, on_patch(), torch.cat([BLACK, BLACK, BLACK]))
-        assert classifier.tally.evaluations - before == 3 * (2 * len(SHARES) + 1) + 1
+        assert classifier.counter.evaluations - before == 3 * (2 * len(SHARES) + 1) + 1
 
 
 def test_micro_batches_and_neighbours_do_not_matter():

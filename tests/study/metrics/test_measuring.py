@@ -89,9 +89,9 @@ def test_a_row_for_each_mask_and_a_column_for_each_metric(made):
     assert list(table.columns) == COLUMNS
     masks = study.masks(columns=["image_id", "method", "kind"])
     pd.testing.assert_frame_equal(table[["image_id", "method", "kind"]], masks)
-    telling = table[table["method"] != "even"]
-    assert telling[[*STANDING, "agreement"]].notna().all(axis=None)
-    assert telling["reason"].isna().all()
+    informative = table[table["method"] != "even"]
+    assert informative[[*STANDING, "agreement"]].notna().all(axis=None)
+    assert informative["reason"].isna().all()
     bounded = table[[name for name in STANDING if name not in ("road", "total_variation")]]
     assert ((bounded.min() >= 0) & (bounded.max() <= 1)).all()
 
@@ -158,7 +158,7 @@ def test_a_second_call_reads(made, monkeypatch):
 
 def test_only_what_is_missing_is_measured(tmp_path):
     study = study_of(tmp_path, methods=["counting"])
-    tally = study.classifier.tally
+    tally = study.classifier.counter
     start = tally.evaluations
     first = measure(study, kinds="ssr")
     spent = tally.evaluations - start
@@ -169,9 +169,9 @@ def test_only_what_is_missing_is_measured(tmp_path):
     assert tally.evaluations - start <= spent + 40
     pd.testing.assert_frame_equal(both[both["kind"] == "ssr"].reset_index(drop=True), first)
     study = study_of(tmp_path, study.data, ["counting", "bright"])
-    start = study.classifier.tally.evaluations
+    start = study.classifier.counter.evaluations
     table = measure(study)
-    assert study.classifier.tally.evaluations - start <= spent + 40
+    assert study.classifier.counter.evaluations - start <= spent + 40
     same = ["image_id", "kind", *STANDING]
     pd.testing.assert_frame_equal(
         table.loc[table["method"] == "counting", same].reset_index(drop=True), both[same].reset_index(drop=True)
@@ -348,11 +348,11 @@ def test_stability_over_seeds(tmp_path):
     assert means["wild"] == pytest.approx(expected, abs=1e-3)
     # It is in the table from then on, and another number of seeds measures anew.
     assert "stability" in measure(study).columns
-    before = study.classifier.tally.evaluations
+    before = study.classifier.counter.evaluations
     measure(study, stability=2)
-    assert study.classifier.tally.evaluations == before
+    assert study.classifier.counter.evaluations == before
     assert measure(study, stability=1)["stability"].notna().sum() == 18
-    assert study.classifier.tally.evaluations > before
+    assert study.classifier.counter.evaluations > before
 
 
 def test_part_correlations(tmp_path):
@@ -367,9 +367,9 @@ def test_part_correlations(tmp_path):
     mean = measure(study, parts=True, part_score="mean").set_index("method")
     assert mean.loc["even", "part_correlation"].isna().all()
     assert mean.loc["even", "reason"].str.contains("all parts have the same score or effect").all()
-    before = study.classifier.tally.evaluations
+    before = study.classifier.counter.evaluations
     measure(study, parts=True)
-    assert study.classifier.tally.evaluations == before
+    assert study.classifier.counter.evaluations == before
 
 
 def test_effects_of_a_users_removal(tmp_path):

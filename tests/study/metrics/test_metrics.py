@@ -64,9 +64,9 @@ def measure(masks, classifier=None, target=0, place=None, image=None, infills=No
         whole, empty = session.logits(image[None]), session.logits(infills)
         goal = classifier.goal(whole, target)
         subject = Subject(image, goal, whole, infills, empty, torch.zeros_like(image), place)
-        before = classifier.tally.evaluations
+        before = classifier.counter.evaluations
         found = standing(session, subject, masks, **options)
-        return found, classifier.tally.evaluations - before
+        return found, classifier.counter.evaluations - before
 
 
 @pytest.mark.usefixtures("_hard")
