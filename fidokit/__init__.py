@@ -17,34 +17,56 @@ if TYPE_CHECKING:
     from fidokit.data.geometry import Preprocessing as Preprocessing
     from fidokit.data.images import LabelledImages as LabelledImages
     from fidokit.enhance import GuidedSettings as GuidedSettings
+    from fidokit.enhance import Improvement as Improvement
     from fidokit.enhance import MaskGuidedClassifier as MaskGuidedClassifier
     from fidokit.enhance import classify_with_masks as classify_with_masks
+    from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
     from fidokit.methods import register_method as register_method
     from fidokit.methods.base import Masks as Masks
+    from fidokit.methods.base import Method as Method
     from fidokit.methods.fido import FidoSettings as FidoSettings
+    from fidokit.methods.gradient_settings import CamSettings as CamSettings
+    from fidokit.methods.gradient_settings import IntegratedGradientsSettings as IntegratedGradientsSettings
+    from fidokit.methods.gradient_settings import OcclusionSettings as OcclusionSettings
+    from fidokit.methods.gradient_settings import SmoothGradSettings as SmoothGradSettings
+    from fidokit.methods.perturbation_settings import ExtremalSettings as ExtremalSettings
+    from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
     from fidokit.models.classifier import Classifier as Classifier
     from fidokit.report.page import write_report as write_report
+    from fidokit.study.compare import compare as compare
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
+    from fidokit.study.study import Study as Study
     from fidokit.widgets import CompareWidget as CompareWidget
     from fidokit.widgets import ErrorWidget as ErrorWidget
     from fidokit.widgets import ExplainWidget as ExplainWidget
     from fidokit.widgets import MaskOverlay as MaskOverlay
 
 _HOMES = {
+    "CamSettings": "methods.gradient_settings",
     "Classifier": "models.classifier",
+    "ErrorClusters": "errors",
+    "ExtremalSettings": "methods.perturbation_settings",
     "FidoSettings": "methods.fido",
     "FidokitError": "exceptions",
     "GuidedSettings": "enhance",
+    "Improvement": "enhance",
+    "IntegratedGradientsSettings": "methods.gradient_settings",
     "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
+    "Method": "methods.base",
+    "OcclusionSettings": "methods.gradient_settings",
     "Preprocessing": "data.geometry",
+    "RiseSettings": "methods.perturbation_settings",
+    "SmoothGradSettings": "methods.gradient_settings",
+    "Study": "study.study",
     "classify_with_masks": "enhance",
+    "compare": "study.compare",
     "explain": "methods",
     "find_error_clusters": "errors",
     "list_methods": "methods",

@@ -10,8 +10,10 @@ import fidokit as fk
 from fidokit import exceptions
 
 NAMES = {
-    "Classifier", "FidoSettings", "FidokitError", "GuidedSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
-    "Preprocessing", "classify_with_masks", "explain", "find_error_clusters", "list_methods", "open_study",
+    "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
+    "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
+    "Method", "OcclusionSettings", "Preprocessing", "RiseSettings", "SmoothGradSettings", "Study",
+    "classify_with_masks", "compare", "explain", "find_error_clusters", "list_methods", "open_study",
     "register_method", "run_study", "testbed", "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
