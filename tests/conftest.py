@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 from enhance_cases import make_spotted, register_spots
@@ -10,6 +12,19 @@ from lab import tab as tab
 from study_cases import make_classifier, make_data, register_counting
 
 from fidokit import methods
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes share the cores: each with as many threads as there are cores would only wait for the others.
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """What drives a browser takes long."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -20,13 +20,14 @@ def blocks(language: str) -> list[str]:
 
 def test_the_second_command_is_what_ci_runs():
     second = blocks("sh")[1].strip()
-    assert second == "pip install -c tests/constraints.txt '.[test]' && pytest"
+    assert second == "pip install -c tests/constraints.txt '.[test]' && pytest -n logical"
     pattern = re.search(r"grep -m 1 '(.*?)' README.md", (ROOT / ".ci/run").read_text(encoding="utf-8"))
     assert pattern is not None
     matching = [line for line in README.splitlines() if re.search(pattern[1], line)]
     assert matching[0] == second
 
 
+@pytest.mark.long
 def test_the_first_command_runs_after_its_install(tmp_path, monkeypatch, capsys):
     from fidokit.cli import main
 
@@ -43,6 +44,7 @@ def test_the_first_command_runs_after_its_install(tmp_path, monkeypatch, capsys)
     assert list(Path("runs").glob("**/*.html"))
 
 
+@pytest.mark.long
 def test_the_command_on_real_photographs_runs(tmp_path, monkeypatch, capsys):
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `samples`")
     from fidokit.cli import main
@@ -60,6 +62,7 @@ def test_the_command_on_real_photographs_runs(tmp_path, monkeypatch, capsys):
     assert list(Path("runs/photos").glob("**/*.parquet"))
 
 
+@pytest.mark.long
 def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
     pytest.importorskip("efficientnet_lite_pytorch", reason="needs the extra `samples`")
     monkeypatch.chdir(tmp_path)
@@ -73,6 +76,7 @@ def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
     assert Path("photos.html").stat().st_size > 10_000
 
 
+@pytest.mark.long
 def test_the_python_for_a_cluster_runs_as_a_script(tmp_path):
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
     (example,) = [block for block in blocks("python") if "LocalCluster" in block]

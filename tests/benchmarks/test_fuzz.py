@@ -8,6 +8,7 @@ INPUTS = {"image": 80, "csv": 60, "coco": 60, "camtrap": 40, "cub": 40, "nabirds
 )
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", fuzz.KINDS)
 def test_damaged_inputs_are_refused_with_our_own_errors(kind):
     result = fuzz.fuzz(kind, seed=7, n=INPUTS[kind])

@@ -16,7 +16,7 @@ timm = pytest.importorskip("timm")
 torchvision = pytest.importorskip("torchvision")
 transformers = pytest.importorskip("transformers")
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick")]
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("quick")]
 
 #: In order of size, what the names of small models have in them.
 SMALL = [

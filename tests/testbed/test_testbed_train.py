@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 import fidokit.testbed as testbed
@@ -28,6 +29,7 @@ def test_lessons():
     assert testbed.SPECIES[label] == LESSONS["fair"](5).species
 
 
+@pytest.mark.long
 def test_training_learns_and_is_repeatable(quick):
     """Two colours, a few steps: loss falls, and a second run gives the same weights."""
     generator = torch.Generator().manual_seed(1)

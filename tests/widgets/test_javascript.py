@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 PROJECT = ROOT / "fidokit" / "widgets" / "js"
 #: node:test and `import.meta.dirname` as they are used need this one.

@@ -43,7 +43,7 @@ from fidokit.study.store.store import Store
 distributed = pytest.importorskip("distributed", reason="needs dask and distributed, the extra `cluster`")
 clusters = pytest.importorskip("fidokit.study.engine.cluster")
 
-pytestmark = pytest.mark.usefixtures("quick")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("quick")]
 METHODS = {"counting": "counting", "fido": ("fido", {"steps": 3, "grid": 4}), "cam": "grad-cam"}
 
 

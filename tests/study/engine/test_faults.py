@@ -4,6 +4,7 @@ import pytest
 from fault_cases import KINDS, Campaign, Fault
 
 pytestmark = [
+    pytest.mark.long,
     pytest.mark.usefixtures("quick"),
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
 ]
