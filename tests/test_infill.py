@@ -46,6 +46,16 @@ def test_no_infill_depends_on_the_neighbours(name):
         torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", INFILLS)
+def test_fill_finds_every_infill_by_its_name(name):
+    images, kept = photographs(2, (24, 32)), torch.ones(2, 1, 24, 32)
+    kept[..., 8:16, 8:16] = 0
+    once, again = (infill.fill(name, images, kept, keys(2), -1) for _ in range(2))
+    assert torch.equal(once, again)
+    assert once.shape == images.shape
+    assert (infill.fill(name, images, kept, keys(2), -2) - once).abs().max().gt(0.01) == (name in RANDOM)
+
+
 @pytest.mark.parametrize("name", RANDOM)
 def test_random_infills_differ_by_key_and_draw_and_repeat_otherwise(name):
     image = photographs(1, (32, 32)).expand(2, -1, -1, -1)

@@ -115,6 +115,21 @@ RANDOM: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
 INFILLS: tuple[str, ...] = (*FIXED, *RANDOM)
 
 
+def fill(name: str, images: Tensor, kept: Tensor, key: Tensor, draw: int) -> Tensor:
+    """(E, 3, H, W) images in [0, 1] filled by the infill of a name, whatever it depends on.
+
+    Args:
+        name: one of `INFILLS`.
+        images: (E, 3, H, W) in [0, 1].
+        kept: (E, 1, H, W) kept shares in [0, 1].
+        key: (E,) random streams.
+        draw: which random draw; of no effect on the others.
+    """
+    if name in FIXED:
+        return FIXED[name](images)
+    return RANDOM[name](images, key, draw)
+
+
 def _name_and_weight(part: object) -> tuple[str, float]:
     if isinstance(part, str):
         part = (part, 1.0)
