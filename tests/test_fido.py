@@ -16,9 +16,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fidokit as fk
 from fidokit.exceptions import SettingsError
+from fidokit.methods import infill
 from fidokit.methods.base import Batch
+from fidokit.methods.blend import shares
 from fidokit.methods.concrete import SAMPLERS
 from fidokit.methods.fido import compute
+from fidokit.methods.infill import INFILLS
 from fidokit.methods.objective import Goal, area, total_variation
 from fidokit.methods.optimiser import Optimiser, Slots
 
@@ -229,11 +232,25 @@ def test_the_default_costs_at_most_48_evaluations_and_the_published_settings_480
     assert fk.FidoSettings.quality().steps * fk.FidoSettings.quality().samples * 2 <= 480
 
 
-@pytest.mark.parametrize("infill", ["blur", "mean", "local", "noise", "uniform", "shuffle", "zeros", "original"])
+@pytest.mark.parametrize("infill", [*INFILLS, ("mean", "inpaint"), (("inpaint", 2.0), "shuffle", "blur")])
 def test_every_infill_runs(infill):
     masks = fk.explain(tiny(), photographs(2), settings=FAST, infill=infill)
     assert masks.joint.shape == (2, 8, 8)
     assert torch.isfinite(masks.joint).all()
+
+
+def test_inpaint_in_the_step_is_the_infill_of_that_name():
+    classifier, images = tiny(size=(96, 96)), photographs(2, (96, 96))
+    with classifier.session() as session:
+        goal = Goal(classifier.class_names, "softmax", torch.tensor([0, 1]))
+        optimiser = Optimiser(session, fk.FidoSettings(grid=6, infill=("mean", "inpaint")), goal)
+        slots = optimiser.fill(images, torch.tensor([1, 2]), goal, None)
+        cells = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+        image, entry = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        filled = session.denormalise(optimiser._filled(slots, image, entry, cells))
+    kept = shares(cells, (96, 96))
+    torch.testing.assert_close(filled[::2], infill.mean(images), rtol=0, atol=1e-4)
+    torch.testing.assert_close(filled[1::2], infill.inpaint(images, kept[1::2]), rtol=0, atol=0.02)
 
 
 def test_a_users_own_infill_sees_images_and_kept_shares():

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
-from fidokit.methods.infill import InfillFunction, Mixture
+from fidokit.methods.infill import InfillFunction, Mixture, grown, push_pull, reduced
 from fidokit.methods.objective import Goal, area, total_variation
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Slots:
 
     Attributes:
         x: (B, 3, H, W) normalised images, in the precision of the weights.
-        bank: (B, M, 3, H, W) normalised infills to choose from; M = 0 with an infill function.
+        bank: (B, M, 3, H, W) normalised infills to choose from; M = 0 where all are made anew for every mask.
         theta: (B, 2, h, w) importance logits of SSR and SDR; `mean` and `square` are Adam's moments of their gradient.
         key: (B,) random stream; step: (B,) steps done; active: (B,) False once frozen; calm: (B,) quiet steps in a row.
         odds: (B, 2) mean log-odds of the last step's samples, SSR kept and SDR dropped.
@@ -118,7 +118,7 @@ class Optimiser:
         keys = keys.to(device)
         if self.infill is None:
             bank = self.mixture.bank(images, keys, s.infill_draws)
-            bank = self.session.normalise(bank.flatten(0, 1)).view(*bank.shape)
+            bank = self.session.normalise(bank.flatten(0, 1)).view(bank.shape)
         else:
             bank = self.session.normalise(images[:0]).new_zeros(b, 0, 3, height, width)
         theta = torch.zeros(b, 2, *grid, device=device)
@@ -212,10 +212,22 @@ class Optimiser:
     @torch.no_grad()
     def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
         if self.infill is None:
-            return slots.bank[image, entry]
+            return self._mixed(slots, image, entry, cells)
         images = self.session.denormalise(slots.x[image])
         kept = shares(cells, (images.shape[-2], images.shape[-1]))
         return self.session.normalise(self.infill(images, kept).clamp(0, 1))
+
+    def _mixed(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
+        ready = slots.bank.shape[1]
+        if not self.mixture.depends_on_mask:
+            return slots.bank[image, entry]
+        small = reduced(slots.x)
+        made = push_pull(small[image], shares(cells, (small.shape[-2], small.shape[-1])))
+        inpainted = grown(made, (slots.x.shape[-2], slots.x.shape[-1])).to(slots.x.dtype)
+        if not ready:
+            return inpainted
+        last = (entry == ready)[:, None, None, None]
+        return torch.where(last, inpainted, slots.bank[image, entry.clamp(max=ready - 1)])
 
     @torch.no_grad()
     def _update(self, slots: Slots, gradient: Tensor, odds: Tensor) -> None:
