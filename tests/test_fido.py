@@ -22,7 +22,7 @@ from fidokit.methods.blend import shares
 from fidokit.methods.concrete import SAMPLERS
 from fidokit.methods.fido import compute
 from fidokit.methods.infill import INFILLS
-from fidokit.methods.objective import Goal, area, total_variation
+from fidokit.methods.objective import EXPLAINED, Goal, area, total_variation
 from fidokit.methods.optimiser import Optimiser, Slots
 
 
@@ -97,6 +97,37 @@ def test_raising_a_logit_raises_sample_read_out_and_area_penalty(sampler, temper
     assert penalty == pytest.approx([30 / 4 / 4] * 3)
 
 
+@pytest.mark.parametrize("explained", EXPLAINED)
+def test_what_is_explained_drives_the_masks_and_scores_stay_probabilities(explained):
+    class Sides(nn.Module):
+        """Class 0 likes the left half bright; class 1 dislikes the right half bright."""
+
+        def forward(self, x):
+            left, right = x[..., :16].mean((1, 2, 3)), x[..., 16:].mean((1, 2, 3))
+            return torch.stack([6 * left + 2, 4 - 6 * right, 0 * left + 4], 1)
+
+    classifier = tiny(module=Sides(), mean=(0, 0, 0), std=(1, 1, 1))
+    images = torch.ones(1, 3, 32, 32)
+    seen = []
+    masks = fk.explain(
+        classifier, images, targets=0, start="flat", infill="zeros", steps=20, area=1.0, total_variation=0.0,
+        explained=explained, tolerance=0.0, grid=4, on_progress=lambda snapshot: seen.append(snapshot),
+    )  # fmt: skip
+    assert masks.ssr[0, :, 0].mean() > 0.9
+    # The logit by itself knows nothing of what other classes dislike; the others keep the right half dark or bright.
+    bare = fk.explain(
+        classifier, images, targets=0, start="flat", infill="zeros", steps=20, area=0.0, total_variation=0.0,
+        explained=explained, tolerance=0.0, grid=4,
+    )  # fmt: skip
+    moved = float((bare.ssr[0, :, 3:] - 0.5).abs().mean())
+    assert (moved < 0.02) == (explained == "logit")
+    whole = float(torch.softmax(torch.tensor([8.0, -2.0, 4.0]), 0)[0])
+    assert float(masks.score_full) == pytest.approx(whole, abs=1e-3)
+    assert 0.5 < float(seen[-1].score_kept) <= whole + 1e-3
+    # With the left half dropped it is nearer to 2 against 4, whereas the sigmoid of a logit of 2 is 0.88.
+    assert float(seen[-1].score_dropped) < 0.6
+
+
 def test_the_loss_gradient_agrees_with_finite_differences():
     class Smooth(nn.Module):
         def __init__(self):
@@ -162,7 +193,7 @@ def test_updates_are_those_of_torch_adam(published):
             theta.grad = gradient.clone()
             adam.step()
             cosine.step()
-            optimiser._update(slots, gradient, torch.zeros(1, 2))
+            optimiser._update(slots, gradient, torch.zeros(1, 2), torch.zeros(1, 2))
     torch.testing.assert_close(slots.theta, theta.detach(), atol=1e-4, rtol=1e-4)
 
 

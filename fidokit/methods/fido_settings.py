@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fidokit.exceptions import SettingsError
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
+from fidokit.methods.objective import EXPLAINED, Explained
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class FidoSettings:
         tolerance: a mask whose mean change per step stays below this for three steps has converged and is frozen;
             0 never stops early.
         check_every: steps between looks at what has converged and between snapshots.
+        explained: the value that masks explain: ``log-odds`` of the target against all other classes, its ``logit`` by
+            itself, or its ``contrast`` with the mean of the others; see `fidokit.methods.objective.Goal.value`. Scores
+            in results are probabilities, whatever was explained.
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
@@ -69,6 +73,7 @@ class FidoSettings:
     ramp_steps: int = 0
     tolerance: float = 1e-3
     check_every: int = 5
+    explained: Explained = "log-odds"
     seed: int = 0
     cuda_graph: bool = False
 
@@ -85,6 +90,7 @@ class FidoSettings:
             self._check(name, 0 <= getattr(self, name) < 1, "in [0, 1)")
         self._check("lr_end", 0 < self.lr_end <= 1, "in (0, 1]")
         self._check("sampler", self.sampler in SAMPLERS, " or ".join(SAMPLERS))
+        self._check("explained", self.explained in EXPLAINED, ", ".join(EXPLAINED))
         self._check("start", self.start in ("grad-cam", "flat"), "grad-cam or flat")
         self._check("reduction", self.reduction in ("mean", "sum"), "mean or sum")
         self._check("grid", self.grid is None or min(_pair(self.grid)) >= 1, "at least 1 cell each way, or None")

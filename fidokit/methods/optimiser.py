@@ -2,7 +2,7 @@
 
 Per image, over the importance logits of the SSR and the SDR, S samples each, it minimises
 
-    mean_s odds(SDR dropped) - mean_s odds(SSR kept) + area * (area of both) + total_variation * (TV of both)
+    mean_s value(SDR dropped) - mean_s value(SSR kept) + area * (area of both) + total_variation * (TV of both)
 
 with SSR input ``z * x + (1 - z) * infill`` and SDR input ``(1 - z) * x + z * infill`` (Chang et al., ICLR 2019;
 Korsch et al., GCPR 2023). Every image owns its logits, its Adam moments, its random stream and its step
@@ -45,7 +45,8 @@ class Slots:
         bank: (B, M, 3, H, W) normalised infills to choose from; M = 0 where all are made anew for every mask.
         theta: (B, 2, h, w) importance logits of SSR and SDR; `mean` and `square` are Adam's moments of their gradient.
         key: (B,) random stream; step: (B,) steps done; active: (B,) False once frozen; calm: (B,) quiet steps in a row.
-        odds: (B, 2) mean log-odds of the last step's samples, SSR kept and SDR dropped.
+        odds: (B, 2) mean log-odds of the last step's samples, SSR kept and SDR dropped; `value` the same of what is
+            explained, which may be another one.
         target, against: (B,) class indices; zeros where the goal has none.
     """
 
@@ -59,6 +60,7 @@ class Slots:
     active: Tensor
     calm: Tensor
     odds: Tensor
+    value: Tensor
     target: Tensor
     against: Tensor
 
@@ -137,6 +139,7 @@ class Optimiser:
             active=torch.ones(b, dtype=torch.bool, device=device),
             calm=zeros.clone(),
             odds=torch.zeros(b, 2, device=device),
+            value=torch.zeros(b, 2, device=device),
             target=zeros.clone() if goal.target is None else goal.target.to(device),
             against=zeros.clone() if goal.against is None else goal.against.to(device),
         )
@@ -150,11 +153,14 @@ class Optimiser:
             self._graph.replay()
             self.session.tally.evaluations += len(slots) * self.evaluations_per_step
             return
-        gradient, odds = self.gradient(slots)
-        self._update(slots, gradient, odds)
+        self._update(slots, *self._gradient(slots))
 
     def gradient(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """(B, 2, h, w) gradient of the loss in theta, and (B, 2) mean log-odds of the samples."""
+        gradient, odds, _ = self._gradient(slots)
+        return gradient, odds
+
+    def _gradient(self, slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
         s = self.settings
         b, kinds, h, w = slots.theta.shape
         draw = antithetic_uniform if s.antithetic else uniform
@@ -162,16 +168,17 @@ class Optimiser:
         theta = slots.theta.detach().requires_grad_(True)
         z = sample(theta[:, :, None], u, sampler=s.sampler, temperature=s.temperature)
         kept = torch.stack([z[:, 0], 1 - z[:, 1]], dim=1).reshape(-1, 1, h, w)
-        odds, kept_gradient = self._evaluate(slots, kept.detach())
+        odds, values, kept_gradient = self._evaluate(slots, kept.detach())
         mask = read_out(theta)
         loss = self._price(mask, slots.step + 1).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
-        return gradient, odds.view(b, 2, s.samples).mean(2)
+        mean_odds, mean_values = (of.view(b, 2, s.samples).mean(2) for of in (odds, values))
+        return gradient, mean_odds, mean_values
 
     @torch.no_grad()
     def loss(self, slots: Slots) -> Tensor:
-        """(B,) loss of the masks as they are now, with the log-odds of the last step's samples."""
-        return slots.odds[:, 1] - slots.odds[:, 0] + self._price(read_out(slots.theta), slots.step)
+        """(B,) loss of the masks as they are now, with the values of the last step's samples."""
+        return slots.value[:, 1] - slots.value[:, 0] + self._price(read_out(slots.theta), slots.step)
 
     def _price(self, mask: Tensor, number: Tensor) -> Tensor:
         """(B,) what (B, 2, h, w) masks are charged for area and total variation in the step of this number (B,)."""
@@ -179,8 +186,9 @@ class Optimiser:
         price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
         return price.sum(1) * ((number.float() / s.ramp_steps).clamp(max=1) if s.ramp_steps else 1)
 
-    def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-odds (E,) of all samples and their signed mean's gradient in the kept shares (E, 1, h, w)."""
+    def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-odds and explained values (E,) of all samples, and the gradient of the signed mean of the values in the
+        kept shares (E, 1, h, w)."""
         samples = self.evaluations_per_step
         image = torch.arange(len(slots), device=kept.device).repeat_interleave(samples)
         signs = self._signs.repeat(len(slots)) / self.settings.samples
@@ -196,18 +204,20 @@ class Optimiser:
             None if self.goal.against is None else slots.against,
             self.goal.function,
         )
-        odds, gradients = [], []
+        odds, explained, gradients = [], [], []
         for start in range(0, kept.shape[0], self.session.micro_batch):
             rows = slice(start, start + self.session.micro_batch)
             cells = kept[rows].requires_grad_(True)
             x = slots.x[image[rows]]
             filled = self._filled(slots, image[rows], entry[rows], cells)
             logits = self.session.forward(blend(cells, x, filled))
-            values = goal[image[rows]].log_odds(logits)
+            own = goal[image[rows]]
+            values = own.value(logits, self.settings.explained)
             (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells)
-            odds.append(values.detach())
+            odds.append(own.log_odds(logits.detach()))
+            explained.append(values.detach())
             gradients.append(gradient)
-        return torch.cat(odds), torch.cat(gradients)
+        return torch.cat(odds), torch.cat(explained), torch.cat(gradients)
 
     @torch.no_grad()
     def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
@@ -230,7 +240,7 @@ class Optimiser:
         return torch.where(last, inpainted, slots.bank[image, entry.clamp(max=ready - 1)])
 
     @torch.no_grad()
-    def _update(self, slots: Slots, gradient: Tensor, odds: Tensor) -> None:
+    def _update(self, slots: Slots, gradient: Tensor, odds: Tensor, values: Tensor) -> None:
         s = self.settings
         active = slots.active
         slots.step += active
@@ -248,6 +258,7 @@ class Optimiser:
         quiet = (read_out(slots.theta) - before).abs().mean(dim=(2, 3)).amax(1) < s.tolerance
         slots.calm.copy_(torch.where(active, (slots.calm + 1) * quiet, slots.calm))
         slots.odds.copy_(torch.where(active[:, None], odds, slots.odds))
+        slots.value.copy_(torch.where(active[:, None], values, slots.value))
         slots.active.copy_(active & (slots.calm < PATIENCE) & (slots.step < s.steps))
 
     def capture(self, slots: Slots) -> bool:
