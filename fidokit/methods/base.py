@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from fidokit.classifier import Classifier
     from fidokit.geometry import Geometry, Preprocessing
     from fidokit.images import LabelledImages
+    from fidokit.methods.objective import Targets
+    from fidokit.methods.regions import Regions
 
 Kind = Literal["ssr", "sdr", "joint", "attribution"]
 KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
@@ -182,6 +184,38 @@ class Masks(HtmlDisplay):
         position = self.images.table["image_id"].tolist().index(image_id)
         photograph = self.images.open(position)
         return photograph, self.preprocessing.geometry(*photograph.size, self.images.box(position))
+
+    def regions(
+        self,
+        classifier: Classifier,
+        *,
+        targets: Targets = None,
+        kinds: Sequence[Kind] | None = None,
+        kept: float = 0.9,
+        dropped: float = 0.1,
+        infills: Tensor | None = None,
+    ) -> Regions:
+        """The smallest region of each mask of which its claim is true, and whether that holds under other infills.
+
+        Of what was explained, read again from its files if need be; see `fidokit.methods.regions.find_regions`.
+
+        Raises:
+            SettingsError: these masks do not know what was explained, or an argument is out of range.
+            ImageError: a photograph cannot be read any more.
+        """
+        from fidokit.methods.regions import find_regions
+
+        if self.images is None or self.preprocessing is None:
+            raise SettingsError(f"these masks of {self.method} do not know their photographs; use `find_regions`")
+        if isinstance(self.images, Tensor):
+            images = self.images[[int(image_id) for image_id in self.image_ids]]
+        else:
+            places = {str(image_id): i for i, image_id in enumerate(self.images.table["image_id"])}
+            read = [self.images.load(places[image_id], self.preprocessing)[0] for image_id in self.image_ids]
+            images = torch.stack(read) if read else torch.empty(0, 3, *self.size)
+        return find_regions(
+            classifier, images, self, targets=targets, kinds=kinds, kept=kept, dropped=dropped, infills=infills
+        )
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""
