@@ -255,6 +255,17 @@ def test_the_evaluations_column_is_what_a_hook_counts():
     assert int(masks.evaluations.sum()) == sum(counted)
 
 
+def test_the_fast_settings_cost_at_most_24_evaluations_and_find_what_the_default_finds():
+    images, classifier = photographs(3, (32, 32)), tiny()
+    fast, default = (
+        fk.explain(classifier, images, settings=s(grid=8)) for s in (fk.FidoSettings.fast, fk.FidoSettings)
+    )
+    assert int(fast.evaluations.max()) <= 24
+    assert fk.FidoSettings.fast(steps=3).steps == 3
+    for mine, theirs in zip(fast.joint.flatten(1), default.joint.flatten(1), strict=True):
+        assert float(torch.corrcoef(torch.stack([mine, theirs]))[0, 1]) > 0.7
+
+
 def test_the_default_costs_at_most_48_evaluations_and_the_published_settings_480():
     classifier = tiny()
     assert int(fk.explain(classifier, photographs(1)).evaluations) <= 48

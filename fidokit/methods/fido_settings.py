@@ -1,4 +1,4 @@
-"""Settings of the mask optimiser, and the three sets of them that have a name."""
+"""Settings of the mask optimiser, and the four sets of them that have a name."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ class FidoSettings:
             at 0.1.
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
-            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter. One
-            infill is best while steps are few; with more of them a mixture gives masks that find more of the object.
+            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter.
+            ``inpaint`` leaves least of what it fills in, see there. On the testbed (20 drawn birds, true effects of
+            parts) its joint masks rank 87 % of the balanced pairs of parts right, blur's 84 %; on FunnyBirds (34
+            pictures) 70 % and 69 %; on photographs insertion, deletion and average precision are the same. One infill
+            is best while steps are few; with more of them a mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
@@ -42,7 +45,9 @@ class FidoSettings:
         check_every: steps between looks at what has converged and between snapshots.
         explained: the value that masks explain: ``log-odds`` of the target against all other classes, its ``logit`` by
             itself, or its ``contrast`` with the mean of the others; see `fidokit.methods.objective.Goal.value`. Scores
-            in results are probabilities, whatever was explained.
+            in results are probabilities, whatever was explained. The logit tells two classes' masks apart better (on
+            FunnyBirds target sensitivity 0.78 to 0.76), log-odds find more of the object on photographs (insertion
+            0.77 to 0.76) and order the testbed's parts better (87 to 85 %).
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
@@ -56,7 +61,7 @@ class FidoSettings:
     sampler: Sampler = "simplified"
     temperature: float = 1.0
     antithetic: bool = True
-    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "blur"
+    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "inpaint"
     infill_draws: int = 8
     start: Literal["grad-cam", "flat"] = "grad-cam"
     start_low: float = -4.0
@@ -100,6 +105,17 @@ class FidoSettings:
     def _check(self, name: str, good: bool, needed: str) -> None:
         if not good:
             raise SettingsError(f"FidoSettings.{name} is {getattr(self, name)!r}; it must be {needed}")
+
+    @classmethod
+    def fast(cls, **overrides: Any) -> FidoSettings:
+        """Masks for half of the default's evaluations: at most 24 an image.
+
+        On the testbed (20 drawn birds) its joint masks rank 85 % of the balanced pairs of parts right, the default's
+        87 %; on eight photographs of the tuning part insertion, deletion and average precision are those of the default
+        (0.77, 0.04 and 0.80). One sample a kind and more steps did better than two and fewer (average precision 0.78).
+        """
+        fast: dict[str, Any] = {"steps": 8, "samples": 1, "lr": 1.0}
+        return cls(**(fast | overrides))
 
     @classmethod
     def quality(cls, **overrides: Any) -> FidoSettings:
