@@ -215,6 +215,7 @@ def test_references_are_where_they_belong(pictures):
 @needs_material
 def test_a_method_is_measured_and_an_infill_that_drops_nothing_shows_nothing(pictures):
     scores, evaluations = pictures.explain("grad-cam")
+    assert set(scores) == {"attribution", "signed"}
     assert scores["attribution"].summary()["score"] > 0.7
     assert 1 <= evaluations <= 5
     rows = {row["infill"]: row for row in funnybirds.infill_rows(pictures, ("original", "mean"))}

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from fidokit.methods.objective import Targets
     from fidokit.methods.regions import Regions
 
-Kind = Literal["ssr", "sdr", "joint", "attribution"]
-KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
+Kind = Literal["ssr", "sdr", "joint", "effect", "attribution"]
+KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "effect", "attribution")
 
 
 @dataclass(frozen=True)

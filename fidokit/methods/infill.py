@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fidokit.exceptions import SettingsError
+from fidokit.methods.blend import shares
 from fidokit.methods.concrete import uniform
 
 #: Shorter side, in pixels, that inpainting is computed on; what it makes is smooth, and the step loop cannot wait.
@@ -299,3 +300,25 @@ class Mixture:
                 ends.append(total)
         ends[-1] = 1.0
         return ends
+
+
+def filled_by(mixture: Mixture, bank: Tensor, x: Tensor, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
+    """(E, 3, H, W) what stands in for the dropped pixels of E samples, in the precision of `x`.
+
+    Args:
+        mixture: whose entries are meant.
+        bank: (B, M, 3, H, W) ready infills of each image, normalised, from `Mixture.bank`.
+        x: (B, 3, H, W) normalised images.
+        image: (E,) which image each sample is of.
+        entry: (E,) which infill it takes, a position in `Mixture.cumulative`.
+        cells: (E, 1, h, w) kept shares.
+    """
+    ready = bank.shape[1]
+    if not mixture.depends_on_mask:
+        return bank[image, entry]
+    small = reduced(x)
+    made = push_pull(small[image], shares(cells, (small.shape[-2], small.shape[-1])))
+    inpainted = grown(made, (x.shape[-2], x.shape[-1])).to(x.dtype)
+    if not ready:
+        return inpainted
+    return torch.where((entry == ready)[:, None, None, None], inpainted, bank[image, entry.clamp(max=ready - 1)])

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
-from fidokit.methods.infill import InfillFunction, Mixture, grown, push_pull, reduced
+from fidokit.methods.infill import InfillFunction, Mixture, filled_by
 from fidokit.methods.objective import Goal, area, total_variation
 
 if TYPE_CHECKING:
@@ -222,22 +222,10 @@ class Optimiser:
     @torch.no_grad()
     def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
         if self.infill is None:
-            return self._mixed(slots, image, entry, cells)
+            return filled_by(self.mixture, slots.bank, slots.x, image, entry, cells)
         images = self.session.denormalise(slots.x[image])
         kept = shares(cells, (images.shape[-2], images.shape[-1]))
         return self.session.normalise(self.infill(images, kept).clamp(0, 1))
-
-    def _mixed(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
-        ready = slots.bank.shape[1]
-        if not self.mixture.depends_on_mask:
-            return slots.bank[image, entry]
-        small = reduced(slots.x)
-        made = push_pull(small[image], shares(cells, (small.shape[-2], small.shape[-1])))
-        inpainted = grown(made, (slots.x.shape[-2], slots.x.shape[-1])).to(slots.x.dtype)
-        if not ready:
-            return inpainted
-        last = (entry == ready)[:, None, None, None]
-        return torch.where(last, inpainted, slots.bank[image, entry.clamp(max=ready - 1)])
 
     @torch.no_grad()
     def _update(self, slots: Slots, gradient: Tensor, odds: Tensor, values: Tensor) -> None:

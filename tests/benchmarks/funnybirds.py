@@ -26,7 +26,7 @@ import fidokit as fk
 from fidokit.methods import infill
 from fidokit.methods.concrete import image_keys
 
-METHODS = ("fido", "grad-cam", "layer-cam", "integrated-gradients", "occlusion")
+METHODS = ("fido", "effect", "grad-cam", "layer-cam", "integrated-gradients", "occlusion")
 MEASURES = ("score", "single_deletion", "pairs")
 DRAWS = 8
 
@@ -74,7 +74,7 @@ class Pictures:
         )
 
     def explain(self, method: str, **overrides: Any) -> tuple[dict[str, protocol.Scores], float]:
-        """The scores of every kind that a method makes, and its evaluations a picture."""
+        """The scores of every kind that a method makes, and of its signed values; and its evaluations a picture."""
         with_pair = [i for i, pair in enumerate(self.contrasts) if pair is not None]
         masks = fk.explain(self.classifier, self.images, method, self.targets, **overrides)
         others = [
@@ -84,11 +84,12 @@ class Pictures:
             )
             for side in (0, 1)
         ]  # fmt: skip
+        made = [_values(masks), *map(_values, others)]
         scores = {}
-        for kind in masks.kinds:
-            own = [self.importances(i, masks[kind][i]) for i in range(len(self.cases))]
+        for kind in made[0]:
+            own = [self.importances(i, made[0][kind][i]) for i in range(len(self.cases))]
             contrasts = {
-                i: (self.importances(i, others[0][kind][n]), self.importances(i, others[1][kind][n]))
+                i: (self.importances(i, made[1][kind][n]), self.importances(i, made[2][kind][n]))
                 for n, i in enumerate(with_pair)
             }
             scores[kind] = self.scores(own, contrasts)
@@ -112,6 +113,15 @@ class Pictures:
             [of(i, target) for i, target in enumerate(self.targets)],
             {i: (of(i, pair[0]), of(i, pair[1])) for i, pair in enumerate(self.contrasts) if pair is not None},
         )
+
+
+def _values(masks: fk.Masks) -> dict[str, Tensor]:
+    """Kind -> (B, h, w); ``signed`` is what a method says before it becomes a mask in [0, 1], in its own units."""
+    found: dict[str, Tensor] = {str(kind): mask for kind, mask in masks.kinds.items()}
+    if masks.raw is not None:
+        # The second channel of effects is their standard error.
+        found["signed"] = masks.raw[:, 0] if "effect" in masks.kinds else masks.raw.sum(1)
+    return found
 
 
 def infill_rows(pictures: Pictures, names: Sequence[str] = infill.INFILLS) -> list[dict[str, Any]]:
