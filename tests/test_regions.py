@@ -109,7 +109,7 @@ def test_no_image_depends_on_its_neighbours_and_evaluations_are_counted():
         for one, other in zip(alone, [r for r in together if r.image_id == str(i)], strict=True):
             np.testing.assert_array_equal(one.region, other.region)
             np.testing.assert_allclose(one.scores, other.scores, atol=1e-5)
-    assert spent == sum(one.evaluations for one in together) == 3 * 2 * (5 * 2 + 3)
+    assert spent == sum(one.evaluations for one in together) == 3 * 2 * (5 * 3 + 3)
 
 
 def test_the_table_and_the_words():
@@ -158,10 +158,10 @@ def test_cut_takes_the_most_important_and_scatters_ties():
 @pytest.mark.parametrize("size", [(32, 32), (24, 40), (96, 96)])
 def test_the_infills_of_search_and_check_are_pictures_and_different_ones(size):
     infills = torch.cat([search_infills(size), check_infills(size)])
-    assert infills.shape == (5, 3, *size)
+    assert infills.shape == (6, 3, *size)
     assert infills.amin() >= 0
     assert infills.amax() <= 1
-    for i in range(5):
+    for i in range(6):
         for j in range(i):
             assert (infills[i] - infills[j]).abs().mean() > 0.05
     assert torch.equal(mosaic(size), mosaic(size))

@@ -3,6 +3,11 @@
 A mask ranks the places of an image. A *sufficient* region, kept alone, keeps the target's score; a *destroying* region,
 filled in, destroys it. The cut is found by bisection over the area under infills that no method optimises with, and is
 then checked under others, which took no part in the search: only what was checked is said to hold.
+
+Default masks of 10 composites of the tuning part and 10 photographs of mammals, EfficientNet-Lite0, checked with three
+photographs of textures and a mosaic: sufficient regions held in all of both (area 0.84, 0.84; Grad-CAM's in all and in
+nine, 0.89, 0.92), destroying ones in nine of both (0.14, 0.46; Grad-CAM's in eight of both, 0.15, 0.52). Strange
+surroundings cost a class more than the loss of most of the animal: sufficient regions that hold are large.
 """
 
 from __future__ import annotations
@@ -37,8 +42,12 @@ BOTH: tuple[Claim, ...] = ("sufficient", "destroying")
 #: Shares of the image among which the cut is looked for, a sixth larger each: five halvings find one of 32.
 AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0, 32))
 _HALVINGS = 5
-#: Areas by which the region is larger than the smallest one that was found: the check is under infills that are new.
-MARGIN = 1
+#: Infills of the search.
+SEARCHED = 3
+#: Areas by which the region is larger than the smallest one that was found, and the share of the way to the whole score
+#: (or to none) that the search asks for beyond the claim: the check is under infills that are new.
+MARGIN = 2
+STRICTER = 0.5
 #: Standard deviation of the region's softened edge, as a share of the shorter side: hard edges are features themselves.
 EDGE = 0.01
 
@@ -125,14 +134,24 @@ def cloud(size: tuple[int, int], *, seed: int = 0, octaves: int = 6) -> Tensor:
     return (0.5 + total[0]).clamp(0, 1)
 
 
+def weave(size: tuple[int, int], *, seed: int = 0) -> Tensor:
+    """(3, H, W) grey waves in a random direction, 8 to 24 across, bent by a `cloud`: a texture of strong contrast."""
+    u = uniform(torch.tensor([seed]), 0, (3,))[0]
+    angle, waves = torch.pi * u[0], 8 + 16 * u[1]
+    down, across = (torch.linspace(0, 1, side) for side in size)
+    phase = waves * (torch.cos(angle) * across[None] + torch.sin(angle) * down[:, None]) + u[2]
+    bend = cloud(size, seed=seed + 1).mean(0)
+    return (0.5 + 0.5 * torch.sin(2 * torch.pi * (phase + 2 * bend))).expand(3, *size)
+
+
 def search_infills(size: tuple[int, int]) -> Tensor:
-    """(2, 3, H, W) infills that the cut is looked for with."""
-    return torch.stack([mosaic(size, cells=9, seed=101), cloud(size, seed=102)])
+    """(3, 3, H, W) infills that the cut is looked for with."""
+    return torch.stack([mosaic(size, cells=9, seed=101), cloud(size, seed=102), weave(size, seed=103)])
 
 
 def check_infills(size: tuple[int, int]) -> Tensor:
     """(3, 3, H, W) infills that the cut is checked with where no others are given."""
-    return torch.stack([mosaic(size), mosaic(size, cells=5, seed=3), cloud(size, seed=4)])
+    return torch.stack([mosaic(size), weave(size, seed=3), cloud(size, seed=5)])
 
 
 def cut(mask: Tensor, area: float) -> Tensor:
@@ -161,7 +180,7 @@ def find_regions(
 ) -> Regions:
     """The verified regions of masks.
 
-    An image's region depends on nothing but its own mask. A region costs ``5 * 2`` evaluations for the search and one
+    An image's region depends on nothing but its own mask. A region costs ``5 * 3`` evaluations for the search and one
     for each infill of the check.
 
     Args:
@@ -230,13 +249,15 @@ class _Work:
         low, high = torch.zeros(len(self.images), dtype=torch.int64), torch.full((len(self.images),), len(AREAS) - 1)
         while bool((low < high).any()):
             middle = (low + high) // 2
-            true, looking = self.true(self.scores(middle, infills)).all(1), low < high
+            true, looking = self.true(self.scores(middle, infills), STRICTER).all(1), low < high
             high, low = torch.where(looking & true, middle, high), torch.where(looking & ~true, middle + 1, low)
         return (high + MARGIN).clamp(max=len(AREAS) - 1)
 
-    def true(self, scores: Tensor) -> Tensor:
-        """Where the claim is true."""
-        return scores >= self.needed if self.claim == "sufficient" else scores <= self.needed
+    def true(self, scores: Tensor, stricter: float = 0.0) -> Tensor:
+        """Where the claim is true, or a stricter one."""
+        if self.claim == "sufficient":
+            return scores >= self.needed + stricter * (1 - self.needed)
+        return scores <= self.needed * (1 - stricter)
 
     def regions(self, places: Tensor) -> Tensor:
         """(B, H, W) bool."""
@@ -257,7 +278,7 @@ class _Work:
 
 def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[Region]:
     true = work.true(scores)
-    evaluations = _HALVINGS * 2 + scores.shape[1]
+    evaluations = _HALVINGS * SEARCHED + scores.shape[1]
     regions = work.regions(places)
     made = []
     for i, image_id in enumerate(masks.image_ids):
