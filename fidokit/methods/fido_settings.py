@@ -48,7 +48,8 @@ class FidoSettings:
             in results are probabilities, whatever was explained. The logit tells two classes' masks apart better (on
             FunnyBirds target sensitivity 0.76 to 0.83, log-odds 0.70 to 0.76; two seeds), but what is sufficient or
             destroying is a matter of the score, and log-odds are that: insertion on 18 tuning photographs 0.73 to 0.72,
-            and they order the testbed's parts a little better (87 to 85 %).
+            and they order the testbed's parts a little better (87 to 85 %). With ``area=45`` the logit finds more of
+            the object on those photographs (average precision +0.021, 0.005 to 0.041) and less on the testbed.
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
