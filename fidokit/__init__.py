@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from fidokit.methods.gradient_settings import SmoothGradSettings as SmoothGradSettings
     from fidokit.methods.perturbation_settings import ExtremalSettings as ExtremalSettings
     from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
+    from fidokit.methods.regions import find_regions as find_regions
     from fidokit.models.classifier import Classifier as Classifier
     from fidokit.report.page import write_report as write_report
     from fidokit.study.compare import compare as compare
@@ -69,6 +70,7 @@ _HOMES = {
     "compare": "study.compare",
     "explain": "methods",
     "find_error_clusters": "errors",
+    "find_regions": "methods.regions",
     "list_methods": "methods",
     "open_study": "study.run",
     "register_method": "methods",

@@ -13,7 +13,7 @@ NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
     "Method", "OcclusionSettings", "Preprocessing", "RiseSettings", "SmoothGradSettings", "Study",
-    "classify_with_masks", "compare", "explain", "find_error_clusters", "list_methods", "open_study",
+    "classify_with_masks", "compare", "explain", "find_error_clusters", "find_regions", "list_methods", "open_study",
     "register_method", "run_study", "testbed", "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}

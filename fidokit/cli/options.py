@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fidokit.study.study import Study
 
 Command = Callable[[argparse.Namespace], int]
-PRESETS = ("default", "quality", "published")
+PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
 #: The options of `add_model` beside the model: how it computes.

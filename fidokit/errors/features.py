@@ -39,7 +39,7 @@ GRID = 28
 #: The classifier's channels are projected to at most so many: distances change by some 6 %, and blocks stay small.
 CHANNELS = 128
 #: Kinds of masks, the preferred ones first: both sufficient and needed, needed, sufficient, and what gradients say.
-PREFERRED = ("joint", "sdr", "ssr", "attribution")
+PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
 #: Columns that tell the label by another name; a cluster of theirs would be a cluster of a label.
 TAXONOMY = frozenset(
     [

@@ -18,7 +18,7 @@ from fidokit.errors.regions import Rule, control_region
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
-from fidokit.methods.infill import INFILLS, Mixture, blur, mean
+from fidokit.methods.infill import INFILLS, KEPT, Mixture, blur, mean
 from fidokit.models.goals import probabilities
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.ranks import soften
@@ -27,7 +27,7 @@ from fidokit.study.metrics.standing import find_place
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.
 OWN_INFILLS = ("photographs", "neutral", "grey")
-KNOWN_INFILLS = (*OWN_INFILLS, *(name for name in INFILLS if name != "original"))
+KNOWN_INFILLS = (*OWN_INFILLS, *(name for name in INFILLS if name not in ("original", *KEPT)))
 #: What speaks for one class in one blurred photograph speaks for another in the next, so that it averages out, and with
 #: too few classes for that there are flat colours.
 DEFAULT_INFILLS = OWN_INFILLS

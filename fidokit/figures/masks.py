@@ -30,7 +30,7 @@ COLOUR_MAP = "inferno"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Of lines and marks: told apart with every kind of colour vision (Okabe and Ito 2008), without their light yellow."""
 
-KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "attribution": "attribution"}
+KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", "attribution": "attribution"}
 
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
 _LEVELS = 64

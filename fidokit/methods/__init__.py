@@ -32,9 +32,9 @@ SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 
 
 def _built_in() -> dict[str, Method]:
-    from fidokit.methods import fido, gradient, perturbation
+    from fidokit.methods import effect, fido, gradient, perturbation
 
-    return {"fido": fido.METHOD, **gradient.METHODS, **perturbation.METHODS}
+    return {"fido": fido.METHOD, "effect": effect.METHOD, **gradient.METHODS, **perturbation.METHODS}
 
 
 def methods() -> dict[str, Method]:

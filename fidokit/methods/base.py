@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from fidokit.data.images import LabelledImages
     from fidokit.models.classifier import Classifier
 
-Kind = Literal["ssr", "sdr", "joint", "attribution"]
-KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "attribution")
+Kind = Literal["ssr", "sdr", "joint", "effect", "attribution"]
+KINDS: tuple[Kind, ...] = ("ssr", "sdr", "joint", "effect", "attribution")
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,21 @@ class Masks(HtmlDisplay):
             return picture, Geometry.whole(*picture.size)
         position = self.images.table["image_id"].tolist().index(image_id)
         return self.images.shown(position, self.preprocessing)
+
+    def inputs(self) -> Tensor:
+        """(B, 3, H, W) in [0, 1]: the classifier's inputs that were explained, read again from their files if need be.
+
+        Raises:
+            SettingsError: these masks do not know what was explained.
+            ImageError: a photograph cannot be read any more.
+        """
+        if self.images is None or self.preprocessing is None:
+            raise SettingsError(f"these masks of {self.method} do not know their photographs; pass the images yourself")
+        if isinstance(self.images, Tensor):
+            return self.images[[int(image_id) for image_id in self.image_ids]]
+        places = {str(image_id): i for i, image_id in enumerate(self.images.table["image_id"])}
+        read = [self.images.load(places[image_id], self.preprocessing)[0] for image_id in self.image_ids]
+        return torch.stack(read) if read else torch.empty(0, 3, *self.size)
 
     def select(self, rows: Tensor | slice) -> Masks:
         """The masks of some images, by positions or a boolean mask."""

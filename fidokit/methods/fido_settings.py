@@ -1,4 +1,4 @@
-"""Settings of the mask optimiser, and the three sets of them that have a name."""
+"""Settings of the mask optimiser, and the four sets of them that have a name."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from fidokit._util.checks import (
 )
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
+from fidokit.models.goals import EXPLAINED, Explained
 
 _BETA = Number(least=0, below=1)
 
@@ -39,8 +40,11 @@ class FidoSettings:
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
             (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter
-            (told apart by its code, see `fidokit._util.function_names`). One infill is best while steps are few; with
-            more of them a mixture gives masks that find more of the object.
+            (told apart by its code, see `fidokit._util.function_names`). ``inpaint`` leaves least of what it fills in,
+            see there. On the testbed (20 drawn birds, true effects of parts) its joint masks rank 87 % of the balanced
+            pairs of parts right, blur's 84 %; on FunnyBirds (34 pictures) 73 % and 69 %; on photographs insertion,
+            deletion and average precision are the same. One infill is best while steps are few; with more of them a
+            mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
@@ -54,6 +58,13 @@ class FidoSettings:
         tolerance: a mask whose mean change per step stays below this for three steps has converged and is frozen, to
             save the steps that are left; few photographs' masks do, and the others are no worse. 0 never stops early.
         check_every: steps between looks at what has converged and between snapshots.
+        explained: the value that masks explain: ``log-odds`` of the target against all other classes, its ``logit`` by
+            itself, or its ``contrast`` with the mean of the others; see `fidokit.models.goals.Goal.value`. Scores
+            in results are probabilities, whatever was explained. The logit tells two classes' masks apart better (on
+            FunnyBirds target sensitivity 0.76 to 0.83, log-odds 0.70 to 0.76; two seeds), but what is sufficient or
+            destroying is a matter of the score, and log-odds are that: insertion on 18 tuning photographs 0.73 to 0.72,
+            and they order the testbed's parts a little better (87 to 85 %). With ``area=45`` the logit finds more of
+            the object on those photographs (average precision +0.021, 0.005 to 0.041) and less on the testbed.
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
@@ -67,7 +78,7 @@ class FidoSettings:
     sampler: Sampler = "simplified"
     temperature: float = 1.0
     antithetic: bool = True
-    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "blur"
+    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "inpaint"
     infill_draws: int = 8
     start: Literal["grad-cam", "flat"] = "grad-cam"
     start_low: float = -4.0
@@ -84,6 +95,7 @@ class FidoSettings:
     ramp_steps: int = 0
     tolerance: float = 1e-3
     check_every: int = 5
+    explained: Explained = "log-odds"
     seed: int = 0
     cuda_graph: bool = False
 
@@ -94,6 +106,7 @@ class FidoSettings:
         require_numbers(self, weight_decay=NOT_NEGATIVE, ramp_steps=Number(least=0, whole=True))
         require_numbers(self, beta1=_BETA, beta2=_BETA, start_low=FINITE, start_high=FINITE)
         require_choice(self, "sampler", SAMPLERS)
+        require_choice(self, "explained", EXPLAINED)
         require_choice(self, "start", ("grad-cam", "flat"))
         require_choice(self, "reduction", ("mean", "sum"))
         require_flags(self, "antithetic", "cuda_graph")
@@ -102,6 +115,17 @@ class FidoSettings:
         require(self, "grid", good, f"{COUNT}, two of them (rows, columns), or None for one cell a pixel")
         if not callable(self.infill):
             Mixture.parse(self.infill)
+
+    @classmethod
+    def fast(cls, **overrides: Any) -> FidoSettings:
+        """Masks for half of the default's evaluations: at most 24 an image.
+
+        On the testbed (20 drawn birds) its joint masks rank 85 % of the balanced pairs of parts right, the default's
+        87 %; on eight photographs of the tuning part insertion, deletion and average precision are those of the default
+        (0.77, 0.04 and 0.80). One sample a kind and more steps did better than two and fewer (average precision 0.78).
+        """
+        fast: dict[str, Any] = {"steps": 8, "samples": 1, "lr": 1.0}
+        return cls(**(fast | overrides))
 
     @classmethod
     def quality(cls, **overrides: Any) -> FidoSettings:

@@ -1,8 +1,14 @@
 """Infills: what stands in for a dropped pixel.
 
-Each is a function of images (B, 3, H, W) in [0, 1] and, where it is random, of each image's key and a draw number; it
-returns (B, 3, H, W). FIDO (Chang et al., ICLR 2019, section 4.1) uses blur, mean and noise; ``shuffle`` is the
-patch-wise "knockoff".
+Each is a function of images (B, 3, H, W) in [0, 1] and, where it is random, of each image's key and a draw number, or
+of what is kept; it returns (B, 3, H, W). FIDO (Chang et al., ICLR 2019, section 4.1) uses blur, mean and noise;
+``shuffle`` is the patch-wise "knockoff".
+
+Not every infill removes. On FunnyBirds (rendered birds whose parts can really be taken out; 34 pictures of the tuning
+half), filling a part in shows this share of the true drop of the class's logit, and correlates with it over all parts
+and for the worst part: blur 49 % (0.58; wings 0.21), local 72 % (0.68; 0.33), zeros 105 % (0.78; 0.34), mean 106 %
+(0.86; 0.39), noise 117 % (0.82; 0.15), wide-blur 100 % (0.84; 0.36), shuffle 108 % (0.91; 0.54), dominant 113 % (0.93;
+0.65), inpaint 98 % (0.97; 0.90). A part filled in by blur is still seen.
 """
 
 from __future__ import annotations
@@ -16,7 +22,13 @@ from torch.nn import functional
 
 from fidokit._util.checks import POSITIVE
 from fidokit.exceptions import SettingsError
+from fidokit.methods.blend import shares
 from fidokit.methods.concrete import uniform
+
+#: Shorter side, in pixels, that inpainting is computed on; what it makes is smooth, and the step loop cannot wait.
+_INPAINT_SIDE = 48
+_RELAXATIONS = 3
+_LEAST_KEPT = 1e-6
 
 #: A user's infill: (E, 3, H, W) images in [0, 1] and (E, 1, H, W) kept shares -> (E, 3, H, W) in [0, 1].
 InfillFunction = Callable[[Tensor, Tensor], Tensor]
@@ -55,6 +67,81 @@ def _blur_axis(images: Tensor, sigma: float, axis: int) -> Tensor:
 def mean(images: Tensor) -> Tensor:
     """The image's mean colour."""
     return images.mean(dim=(-2, -1), keepdim=True).expand_as(images)
+
+
+def wide_blur(images: Tensor) -> Tensor:
+    """Gaussian blur with a standard deviation of a quarter of the shorter side: only a gradient of colour is left."""
+    return blur(images, 1 / 4)
+
+
+def dominant(images: Tensor, levels: int = 8) -> Tensor:
+    """The image's dominant colour: the mean of the pixels in the fullest of levels^3 cells of the colour cube.
+
+    Against a plain background it is what would be there without the object; the mean colour has some of the object.
+    """
+    b = len(images)
+    steps = (images * levels).long().clamp(0, levels - 1).flatten(2)
+    code = (steps[:, 0] * levels + steps[:, 1]) * levels + steps[:, 2]
+    count = torch.zeros(b, levels**3, device=images.device).scatter_add_(1, code, torch.ones_like(code).float())
+    inside = (code == count.argmax(1, keepdim=True)).to(images.dtype)[:, None]
+    colour = (images.flatten(2) * inside).sum(2) / inside.sum(2)
+    return colour[:, :, None, None].expand_as(images)
+
+
+def inpaint(images: Tensor, kept: Tensor) -> Tensor:
+    """The surroundings continued into what is dropped: push-pull, relaxed at each scale (nearly harmonic) inpainting.
+
+    What is kept is averaged into ever smaller pictures, weighted by how much of it is kept; on the way back each
+    picture takes its own colours where it has them and the coarser one's elsewhere, and is smoothed where it has none
+    (Gortler et al., "The lumigraph", SIGGRAPH 1996, section 3.5). No gradient flows through it.
+
+    Args:
+        images: (E, 3, H, W), in [0, 1] or normalised: it is linear in them.
+        kept: (E, 1, H, W) kept shares in [0, 1].
+
+    Returns:
+        (E, 3, H, W), smooth: computed on about 48 pixels a side.
+    """
+    small = reduced(images)
+    return grown(push_pull(small, reduced(kept)), (images.shape[-2], images.shape[-1]))
+
+
+def reduced(images: Tensor) -> Tensor:
+    """(E, C, h, w) float32 of (E, C, H, W), at the resolution that `inpaint` works at."""
+    return _pooled(images.float(), _factor((images.shape[-2], images.shape[-1])))
+
+
+def grown(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(E, C, H, W) of what `reduced` made small."""
+    factor = _factor(size)
+    if factor == 1:
+        return images
+    return functional.interpolate(images, scale_factor=factor, mode="bilinear")[..., : size[0], : size[1]]
+
+
+def _factor(size: tuple[int, int]) -> int:
+    return max(1, min(size) // _INPAINT_SIDE)
+
+
+def push_pull(images: Tensor, kept: Tensor) -> Tensor:
+    """`inpaint` at the images' own resolution."""
+    weight = kept.clamp(_LEAST_KEPT, 1)
+    levels = [(images * weight, weight)]
+    while max(levels[-1][1].shape[-2:]) > 1:
+        levels.append((_pooled(levels[-1][0], 2), _pooled(levels[-1][1], 2)))
+    filled = levels[-1][0] / levels[-1][1]
+    for colours, sure in reversed(levels[:-1]):
+        own = colours / sure
+        filled = functional.interpolate(filled, size=own.shape[-2:], mode="bilinear")
+        for _ in range(_RELAXATIONS):
+            filled = torch.lerp(filled, own, sure)
+            filled = functional.avg_pool2d(functional.pad(filled, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        filled = torch.lerp(filled, own, sure)
+    return filled
+
+
+def _pooled(images: Tensor, factor: int) -> Tensor:
+    return functional.avg_pool2d(images, factor, ceil_mode=True, count_include_pad=False) if factor > 1 else images
 
 
 def local(images: Tensor, cells: int = 7) -> Tensor:
@@ -105,6 +192,8 @@ FIXED: dict[str, Callable[[Tensor], Tensor]] = {
     "blur": blur,
     "mean": mean,
     "local": local,
+    "dominant": dominant,
+    "wide-blur": wide_blur,
     "zeros": zeros,
     "original": original,
 }
@@ -113,7 +202,26 @@ RANDOM: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "uniform": white_noise,
     "shuffle": shuffle,
 }
-INFILLS: tuple[str, ...] = (*FIXED, *RANDOM)
+#: Infills that depend on what is kept.
+KEPT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"inpaint": inpaint}
+INFILLS: tuple[str, ...] = (*FIXED, *RANDOM, *KEPT)
+
+
+def fill(name: str, images: Tensor, kept: Tensor, key: Tensor, draw: int) -> Tensor:
+    """(E, 3, H, W) images in [0, 1] filled by the infill of a name, whatever it depends on.
+
+    Args:
+        name: one of `INFILLS`.
+        images: (E, 3, H, W) in [0, 1].
+        kept: (E, 1, H, W) kept shares in [0, 1].
+        key: (E,) random streams.
+        draw: which random draw; of no effect on the others.
+    """
+    if name in FIXED:
+        return FIXED[name](images)
+    if name in KEPT:
+        return KEPT[name](images, kept)
+    return RANDOM[name](images, key, draw)
 
 
 def _name_and_weight(part: object) -> tuple[str, float]:
@@ -149,33 +257,69 @@ class Mixture:
         if not isinstance(infill, str | list | tuple):
             raise SettingsError(f"an infill is a name, a list of names or of (name, weight) pairs, not {infill!r}")
         pairs = [_name_and_weight(part) for part in ([infill] if isinstance(infill, str) else infill)]
+        # What depends on the mask cannot be made ahead: it stands behind the entries of the bank.
+        pairs.sort(key=lambda pair: pair[0] in KEPT)
         if not pairs:
             raise SettingsError("an empty mixture of infills; name at least one")
         total = sum(weight for _, weight in pairs)
         return cls(tuple(name for name, _ in pairs), tuple(weight / total for _, weight in pairs))
 
+    @property
+    def depends_on_mask(self) -> bool:
+        """Whether one of them, the last, is made anew for every mask."""
+        return self.names[-1] in KEPT
+
     def bank(self, images: Tensor, key: Tensor, draws: int) -> Tensor:
         """(B, M, 3, H, W) ready infills of each image: fixed ones once, random ones `draws` times, in order.
+
+        What depends on the mask is not among them.
 
         Drawing them when an image starts, not at each step, leaves one copy per sample for the step.
         """
         made = []
         for position, name in enumerate(self.names):
+            if name in KEPT:
+                continue
             if name in FIXED:
                 made.append(FIXED[name](images))
             else:
                 # Counters of infills lie below zero, those of mask samples above.
                 first = -1 - position * draws
                 made.extend(RANDOM[name](images, key, first - i) for i in range(draws))
-        return torch.stack(made, dim=1)
+        return torch.stack(made, dim=1) if made else images[:, None][:, :0]
 
     def cumulative(self, draws: int) -> list[float]:
-        """M upper ends in (0, 1]: the entry whose interval holds a uniform number is drawn with its probability."""
+        """Upper ends in (0, 1]: the entry whose interval holds a uniform number is drawn with its probability.
+
+        M of them, and one more for the infill that depends on the mask, if there is one.
+        """
         ends, total = [], 0.0
         for name, weight in zip(self.names, self.weights, strict=True):
-            copies = 1 if name in FIXED else draws
+            copies = draws if name in RANDOM else 1
             for _ in range(copies):
                 total += weight / copies
                 ends.append(total)
         ends[-1] = 1.0
         return ends
+
+
+def filled_by(mixture: Mixture, bank: Tensor, x: Tensor, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
+    """(E, 3, H, W) what stands in for the dropped pixels of E samples, in the precision of `x`.
+
+    Args:
+        mixture: whose entries are meant.
+        bank: (B, M, 3, H, W) ready infills of each image, normalised, from `Mixture.bank`.
+        x: (B, 3, H, W) normalised images.
+        image: (E,) which image each sample is of.
+        entry: (E,) which infill it takes, a position in `Mixture.cumulative`.
+        cells: (E, 1, h, w) kept shares.
+    """
+    ready = bank.shape[1]
+    if not mixture.depends_on_mask:
+        return bank[image, entry]
+    small = reduced(x)
+    made = push_pull(small[image], shares(cells, (small.shape[-2], small.shape[-1])))
+    inpainted = grown(made, (x.shape[-2], x.shape[-1])).to(x.dtype)
+    if not ready:
+        return inpainted
+    return torch.where((entry == ready)[:, None, None, None], inpainted, bank[image, entry.clamp(max=ready - 1)])

@@ -2,7 +2,7 @@
 
 Per image, over the importance logits of the SSR and the SDR, S samples each, it minimises
 
-    mean_s odds(SDR dropped) - mean_s odds(SSR kept) + area * (area of both) + total_variation * (TV of both)
+    mean_s value(SDR dropped) - mean_s value(SSR kept) + area * (area of both) + total_variation * (TV of both)
 
 with SSR input ``z * x + (1 - z) * infill`` and SDR input ``(1 - z) * x + z * infill`` (Chang et al., ICLR 2019;
 Korsch et al., GCPR 2023). Every image owns its logits, its Adam moments, its random stream and its step
@@ -24,7 +24,7 @@ from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import resize_masks
 from fidokit.methods.blend import blend, shares
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
-from fidokit.methods.infill import InfillFunction, Mixture
+from fidokit.methods.infill import InfillFunction, Mixture, filled_by
 from fidokit.methods.layers import NO_GRADIENT, checked_values
 from fidokit.models.goals import Goal, area, total_variation
 
@@ -45,10 +45,11 @@ class Slots:
 
     Attributes:
         x: (B, 3, H, W) normalised images, in the precision of the weights.
-        bank: (B, M, 3, H, W) normalised infills to choose from; M = 0 with an infill function.
+        bank: (B, M, 3, H, W) normalised infills to choose from; M = 0 where all are made anew for every mask.
         theta: (B, 2, h, w) importance logits of SSR and SDR; `mean` and `square` are Adam's moments of their gradient.
         key: (B,) random stream; step: (B,) steps done; active: (B,) False once frozen; calm: (B,) quiet steps in a row.
-        odds: (B, 2) mean log-odds of the last step's samples, SSR kept and SDR dropped.
+        odds: (B, 2) mean log-odds of the last step's samples, SSR kept and SDR dropped; `value` the same of what is
+            explained, which may be another one.
         target, against: (B,) class indices; zeros where the goal has none.
     """
 
@@ -62,6 +63,7 @@ class Slots:
     active: Tensor
     calm: Tensor
     odds: Tensor
+    value: Tensor
     target: Tensor
     against: Tensor
 
@@ -121,7 +123,7 @@ class Optimiser:
         keys = keys.to(device)
         if self.infill is None:
             bank = self.mixture.bank(images, keys, s.infill_draws)
-            bank = self.session.normalise(bank.flatten(0, 1)).view(*bank.shape)
+            bank = self.session.normalise(bank.flatten(0, 1)).view(bank.shape)
         else:
             bank = self.session.normalise(images[:0]).new_zeros(b, 0, 3, height, width)
         theta = torch.zeros(b, 2, *grid, device=device)
@@ -140,6 +142,7 @@ class Optimiser:
             active=torch.ones(b, dtype=torch.bool, device=device),
             calm=zeros.clone(),
             odds=torch.zeros(b, 2, device=device),
+            value=torch.zeros(b, 2, device=device),
             target=zeros.clone() if goal.target is None else goal.target.to(device),
             against=zeros.clone() if goal.against is None else goal.against.to(device),
         )
@@ -153,11 +156,14 @@ class Optimiser:
             self._graph.replay()
             self.session.counter.evaluations += len(slots) * self.evaluations_per_step
             return
-        gradient, odds = self.gradient(slots)
-        self._update(slots, gradient, odds)
+        self._update(slots, *self._gradient(slots))
 
     def gradient(self, slots: Slots) -> tuple[Tensor, Tensor]:
         """(B, 2, h, w) gradient of the loss in theta, and (B, 2) mean log-odds of the samples."""
+        gradient, odds, _ = self._gradient(slots)
+        return gradient, odds
+
+    def _gradient(self, slots: Slots) -> tuple[Tensor, Tensor, Tensor]:
         s = self.settings
         b, kinds, h, w = slots.theta.shape
         draw = antithetic_uniform if s.antithetic else uniform
@@ -165,16 +171,17 @@ class Optimiser:
         theta = slots.theta.detach().requires_grad_(True)
         z = sample(theta[:, :, None], u, sampler=s.sampler, temperature=s.temperature)
         kept = torch.stack([z[:, 0], 1 - z[:, 1]], dim=1).reshape(-1, 1, h, w)
-        odds, kept_gradient = self._evaluate(slots, kept.detach())
+        odds, values, kept_gradient = self._evaluate(slots, kept.detach())
         mask = read_out(theta)
         loss = self._price(mask, slots.step + 1).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
-        return gradient, odds.view(b, 2, s.samples).mean(2)
+        mean_odds, mean_values = (of.view(b, 2, s.samples).mean(2) for of in (odds, values))
+        return gradient, mean_odds, mean_values
 
     @torch.no_grad()
     def loss(self, slots: Slots) -> Tensor:
-        """(B,) loss of the masks as they are now, with the log-odds of the last step's samples."""
-        return slots.odds[:, 1] - slots.odds[:, 0] + self._price(read_out(slots.theta), slots.step)
+        """(B,) loss of the masks as they are now, with the values of the last step's samples."""
+        return slots.value[:, 1] - slots.value[:, 0] + self._price(read_out(slots.theta), slots.step)
 
     def _price(self, mask: Tensor, number: Tensor) -> Tensor:
         """(B,) what (B, 2, h, w) masks are charged for area and total variation in the step of this number (B,)."""
@@ -182,8 +189,9 @@ class Optimiser:
         price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
         return price.sum(1) * ((number.float() / s.ramp_steps).clamp(max=1) if s.ramp_steps else 1)
 
-    def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor]:
-        """Log-odds (E,) of all samples and their signed mean's gradient in the kept shares (E, 1, h, w)."""
+    def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-odds and explained values (E,) of all samples, and the gradient of the signed mean of the values in the
+        kept shares (E, 1, h, w)."""
         samples = self.evaluations_per_step
         image = torch.arange(len(slots), device=kept.device).repeat_interleave(samples)
         signs = self._signs.repeat(len(slots)) / self.settings.samples
@@ -199,31 +207,33 @@ class Optimiser:
             None if self.goal.against is None else slots.against,
             self.goal.function,
         )
-        odds, gradients = [], []
+        odds, explained, gradients = [], [], []
         for start in range(0, kept.shape[0], self.session.micro_batch):
             rows = slice(start, start + self.session.micro_batch)
             cells = kept[rows].requires_grad_(True)
             x = slots.x[image[rows]]
             filled = self._filled(slots, image[rows], entry[rows], cells)
             logits = self.session.evaluate(blend(cells, x, filled))
-            values = checked_values(goal[image[rows]].log_odds(logits), logits)
+            own = goal[image[rows]]
+            values = checked_values(own.value(logits, self.settings.explained), logits)
             (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells, allow_unused=True)
             if gradient is None:
                 raise MethodNotApplicable(NO_GRADIENT)
-            odds.append(values.detach())
+            odds.append(own.log_odds(logits.detach()))
+            explained.append(values.detach())
             gradients.append(gradient)
-        return torch.cat(odds), torch.cat(gradients)
+        return torch.cat(odds), torch.cat(explained), torch.cat(gradients)
 
     @torch.no_grad()
     def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:
         if self.infill is None:
-            return slots.bank[image, entry]
+            return filled_by(self.mixture, slots.bank, slots.x, image, entry, cells)
         images = self.session.denormalise(slots.x[image])
         kept = shares(cells, (images.shape[-2], images.shape[-1]))
         return self.session.normalise(self.infill(images, kept).clamp(0, 1))
 
     @torch.no_grad()
-    def _update(self, slots: Slots, gradient: Tensor, odds: Tensor) -> None:
+    def _update(self, slots: Slots, gradient: Tensor, odds: Tensor, values: Tensor) -> None:
         s = self.settings
         active = slots.active
         slots.step += active
@@ -241,6 +251,7 @@ class Optimiser:
         quiet = (read_out(slots.theta) - before).abs().mean(dim=(2, 3)).amax(1) < s.tolerance
         slots.calm.copy_(torch.where(active, (slots.calm + 1) * quiet, slots.calm))
         slots.odds.copy_(torch.where(active[:, None], odds, slots.odds))
+        slots.value.copy_(torch.where(active[:, None], values, slots.value))
         slots.active.copy_(active & (slots.calm < PATIENCE) & (slots.step < s.steps))
 
     def capture(self, slots: Slots) -> bool:

@@ -15,6 +15,8 @@ from fidokit.exceptions import SettingsError
 Head = Literal["softmax", "sigmoid", "probabilities", "independent-probabilities"]
 """What a classifier's outputs are: logits of one class an image (``softmax``) or of independent classes (``sigmoid``),
 or a module that ends in a softmax (``probabilities``) or in sigmoids (``independent-probabilities``) itself."""
+Explained = Literal["log-odds", "logit", "contrast"]
+EXPLAINED: tuple[Explained, ...] = ("log-odds", "logit", "contrast")
 ScoreFunction = Callable[[Tensor], Tensor]
 Targets = None | str | int | Sequence[str | int] | Tensor | ScoreFunction
 
@@ -181,6 +183,22 @@ class Goal:
             return self.function(logits).float()
         assert self.target is not None
         return log_odds(logits, self.target, self.against, head=self.head)
+
+    def value(self, logits: Tensor, explained: Explained) -> Tensor:
+        """(B,) float32 values that a mask explains, from (B, K) logits.
+
+        Args:
+            logits: (B, K).
+            explained: ``log-odds`` as in `log_odds`; ``logit``: the target's logit by itself, which says nothing of the
+                other classes; ``contrast``: the target's logit less the mean of all others. With a class to contrast
+                with, all three are the difference of the two logits; of a user's function, its value.
+        """
+        if self.function is not None or self.against is not None or explained == "log-odds":
+            return self.log_odds(logits)
+        own = self.class_logit(logits)
+        if explained == "logit" or logits.shape[1] < 2:
+            return own
+        return own - (logits.float().sum(1) - own) / (logits.shape[1] - 1)
 
     def score(self, logits: Tensor) -> Tensor:
         """(B,) scores in [0, 1]: the sigmoid of the log-odds, that is the probability of the target."""

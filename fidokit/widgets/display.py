@@ -28,7 +28,7 @@ from fidokit.models.goals import independent, of_probabilities
 from fidokit.study.study import Study
 
 #: The joint mask first: it is the one to look at when there is time for one alone.
-KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "attribution")
+KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "effect", "attribution")
 #: Photographs whose masks are shown; the others are counted.
 MOST_MASKS = 3
 MOST_THUMBNAILS = 6

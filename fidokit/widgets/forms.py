@@ -13,7 +13,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods import get_method
 
 #: Class methods of settings that make a named set of them.
-PRESETS = ("quality", "published")
+PRESETS = ("fast", "quality", "published")
 #: The settings an object was given for, not a named set.
 GIVEN = "given"
 

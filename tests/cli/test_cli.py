@@ -508,4 +508,4 @@ def test_methods_lists_all_with_their_settings(capsys):
     for name in fidokit.list_methods():
         assert re.search(rf"^{re.escape(name)} \(", out, re.M)
     assert "--set steps=10  (a whole number)" in out
-    assert "--settings quality, published" in out
+    assert "--settings fast, quality, published" in out

@@ -16,11 +16,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import fidokit as fk
 from fidokit.exceptions import SettingsError
+from fidokit.methods import infill
 from fidokit.methods.base import Batch
+from fidokit.methods.blend import shares
 from fidokit.methods.concrete import SAMPLERS
 from fidokit.methods.fido import compute
+from fidokit.methods.infill import INFILLS
 from fidokit.methods.optimiser import Optimiser, Slots
-from fidokit.models.goals import Goal, area, total_variation
+from fidokit.models.goals import EXPLAINED, Goal, area, total_variation
 
 
 def tiny(**options) -> fk.Classifier:
@@ -94,6 +97,37 @@ def test_raising_a_logit_raises_sample_read_out_and_area_penalty(sampler, temper
     assert penalty == pytest.approx([30 / 4 / 4] * 3)
 
 
+@pytest.mark.parametrize("explained", EXPLAINED)
+def test_what_is_explained_drives_the_masks_and_scores_stay_probabilities(explained):
+    class Sides(nn.Module):
+        """Class 0 likes the left half bright; class 1 dislikes the right half bright."""
+
+        def forward(self, x):
+            left, right = x[..., :16].mean((1, 2, 3)), x[..., 16:].mean((1, 2, 3))
+            return torch.stack([6 * left + 2, 4 - 6 * right, 0 * left + 4], 1)
+
+    classifier = tiny(module=Sides(), mean=(0, 0, 0), std=(1, 1, 1))
+    images = torch.ones(1, 3, 32, 32)
+    seen = []
+    masks = fk.explain(
+        classifier, images, targets=0, start="flat", infill="zeros", steps=20, area=1.0, total_variation=0.0,
+        explained=explained, tolerance=0.0, grid=4, on_progress=lambda snapshot: seen.append(snapshot),
+    )  # fmt: skip
+    assert masks.ssr[0, :, 0].mean() > 0.9
+    # The logit by itself knows nothing of what other classes dislike; the others keep the right half dark or bright.
+    bare = fk.explain(
+        classifier, images, targets=0, start="flat", infill="zeros", steps=20, area=0.0, total_variation=0.0,
+        explained=explained, tolerance=0.0, grid=4,
+    )  # fmt: skip
+    moved = float((bare.ssr[0, :, 3:] - 0.5).abs().mean())
+    assert (moved < 0.02) == (explained == "logit")
+    whole = float(torch.softmax(torch.tensor([8.0, -2.0, 4.0]), 0)[0])
+    assert float(masks.score_full) == pytest.approx(whole, abs=1e-3)
+    assert 0.5 < float(seen[-1].score_kept) <= whole + 1e-3
+    # With the left half dropped it is nearer to 2 against 4, whereas the sigmoid of a logit of 2 is 0.88.
+    assert float(seen[-1].score_dropped) < 0.6
+
+
 def test_the_loss_gradient_agrees_with_finite_differences():
     class Smooth(nn.Module):
         def __init__(self):
@@ -159,7 +193,7 @@ def test_updates_are_those_of_torch_adam(published):
             theta.grad = gradient.clone()
             adam.step()
             cosine.step()
-            optimiser._update(slots, gradient, torch.zeros(1, 2))
+            optimiser._update(slots, gradient, torch.zeros(1, 2), torch.zeros(1, 2))
     torch.testing.assert_close(slots.theta, theta.detach(), atol=1e-4, rtol=1e-4)
 
 
@@ -221,6 +255,17 @@ def test_the_evaluations_column_is_what_a_hook_counts():
     assert int(masks.evaluations.sum()) == sum(counted)
 
 
+def test_the_fast_settings_cost_at_most_24_evaluations_and_find_what_the_default_finds():
+    images, classifier = photographs(3, (32, 32)), tiny()
+    fast, default = (
+        fk.explain(classifier, images, settings=s(grid=8)) for s in (fk.FidoSettings.fast, fk.FidoSettings)
+    )
+    assert int(fast.evaluations.max()) <= 24
+    assert fk.FidoSettings.fast(steps=3).steps == 3
+    for mine, theirs in zip(fast.joint.flatten(1), default.joint.flatten(1), strict=True):
+        assert float(torch.corrcoef(torch.stack([mine, theirs]))[0, 1]) > 0.7
+
+
 def test_the_default_costs_at_most_48_evaluations_and_the_published_settings_480():
     classifier = tiny()
     assert int(fk.explain(classifier, photographs(1)).evaluations) <= 48
@@ -229,11 +274,25 @@ def test_the_default_costs_at_most_48_evaluations_and_the_published_settings_480
     assert fk.FidoSettings.quality().steps * fk.FidoSettings.quality().samples * 2 <= 480
 
 
-@pytest.mark.parametrize("infill", ["blur", "mean", "local", "noise", "uniform", "shuffle", "zeros", "original"])
+@pytest.mark.parametrize("infill", [*INFILLS, ("mean", "inpaint"), (("inpaint", 2.0), "shuffle", "blur")])
 def test_every_infill_runs(infill):
     masks = fk.explain(tiny(), photographs(2), settings=FAST, infill=infill)
     assert masks.joint.shape == (2, 8, 8)
     assert torch.isfinite(masks.joint).all()
+
+
+def test_inpaint_in_the_step_is_the_infill_of_that_name():
+    classifier, images = tiny(size=(96, 96)), photographs(2, (96, 96))
+    with classifier.session() as session:
+        goal = Goal(classifier.class_names, "softmax", torch.tensor([0, 1]))
+        optimiser = Optimiser(session, fk.FidoSettings(grid=6, infill=("mean", "inpaint")), goal)
+        slots = optimiser.fill(images, torch.tensor([1, 2]), goal, None)
+        cells = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+        image, entry = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
+        filled = session.denormalise(optimiser._filled(slots, image, entry, cells))
+    kept = shares(cells, (96, 96))
+    torch.testing.assert_close(filled[::2], infill.mean(images), rtol=0, atol=1e-4)
+    torch.testing.assert_close(filled[1::2], infill.inpaint(images, kept[1::2]), rtol=0, atol=0.02)
 
 
 def test_a_users_own_infill_sees_images_and_kept_shares():

@@ -9,7 +9,7 @@ from scipy.ndimage import gaussian_filter
 from fidokit.exceptions import SettingsError
 from fidokit.methods import infill
 from fidokit.methods.concrete import image_keys
-from fidokit.methods.infill import FIXED, INFILLS, RANDOM, Mixture
+from fidokit.methods.infill import INFILLS, RANDOM, Mixture
 
 SIZES = [(32, 32), (24, 40), (17, 9), (2, 2), (1, 5), (224, 160)]
 
@@ -19,9 +19,9 @@ def keys(n, seed=0):
 
 
 def fill(name, images, draw=-1, key=None):
-    if name in FIXED:
-        return FIXED[name](images)
-    return RANDOM[name](images, keys(len(images)) if key is None else key, draw)
+    kept = torch.ones(len(images), 1, *images.shape[-2:])
+    kept[..., : images.shape[-2] // 2, :] = 0.2
+    return infill.fill(name, images, kept, keys(len(images)) if key is None else key, draw)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -44,6 +44,16 @@ def test_no_infill_depends_on_the_neighbours(name):
     for i in range(3):
         alone = fill(name, images[i : i + 1], key=key[i : i + 1])
         torch.testing.assert_close(alone[0], together[i], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", INFILLS)
+def test_fill_finds_every_infill_by_its_name_and_only_random_ones_change_by_the_draw(name):
+    images, kept = photographs(2, (24, 32)), torch.ones(2, 1, 24, 32)
+    kept[..., 8:16, 8:16] = 0
+    once, again = (infill.fill(name, images, kept, keys(2), -1) for _ in range(2))
+    assert torch.equal(once, again)
+    assert once.shape == images.shape
+    assert (infill.fill(name, images, kept, keys(2), -2) - once).abs().max().gt(0.01) == (name in RANDOM)
 
 
 @pytest.mark.parametrize("name", RANDOM)
@@ -217,3 +227,60 @@ def test_every_infill_is_drawn_with_its_probability(draws):
     assert (shares > 0).all()
     expected = [1 / 8, *[2 / 8 / draws] * draws, 1 / 8, *[4 / 8 / draws] * draws]
     np.testing.assert_allclose(shares, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_inpaint_keeps_a_flat_picture_flat_and_never_leaves_the_range_of_what_is_kept(size):
+    images = photographs(2, size)
+    kept = (torch.rand(2, 1, *size, generator=torch.Generator().manual_seed(0)) > 0.5).float()
+    flat = torch.full_like(images, 0.3)
+    torch.testing.assert_close(infill.inpaint(flat, kept), flat, rtol=0, atol=1e-4)
+    filled = infill.inpaint(images, kept)
+    assert filled.amin() >= images.amin() - 1e-4
+    assert filled.amax() <= images.amax() + 1e-4
+
+
+def test_inpaint_forgets_what_is_dropped_and_continues_what_surrounds_it():
+    ramp = torch.linspace(0.2, 0.8, 48).expand(1, 3, 48, 48)
+    kept = torch.ones(1, 1, 48, 48)
+    kept[..., 16:32, 16:32] = 0
+    damaged = ramp.clone()
+    damaged[..., 16:32, 16:32] = 1.0
+    filled = infill.inpaint(damaged, kept)
+    torch.testing.assert_close(filled, infill.inpaint(ramp, kept), rtol=0, atol=1e-4)
+    torch.testing.assert_close(filled, ramp, rtol=0, atol=0.06)
+    # Blur, today's rival, has the damage all over the hole.
+    assert (infill.blur(damaged) - ramp)[..., 20:28, 20:28].abs().mean() > 0.3
+
+
+def test_inpaint_of_nothing_kept_is_finite():
+    images = photographs(1, (40, 56))
+    assert torch.isfinite(infill.inpaint(images, torch.zeros(1, 1, 40, 56))).all()
+
+
+def test_dominant_is_the_colour_of_the_background_and_not_the_mean():
+    images = torch.full((1, 3, 20, 20), 0.2)
+    images[..., 5:12, 5:12] = 0.9
+    torch.testing.assert_close(infill.dominant(images), torch.full_like(images, 0.2))
+    assert abs(float(infill.mean(images).mean()) - 0.2) > 0.05
+
+
+def test_wide_blur_leaves_less_of_an_object_than_blur():
+    images = torch.zeros(1, 3, 64, 64)
+    images[..., 24:40, 24:40] = 1
+    contrast = [
+        float(filled[0, 0, 32, 32] - filled[0, 0, 2, 2]) for filled in (infill.blur(images), infill.wide_blur(images))
+    ]
+    assert contrast[0] > 0.9
+    assert contrast[1] < 0.3
+
+
+def test_a_mixture_puts_what_depends_on_the_mask_behind_its_bank():
+    mixture = Mixture.parse([("inpaint", 3.0), "mean", "noise"])
+    assert mixture.names == ("mean", "noise", "inpaint")
+    assert mixture.depends_on_mask
+    assert mixture.bank(photographs(2, (8, 8)), keys(2), 4).shape == (2, 5, 3, 8, 8)
+    np.testing.assert_allclose(mixture.cumulative(4), [0.2, 0.25, 0.3, 0.35, 0.4, 1.0])
+    alone = Mixture.parse("inpaint")
+    assert alone.bank(photographs(2, (8, 8)), keys(2), 4).shape == (2, 0, 3, 8, 8)
+    assert not Mixture.parse("mean").depends_on_mask

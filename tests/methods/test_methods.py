@@ -63,6 +63,10 @@ def make_batch(classifier, images, ids=None, targets=None):
 # The registry
 
 
+#: Of the methods that make anything else than an attribution.
+KINDS_OF = {"fido": ("ssr", "sdr", "joint"), "effect": ("effect",)}
+
+
 def test_the_built_in_methods():
     assert list_methods()[0] == "fido"
     names = _built_in()  # other tests may have registered methods of theirs
@@ -70,7 +74,7 @@ def test_the_built_in_methods():
     for name in names:
         method = get_method(name)
         assert method.summary
-        assert method.kinds == (("ssr", "sdr", "joint") if name == "fido" else ("attribution",))
+        assert method.kinds == KINDS_OF.get(name, ("attribution",))
         assert isinstance(method.settings(), method.settings)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fidokit.exceptions import SettingsError
-from fidokit.models.goals import Goal, area, class_index, class_logit, log_odds, total_variation
+from fidokit.models.goals import EXPLAINED, Goal, area, class_index, class_logit, log_odds, total_variation
 
 NAMES = ["crow", "rook", "jackdaw"]
 LOGITS = torch.tensor([[2.0, 1.0, -1.0], [0.0, 0.0, 3.0]])
@@ -126,3 +126,25 @@ def test_rows_and_repeats():
 def test_a_class_name_may_be_anything():
     odd = "<img src=x onerror=alert(1)>" + "a" * 300
     assert class_index(odd, ["crow", odd]) == 1
+
+
+def test_the_explained_value_by_hand():
+    goal = Goal(NAMES, "softmax", torch.tensor([0, 2]))
+    assert goal.value(LOGITS, "logit").tolist() == [2, 3]
+    assert goal.value(LOGITS, "contrast").tolist() == [2 - (1 - 1) / 2, 3 - 0]
+    torch.testing.assert_close(goal.value(LOGITS, "log-odds"), goal.log_odds(LOGITS))
+
+
+@pytest.mark.parametrize("explained", EXPLAINED)
+def test_with_a_class_to_contrast_or_a_function_there_is_one_value(explained):
+    against = Goal(NAMES, "softmax", torch.tensor([0, 2]), torch.tensor([1, 0]))
+    assert against.value(LOGITS, explained).tolist() == [1, 3]
+    own = Goal(NAMES, "softmax", None, function=lambda logits: logits.sum(1))
+    assert own.value(LOGITS, explained).tolist() == [2, 3]
+
+
+@pytest.mark.parametrize("explained", EXPLAINED)
+def test_a_binary_head_is_explained_whatever_the_value(explained):
+    goal = Goal(["not owl", "owl"], "sigmoid", torch.tensor([1]))
+    value = goal.value(torch.tensor([[-1.5, 1.5]]), explained)
+    assert float(value) == (3.0 if explained == "contrast" else 1.5)

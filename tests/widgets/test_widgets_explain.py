@@ -79,7 +79,7 @@ class TestBefore:
         assert state["_photographs"][3] == [data.table["image_id"][3], data.table["label"][3]]
         assert state["_classes"] == CLASSES
         assert [method["name"] for method in state["_methods"]] == fk.list_methods()
-        assert list(state["_methods"][0]["presets"]) == ["given", "default", "quality", "published"]
+        assert list(state["_methods"][0]["presets"]) == ["given", "default", "fast", "quality", "published"]
         assert (widget.image_id, widget.state, widget.result) == (data.table["image_id"][0], "ready", None)
         assert "settings" not in state
         assert "result" not in state

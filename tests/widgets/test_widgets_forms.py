@@ -37,7 +37,7 @@ def test_kinds_of_inputs():
                      "infill": "text"}  # fmt: skip
     assert set(field(form, "sampler")["choices"]) == {"original", "simplified"}
     assert field(form, "steps")["help"] == "most optimisation steps an image gets."
-    assert list(form["presets"]) == ["default", "quality", "published"]
+    assert list(form["presets"]) == ["default", "fast", "quality", "published"]
 
 
 def test_words_of_the_docstring():

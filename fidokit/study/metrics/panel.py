@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fidokit._util.warning import warn
 from fidokit.exceptions import ImageError, StoreError
-from fidokit.methods.concrete import uniform
+from fidokit.methods.regions import mosaic as mosaic
 
 if TYPE_CHECKING:
     from fidokit.data.geometry import Preprocessing
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 POOL = 8
 #: Infills of one image: one photograph and one mosaic. More would cost more than the masks themselves.
 INFILLS = 2
-
-
-def mosaic(size: tuple[int, int], *, cells: int = 12, seed: int = 0) -> Tensor:
-    """(3, H, W) mosaic of flat random colours, cells x cells of them: an infill that no method optimises with."""
-    colours = uniform(torch.tensor([seed]), 0, (3, cells, cells))
-    return functional.interpolate(colours, size=size, mode="nearest")[0]
 
 
 def _order(*texts: str) -> bytes:

@@ -1,0 +1,75 @@
+"""How often the regions of each method hold, and how small they are, under infills that no method optimises with.
+
+The check's infills are photographs of textures and a mosaic; the search has others. Run:
+``python tests/benchmarks/regions.py composites`` or ``field`` (real photographs of mammals in ``../shared/field``).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from material import foreign_infills, photographs, report
+
+import fidokit as fk
+from fidokit import samples
+from fidokit.data.images import LabelledImages
+from fidokit.study.summary import bootstrap_means, percentile_interval
+
+FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
+METHODS = {
+    "fido": ("fido", {}),
+    "fido blur": ("fido", {"infill": "blur"}),
+    "grad-cam": ("grad-cam", {}),
+    "integrated-gradients": ("integrated-gradients", {}),
+}
+
+
+def field(classifier: fk.Classifier, most: int | None) -> torch.Tensor:
+    """Photographs of mammals that the classifier has a decision for, whole."""
+    table = pd.read_csv(FIELD / "photos.csv")
+    table = table[table["kind"] == "mammal"].reset_index(drop=True)
+    data = LabelledImages.from_table(
+        pd.DataFrame(
+            {"image_id": table["path"], "path": [str(FIELD / p) for p in table["path"]], "label": table["label"]}
+        )
+    )
+    images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+    sure = (classifier.logits(images).softmax(1).amax(1) > 0.3).nonzero().flatten()
+    return images[sure[torch.linspace(0, len(sure) - 1, min(most or len(sure), len(sure))).round().long()]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("material", choices=("composites", "field"))
+    parser.add_argument("--part", choices=("tuning", "report"), default="report", help="of the composites")
+    parser.add_argument("--methods", nargs="+", choices=[*METHODS], default=[*METHODS])
+    parser.add_argument("--photographs", type=int, help="at most so many")
+    given = parser.parse_args()
+    classifier = samples.efficientnet_lite0()
+    if given.material == "field":
+        images = field(classifier, given.photographs)
+    else:
+        images = photographs(classifier, given.part).images[: given.photographs]
+    panel = foreign_infills(classifier.size)
+    for name in given.methods:
+        method, settings = METHODS[name]
+        masks = fk.explain(classifier, images, method, **settings)
+        table = fk.find_regions(classifier, masks, infills=panel).to_frame()
+        for (kind, claim), rows in table.groupby(["kind", "claim"], sort=False):
+            holds = rows["holds"].eq("yes").to_numpy(float)
+            low, high = (float(bound[0]) for bound in percentile_interval(bootstrap_means(holds[None])))
+            report(
+                benchmark="regions", material=given.material, part=given.part, photographs=len(rows), masks=name,
+                kind=kind, claim=claim, holds=float(holds.mean()), holds_low=low, holds_high=high,
+                under_some=float(rows["holds"].ne("no").mean()), area=float(rows["area"].mean()),
+                area_where_it_holds=float(rows["area"][holds > 0].mean()) if holds.any() else None,
+                median_score=float(np.median(rows["worst"])),
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
