@@ -169,7 +169,9 @@ class Optimiser:
         mask = read_out(theta)
         loss = self._price(mask, slots.step + 1).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
-        return gradient, odds.view(b, 2, s.samples).mean(2)
+        odds = odds.view(b, 2, s.samples).mean(2)
+        # Log-odds that are NaN may have a gradient that is not; the mask must not hide it.
+        return torch.where(odds.isnan()[:, :, None, None], torch.nan, gradient), odds
 
     @torch.no_grad()
     def loss(self, slots: Slots) -> Tensor:
