@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit._util.checks import COUNT_OR_ZERO, check_number
 from fidokit._util.html import Html
 from fidokit._version import __version__
-from fidokit.exceptions import SettingsError, StoreError
+from fidokit.exceptions import StoreError
 from fidokit.figures.masks import KIND_NAMES, interval_columns
 from fidokit.report.errors import errors_section
 from fidokit.report.images import SIGNS, images_section
@@ -73,8 +74,7 @@ def write_report(
         StoreError: the file cannot be written.
         SettingsError: `max_images` is negative.
     """
-    if max_images < 0:
-        raise SettingsError(f"max_images is {max_images}; it must be 0 or more")
+    check_number("max_images", max_images, COUNT_OR_ZERO)
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
     content = _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace")
