@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 import torch
 from platformdirs import user_cache_dir
 
+from fidokit._util.atomic_write import write_atomically
 from fidokit._util.checks import Number
 from fidokit._version import __version__
 from fidokit.models import devices
@@ -109,14 +109,9 @@ def keep(key: Key | None, **found: Any) -> None:
     if path is None:
         return
     text = json.dumps({"key": key, "found": recall(key) | found}, indent=1)
-    made = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            made.write_text(text, encoding="utf-8")
-            made.replace(path)
-        finally:
-            made.unlink(missing_ok=True)
+        write_atomically(path, text.encode())
         _weed(path.parent)
     except (OSError, ValueError):
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit._util.atomic_write import write_atomically
 from fidokit._util.checks import COUNT_OR_ZERO, check_number
 from fidokit._util.html import Html
 from fidokit._version import __version__
@@ -21,7 +22,6 @@ from fidokit.report.improvement import improvement_section
 from fidokit.report.templating import data_file, limits_of, rendered
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.metrics.standing import AGAINST_BOX, AGAINST_OBJECT
-from fidokit.study.store.files import write_whole
 from fidokit.study.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def write_report(
     content = _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {path}: {error.strerror or error}; choose another file, or change its "

@@ -157,7 +157,7 @@ def test_a_transform_that_cannot_be_sent_is_named(tmp_path):
     pytest.importorskip("distributed")
     from fidokit.study.engine import cluster
     from fidokit.study.engine.chunk import Recipe
-    from fidokit.study.store import Store
+    from fidokit.study.store.store import Store
 
     handle = (tmp_path / "open").open("w")
 

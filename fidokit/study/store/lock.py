@@ -23,7 +23,6 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from fidokit._util.checks import is_number
 from fidokit._util.warning import warn
 from fidokit.exceptions import StoreError
 from fidokit.study.store.files import Files, LocalFiles
@@ -64,7 +63,7 @@ class Owner:
             owner = cls(**{f.name: record[f.name] for f in fields(cls)})
             texts = (owner.host, owner.user, owner.token)
             numbers = (owner.process, owner.since, owner.heartbeat)
-            if all(isinstance(text, str) for text in texts) and all(map(is_number, numbers)):
+            if all(isinstance(text, str) for text in texts) and all(isinstance(n, int | float) for n in numbers):
                 return owner
         except (ValueError, KeyError, TypeError, RecursionError):
             pass

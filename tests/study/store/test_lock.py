@@ -155,7 +155,7 @@ def test_of_two_that_write_the_record_at_once_one_holds_it(monkeypatch):
 
 _HOLD = """
 import sys, time
-from fidokit.study.store import Store
+from fidokit.study.store.store import Store
 with Store(sys.argv[1]).locked():
     print("held", flush=True)
     time.sleep(60)
