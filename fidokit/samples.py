@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from fidokit._util.checks import COUNT, COUNT_OR_ZERO, Number, check_number
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import FidokitError, MissingExtra, SettingsError
 
@@ -351,12 +352,9 @@ def _lit(colours: npt.NDArray[np.float64], rng: np.random.Generator) -> Image.Im
 
 
 def _check_arguments(n: Any, seed: Any, share: Any, size: Any, backgrounds: Any) -> None:
-    if n is not None and (not isinstance(n, (int, np.integer)) or n < 1):
-        raise SettingsError(f"n must be a whole number of at least 1, or None for one image a stamp, not {n!r}")
-    if not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise SettingsError(f"seed must be a whole number of at least 0, not {seed!r}")
-    if not isinstance(size, (int, np.integer)) or size < 32:
-        raise SettingsError(f"size must be a whole number of at least 32 pixels, not {size!r}")
+    check_number("n", n, COUNT, or_none="one image a stamp")
+    check_number("seed", seed, COUNT_OR_ZERO)
+    check_number("size", size, Number(least=32, whole=True))
     try:
         low, high = (float(value) for value in share)
     except (TypeError, ValueError):

@@ -148,11 +148,11 @@ class TestComposites:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"n": 0}, "n must"),
-            ({"n": 1.5}, "n must"),
-            ({"seed": -1}, "seed must"),
-            ({"seed": None}, "seed must"),
-            ({"size": 31}, "size must"),
+            ({"n": 0}, "n is .*; it must"),
+            ({"n": 1.5}, "n is .*; it must"),
+            ({"seed": -1}, "seed is .*; it must"),
+            ({"seed": None}, "seed is .*; it must"),
+            ({"size": 31}, "size is 31; it must"),
             ({"share": 0.5}, "share must"),
             ({"share": (0.6, 0.5)}, "share must"),
             ({"share": (0, 0.5)}, "share must"),

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
 from fidokit.exceptions import SettingsError
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a finite real number; True and False are none, and neither is a text that reads like one."""
     return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and _finite(value)
 
 
-def is_whole(value: object) -> bool:
+def is_whole(value: object) -> TypeGuard[int]:
     """Whether it is a whole number by its type: 2, not 2.0, which only happens to be one."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
@@ -64,6 +64,8 @@ class Number:
 
 
 COUNT = Number(least=1, whole=True)
+#: Of which there may be none; a seed is one too.
+COUNT_OR_ZERO = Number(least=0, whole=True)
 WHOLE = Number(whole=True)
 FINITE = Number()
 POSITIVE = Number(above=0)
@@ -113,11 +115,18 @@ def require_flags(settings: object, *names: str) -> None:
         require(settings, name, isinstance(getattr(settings, name), bool), "True or False")
 
 
-def check_number(name: str, value: object, needed: Number) -> None:
+def check_number(name: str, value: object, needed: Number, *, or_none: str | None = None) -> None:
     """Check an argument of a function.
+
+    Args:
+        name: of the argument, as the user knows it.
+        value: what was given.
+        needed: what it must be.
+        or_none: what None means, where it may be None.
 
     Raises:
         SettingsError: it does not fit; the message names it.
     """
-    if not needed.fits(value):
-        raise SettingsError(f"{name} is {value!r}; it must be {needed}")
+    if not needed.fits(value) and (or_none is None or value is not None):
+        other = "" if or_none is None else f", or None for {or_none}"
+        raise SettingsError(f"{name} is {value!r}; it must be {needed}{other}")

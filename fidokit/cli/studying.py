@@ -78,12 +78,12 @@ def dataset(arguments: argparse.Namespace) -> LabelledImages:
     """The photographs that the options of `add_dataset` name."""
     import numpy as np
 
+    from fidokit._util.checks import COUNT, check_number
     from fidokit.data.detect import read_dataset
 
     data = read_dataset(arguments.data)
     if arguments.limit is not None:
-        if arguments.limit < 1:
-            raise SettingsError(f"--limit is {arguments.limit}; it must be at least 1")
+        check_number("--limit", arguments.limit, COUNT)
         spread = np.linspace(0, len(data) - 1, min(arguments.limit, len(data)))
         data = data.subset(spread.round().astype(int))
     if arguments.boxes and not data.boxed.any():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
+from fidokit._util.checks import NOT_NEGATIVE, SHARE, is_number, require_numbers
 from fidokit._util.function_names import function_name
 from fidokit.exceptions import ImageError, SettingsError
 
@@ -182,12 +183,12 @@ class Preprocessing:
             if isinstance(value, (str, bytes)) or not hasattr(value, "__iter__"):
                 raise SettingsError(f"{name} must be a tuple of numbers, not {value!r}")
             object.__setattr__(self, name, tuple(value))
-        if len(self.size) != 2 or not all(_is_number(side) and side == int(side) and side >= 1 for side in self.size):
+        if len(self.size) != 2 or not all(is_number(side) and side == int(side) and side >= 1 for side in self.size):
             raise SettingsError(f"size must be (height, width) in whole pixels, not {self.size!r}")
         object.__setattr__(self, "size", tuple(int(side) for side in self.size))
         for name in ("mean", "std"):
             value = getattr(self, name)
-            if len(value) != 3 or not all(_is_number(channel) for channel in value):
+            if len(value) != 3 or not all(map(is_number, value)):
                 raise SettingsError(f"{name} must be three finite numbers (red, green, blue), not {value!r}")
             object.__setattr__(self, name, tuple(float(channel) for channel in value))
         if min(self.std) <= 0:
@@ -196,10 +197,7 @@ class Preprocessing:
             raise SettingsError(f"fit must be one of {', '.join(get_args(Fit))}, not {self.fit!r}")
         if self.interpolation not in tuple(_RESAMPLING):
             raise SettingsError(f"interpolation must be one of {', '.join(_RESAMPLING)}, not {self.interpolation!r}")
-        if not _is_number(self.crop_share) or not 0 < self.crop_share <= 1:
-            raise SettingsError(f"crop_share must be above 0 and at most 1, not {self.crop_share!r}")
-        if not _is_number(self.box_padding) or self.box_padding < 0:
-            raise SettingsError(f"box_padding must be 0 or more, not {self.box_padding!r}")
+        require_numbers(self, crop_share=SHARE, box_padding=NOT_NEGATIVE)
         if not (self.transform is None or isinstance(self.transform, str) or callable(self.transform)):
             raise SettingsError(f"transform must be a function of a PIL image, not {type(self.transform).__name__}")
         if self.transform is not None and self.use_boxes:
@@ -279,10 +277,6 @@ class Preprocessing:
         left = _move_inside((x0 + x1 - window_width) / 2, window_width, width)
         top = _move_inside((y0 + y1 - window_height) / 2, window_height, height)
         return left, top, left + window_width, top + window_height
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _move_inside(start: float, length: float, limit: float) -> float:

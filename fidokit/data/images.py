@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
+from fidokit._util.checks import is_whole
 from fidokit._util.display import HtmlDisplay
 from fidokit._util.warning import warn
 from fidokit.data.annotated import Annotated
@@ -365,7 +366,7 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
     def _positions(self, selector: Any) -> npt.NDArray[np.int64]:
         if isinstance(selector, slice):
             return np.arange(len(self))[selector]
-        chosen: list[Any] = [selector] if isinstance(selector, (str, int, np.integer)) else list(selector)
+        chosen: list[Any] = [selector] if isinstance(selector, str) or is_whole(selector) else list(selector)
         flags = sum(isinstance(value, (bool, np.bool_)) for value in chosen)
         missing = sum(value is None or value is pd.NA or value != value for value in chosen)
         if missing:
@@ -392,4 +393,4 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
 
 
 def _position(value: Any, n: int) -> int | None:
-    return int(value) % n if isinstance(value, (int, np.integer)) and -n <= value < n else None
+    return int(value) % n if is_whole(value) and -n <= value < n else None

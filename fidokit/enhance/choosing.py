@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from fidokit._util.checks import Number, check_number
 from fidokit.enhance.evidence import standard_error
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
@@ -24,6 +25,8 @@ from fidokit.exceptions import SettingsError
 from fidokit.study.summary import Floats
 
 Ints = npt.NDArray[np.int64]
+#: One to report on, and at least one to choose on.
+FOLDS = Number(least=2, whole=True)
 # Below the smallest score that float32 softmaxes give, so that a score of 0 stays the worst.
 _LEAST = 1e-38
 
@@ -203,7 +206,7 @@ def folds_of(units: npt.ArrayLike, folds: int, seed: int = 0) -> Ints:
     Raises:
         SettingsError: fewer than two folds or units.
     """
-    check_folds(folds)
+    check_number("folds", folds, FOLDS)
     index, names = pd.factorize(np.asarray(units), use_na_sentinel=False)
     if len(names) < 2:
         raise SettingsError(
@@ -213,12 +216,6 @@ def folds_of(units: npt.ArrayLike, folds: int, seed: int = 0) -> Ints:
     fold = np.empty(len(names), np.int64)
     fold[np.random.default_rng(seed).permutation(len(names))] = np.arange(len(names)) % min(folds, len(names))
     return fold[index]
-
-
-def check_folds(folds: Any) -> None:
-    """Raises `SettingsError` for fewer than two folds."""
-    if not isinstance(folds, int | np.integer) or isinstance(folds, bool) or folds < 2:
-        raise SettingsError(f"folds is {folds!r}; at least 2 are needed, to choose on some and report on the others")
 
 
 def cross_validate(table: Table, units: npt.NDArray[Any], folds: Ints, budget: float | None = None) -> Ints:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from torch import Tensor, from_numpy
 
+from fidokit._util.checks import COUNT, NOT_NEGATIVE, check_number
 from fidokit._util.warning import warn
 from fidokit.data.labels import match_labels
-from fidokit.enhance.choosing import check_folds, folds_of
+from fidokit.enhance.choosing import FOLDS, folds_of
 from fidokit.enhance.controls import CONTROLS, check_controls
 from fidokit.enhance.judging import Improvement as Improvement
 from fidokit.enhance.judging import judge as judge
@@ -80,10 +81,10 @@ def classify_with_masks(
     """
     if isinstance(how, GuidedSettings) and grid is not None:
         raise SettingsError("`how` with settings is what to do, `grid` is what to choose from; give one of the two")
-    check_folds(folds)
+    check_number("folds", folds, FOLDS)
     check_controls(controls := tuple([controls] if isinstance(controls, str) else controls))
-    if not isinstance(top, int) or isinstance(top, bool) or top < 1:
-        raise SettingsError(f"top is {top!r}; it must be a whole number of at least 1")
+    check_number("top", top, COUNT)
+    check_number("budget", budget, NOT_NEGATIVE, or_none="no limit")
     label, settings = _method_of(study, how, method, candidates)
     ways = (settings.way,) if isinstance(how, GuidedSettings) else _ways(how)
     chosen_grid = GuidedGrid.of(settings) if isinstance(how, GuidedSettings) else grid or GuidedGrid()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fidokit._util.checks import is_whole
 from fidokit.errors import words
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, Found, Outcome
@@ -172,7 +173,7 @@ class ClusterTables:
             SettingsError: there is no such cluster.
         """
         for number in numbers:
-            if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < len(self):
+            if not is_whole(number) or not 0 <= number < len(self):
                 raise SettingsError(
                     f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 0, see the column "
                     "`cluster` of `clusters`"

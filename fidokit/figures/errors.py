@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from fidokit._util.checks import COUNT, check_number
 from fidokit.data.geometry import Preprocessing
-from fidokit.exceptions import ImageError, SettingsError
+from fidokit.exceptions import ImageError
 from fidokit.figures.masks import COLOURS, dressed, fitting, overlay_png, overlay_size, plotly_text
 
 if TYPE_CHECKING:
@@ -211,8 +212,7 @@ def contact_sheet(errors: ErrorClusters, cluster: int, n: int = 24, columns: int
         SettingsError: a cluster that there is not, or a number below 1.
     """
     for name, value in (("n", n), ("columns", columns), ("side", side)):
-        if value < 1:
-            raise SettingsError(f"{name} is {value}; it must be at least 1")
+        check_number(name, value, COUNT)
     members = errors.images(cluster).head(n)
     about = errors.map.set_index("image_id")
     row_of = {image_id: i for i, image_id in enumerate(errors.features.image_ids)}

@@ -110,6 +110,7 @@ class _Work:
         goal: what to explain, on the session's device.
         image_ids: B names.
         layer: the classifier's own choice of a layer, or None.
+        nan: (B,) how many explained values of each image were NaN so far.
     """
 
     session: Session
@@ -117,13 +118,19 @@ class _Work:
     goal: Goal
     image_ids: Sequence[str]
     layer: str | None
+    nan: Tensor
+
+    def watched(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Explained values (E,) as they are. A NaN may have a gradient that is none; the mask must not hide it."""
+        self.nan.index_add_(0, rows, values.isnan().float())
+        return values
 
     def values(self, images: Tensor, rows: Tensor) -> Tensor:
         """Explained values (E,) of images (E, 3, H, W), where `rows` (E,) says whose goal each has.
 
         Captum multiplies the images; handed to it as an additional argument, the rows are multiplied alike.
         """
-        return class_values(self.goal[rows], self.session.evaluate(images))
+        return self.watched(class_values(self.goal[rows], self.session.evaluate(images)), rows)
 
     def rows(self) -> Tensor:
         """(B,) 0, 1, 2, …"""
@@ -141,7 +148,8 @@ class _Work:
 def _cam(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[_Work, CamSettings], Tensor]:
     def attribute(work: _Work, settings: CamSettings) -> Tensor:
         layer = settings.layer or work.layer or find_layer(work.session, work.images)
-        activations, gradients, _ = layer_maps(work.session, work.images, work.goal, layer)
+        activations, gradients, logits = layer_maps(work.session, work.images, work.goal, layer)
+        work.watched(work.goal.class_logit(logits), work.rows())
         return combine(activations, gradients)[:, None]
 
     return attribute
@@ -285,8 +293,10 @@ def _compute(
         def run(rows: slice) -> Tensor:
             part = batch[rows]
             goal = part.goal.to(session.device)
-            work = _Work(session, session.normalise(part.images), goal, part.image_ids, classifier.layer)
-            return attribute(work, settings).detach()
+            nan = torch.zeros(len(part), device=session.device)
+            work = _Work(session, session.normalise(part.images), goal, part.image_ids, classifier.layer, nan)
+            raw = attribute(work, settings).detach()
+            return torch.where(nan.view(-1, 1, 1, 1) > 0, torch.nan, raw)
 
         try:
             for rows, raw in in_micro_batches(session, n, run):

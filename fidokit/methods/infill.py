@@ -233,7 +233,7 @@ def _name_and_weight(part: object) -> tuple[str, float]:
     if name not in INFILLS:
         raise SettingsError(f"unknown infill {name!r}; choose among {', '.join(INFILLS)}, or give a function")
     if not POSITIVE.fits(weight):
-        raise SettingsError(f"the weight of infill {name!r} is {weight!r}; it must be a positive number")
+        raise SettingsError(f"the weight of infill {name!r} is {weight!r}; it must be {POSITIVE}")
     return name, float(weight)
 
 

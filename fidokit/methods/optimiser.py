@@ -176,6 +176,8 @@ class Optimiser:
         loss = self._price(mask, slots.step + 1).sum() + (kept * kept_gradient).sum()
         (gradient,) = torch.autograd.grad(loss, theta)
         mean_odds, mean_values = (of.view(b, 2, s.samples).mean(2) for of in (odds, values))
+        # Values that are NaN may have a gradient that is not; the mask must not hide it.
+        gradient = torch.where(mean_values.isnan()[:, :, None, None], torch.nan, gradient)
         return gradient, mean_odds, mean_values
 
     @torch.no_grad()

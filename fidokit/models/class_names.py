@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
+from fidokit._util.checks import is_number
 from fidokit.exceptions import ClassifierError
 
 if TYPE_CHECKING:
@@ -83,14 +82,10 @@ def _name(value: object, position: int) -> str:
 
 def _position(value: object) -> int | None:
     """A position given as a whole number, or as its digits: the keys of JSON are texts."""
-    if isinstance(value, bool | np.bool_):
-        return None
     if isinstance(value, str):
         value = value.strip()
         return int(value) if value.isascii() and value.isdigit() else None
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return int(value) if isinstance(value, float | np.floating) and float(value).is_integer() else None
+    return int(value) if is_number(value) and value == int(value) else None
 
 
 def _by_position(mapping: Mapping[Any, Any]) -> list[str]:

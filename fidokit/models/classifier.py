@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fidokit._util.ambient import unaffected
+from fidokit._util.checks import COUNT, check_number, is_number, is_whole
 from fidokit._util.display import HtmlDisplay
 from fidokit.data.images import LabelledImages, Preprocessing
 from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
@@ -110,7 +111,7 @@ class Classifier(HtmlDisplay, ClassifierState):
             for key, value in {
                 "mean": _three(mean),
                 "std": _three(std),
-                "size": (size, size) if isinstance(size, int) else size,
+                "size": (size, size) if is_whole(size) else size,
                 "fit": fit,
                 "crop_share": crop_share,
                 "interpolation": interpolation,
@@ -126,11 +127,10 @@ class Classifier(HtmlDisplay, ClassifierState):
             raise SettingsError(
                 f"unknown precision {precision!r}; choose auto or one of {', '.join(frozen.PRECISIONS)}"
             )
-        if micro_batch is not None and (not isinstance(micro_batch, int) or micro_batch < 1):
-            raise SettingsError(f"micro_batch must be a whole number of at least 1, or None, not {micro_batch!r}")
+        check_number("micro_batch", micro_batch, COUNT, or_none="the fastest")
         self.precision = precision
         self.precision_reason = "not probed yet" if precision == "auto" else "asked for"
-        self.micro_batch = micro_batch
+        self.micro_batch = micro_batch = None if micro_batch is None else int(micro_batch)
         #: Precision and micro-batch as they were given.
         self.asked = (precision, micro_batch)
         #: Precision -> the fastest batch without a backward pass, where it was looked for.
@@ -345,7 +345,7 @@ class Classifier(HtmlDisplay, ClassifierState):
 
 def _three(values: Sequence[float] | float | None) -> Any:
     """Three channels of one: mean or std of a greyscale model, as tutorials write it."""
-    if isinstance(values, int | float):
+    if is_number(values):
         return (values,) * 3
     # Whatever else it is, `Preprocessing` refuses.
     return tuple(values) * 3 if isinstance(values, Sequence) and len(values) == 1 else values

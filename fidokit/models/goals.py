@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from fidokit._util.checks import is_whole
 from fidokit.exceptions import SettingsError
 
 Head = Literal["softmax", "sigmoid", "probabilities", "independent-probabilities"]
@@ -119,9 +120,9 @@ def class_index(name: str | int, class_names: Sequence[str]) -> int:
 def _indices(names: str | int | Sequence[str | int] | Tensor, n: int, class_names: Sequence[str], what: str) -> Tensor:
     if hasattr(names, "tolist"):  # a tensor, a numpy array or a pandas column
         names = names.tolist()
-    if isinstance(names, str | int):
+    if isinstance(names, str) or is_whole(names):
         names = [names] * n
-    if not isinstance(names, Sequence) or not all(isinstance(name, str | int) for name in names):
+    if not isinstance(names, Sequence) or not all(isinstance(name, str) or is_whole(name) for name in names):
         raise SettingsError(f"{what} must be class names or indices, one for all images or one an image, not {names!r}")
     if len(names) != n:
         raise SettingsError(f"{what}: {len(names)} classes for {n} images; give one for all or one an image")

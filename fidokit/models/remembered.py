@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,8 @@ from typing import Any
 import torch
 from platformdirs import user_cache_dir
 
+from fidokit._util.atomic_write import write_atomically
+from fidokit._util.checks import Number
 from fidokit._version import __version__
 from fidokit.models import devices
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
@@ -31,13 +32,9 @@ _OFF = ("off", "0", "no", "none", "false")
 MOST_FILES = 256
 _MOST_BYTES = 1 << 18
 #: No tuning ends with a larger batch.
-_MOST_AT_ONCE = 512
+_SIZE = Number(least=1, most=512, whole=True)
 
 Key = Mapping[str, Any]
-
-
-def _is_size(value: object) -> bool:
-    return type(value) is int and 1 <= value <= _MOST_AT_ONCE
 
 
 def _is_text(value: object) -> bool:
@@ -51,18 +48,18 @@ def _are_pairs(value: object) -> bool:
 
 
 def _are_batches(value: object) -> bool:
-    return isinstance(value, dict) and all(name in PRECISIONS and _is_size(size) for name, size in value.items())
+    return isinstance(value, dict) and all(name in PRECISIONS and _SIZE.fits(size) for name, size in value.items())
 
 
 #: What can be remembered, and when it can be believed.
 _FIELDS: dict[str, Callable[[object], bool]] = {
     "agrees": lambda value: isinstance(value, bool),
-    "exact_limit": _is_size,
+    "exact_limit": _SIZE.fits,
     "folded": _are_pairs,
     "forward_batches": _are_batches,
-    "least_batch": _is_size,
+    "least_batch": _SIZE.fits,
     "memory_format": lambda value: value in ("channels_last", "contiguous_format"),
-    "micro_batch": _is_size,
+    "micro_batch": _SIZE.fits,
     "precision": lambda value: isinstance(value, str) and value in PRECISIONS,
     "reason": _is_text,
 }
@@ -112,14 +109,9 @@ def keep(key: Key | None, **found: Any) -> None:
     if path is None:
         return
     text = json.dumps({"key": key, "found": recall(key) | found}, indent=1)
-    made = path.with_name(f".{path.stem}.{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            made.write_text(text, encoding="utf-8")
-            made.replace(path)
-        finally:
-            made.unlink(missing_ok=True)
+        write_atomically(path, text.encode())
         _weed(path.parent)
     except (OSError, ValueError):
         return

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit._util.atomic_write import write_atomically
+from fidokit._util.checks import COUNT_OR_ZERO, check_number
 from fidokit._util.html import Html
 from fidokit._version import __version__
-from fidokit.exceptions import SettingsError, StoreError
+from fidokit.exceptions import StoreError
 from fidokit.figures.masks import KIND_NAMES, interval_columns
 from fidokit.report.errors import errors_section
 from fidokit.report.images import SIGNS, images_section
@@ -20,7 +22,6 @@ from fidokit.report.improvement import improvement_section
 from fidokit.report.templating import data_file, limits_of, rendered
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.metrics.standing import AGAINST_BOX, AGAINST_OBJECT
-from fidokit.study.store.files import write_whole
 from fidokit.study.verdicts import verdicts
 
 if TYPE_CHECKING:
@@ -73,14 +74,13 @@ def write_report(
         StoreError: the file cannot be written.
         SettingsError: `max_images` is negative.
     """
-    if max_images < 0:
-        raise SettingsError(f"max_images is {max_images}; it must be 0 or more")
+    check_number("max_images", max_images, COUNT_OR_ZERO)
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
     content = _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
     except OSError as error:
         raise StoreError(
             f"the report cannot be written to {path}: {error.strerror or error}; choose another file, or change its "

@@ -16,9 +16,9 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
+from fidokit._util.checks import COUNT, check_number
 from fidokit.data.images import LabelledImages
 from fidokit.data.reading import read_chunks
-from fidokit.exceptions import SettingsError
 from fidokit.models import devices
 from fidokit.models.classifier import Classifier
 from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
@@ -85,8 +85,8 @@ class Plan:
         Raises:
             SettingsError: a number below 1.
         """
-        if any(not isinstance(n, int) or n < 1 for n in workers):
-            raise SettingsError(f"workers are {list(workers)}; give whole numbers of at least 1")
+        for n in workers:
+            check_number("workers", n, COUNT)
         one = float(self.table["seconds"][self.table["method"] == METRICS].sum())
         shared = self._per_photograph - one
         hours = [(self.start_seconds + self.n * (shared / n + one)) / 3600 for n in workers]
@@ -125,8 +125,7 @@ def plan(
         SettingsError: `sample` is below 1, or as `run_study`.
         MethodNotApplicable: as `run_study`.
     """
-    if sample < 1:
-        raise SettingsError(f"sample is {sample}; at least 1 photograph must be measured")
+    check_number("sample", sample, COUNT)
     few = data.subset(np.linspace(0, len(data) - 1, min(sample, len(data))).round().astype(int))
     size = part_size or PART_SIZE
     options: dict[str, Any] = {"targets": targets, "against": against, "part_size": size, "progress": False}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fidokit._util.ambient import unaffected
+from fidokit._util.checks import COUNT, check_number
 from fidokit._util.warning import warn
 from fidokit._version import __version__
 from fidokit.data.images import LabelledImages
@@ -205,8 +206,7 @@ def _check_options(classifier: Classifier, targets: str | None, against: str | N
         class_index(against, classifier.class_names)
     if against is not None and len(classifier.class_names) < 2:
         raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
-    if part_size is not None and part_size < 1:
-        raise SettingsError(f"part_size is {part_size}; at least 1 is needed")
+    check_number("part_size", part_size, COUNT, or_none="the default")
 
 
 def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> dict[str, str]:

@@ -10,6 +10,7 @@ import pandas as pd
 import torch
 
 from fidokit._util.ambient import unaffected
+from fidokit._util.checks import COUNT, check_number
 from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, resize_masks
@@ -83,8 +84,7 @@ class Study(HtmlDisplay, StoredStudy):
             SettingsError: as in `masks`, or batch_size is less than 1.
             StoreError: a file cannot be read.
         """
-        if batch_size < 1:
-            raise SettingsError(f"batch_size is {batch_size}; at least 1 is needed")
+        check_number("batch_size", batch_size, COUNT)
         return self._selection(methods, kinds, columns, image_ids).pieces(batch_size)
 
     def check(self, *, set_aside: bool = False) -> pd.DataFrame:

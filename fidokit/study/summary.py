@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from fidokit.exceptions import SettingsError
+from fidokit._util.checks import COUNT, check_number
 from fidokit.methods.base import KINDS
 from fidokit.study.metrics.sanity import passes
 from fidokit.study.metrics.standing import KEYS, ON_REQUEST
@@ -67,7 +67,7 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
 
 def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.summary`."""
-    _check_resamples(n_resamples)
+    check_number("n_resamples", n_resamples, COUNT)
     table = _per_image(study)
     metrics = _stored_metrics(study, table[list(KEYS)])
     keys = [(label, kind) for label in study.methods for kind in study.kinds(label)]
@@ -98,7 +98,7 @@ def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.
 
 def sanity_verdicts(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.sanity`."""
-    _check_resamples(n_resamples)
+    check_number("n_resamples", n_resamples, COUNT)
     metrics = _stored_metrics(study, None)
     if "sanity" not in metrics.columns:
         metrics["sanity"] = np.nan
@@ -117,11 +117,6 @@ def sanity_verdicts(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) 
             "passes_sanity": pd.array(passes(high), dtype="boolean"),
         }
     )
-
-
-def _check_resamples(n_resamples: int) -> None:
-    if n_resamples < 1:
-        raise SettingsError(f"n_resamples is {n_resamples}; at least 1 is needed, 2000 is usual")
 
 
 def _stored_metrics(study: StoredStudy, keys: pd.DataFrame | None) -> pd.DataFrame:

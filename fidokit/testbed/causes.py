@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+from fidokit._util.checks import UNIT, Number, check_number
 from fidokit.exceptions import SettingsError
 from fidokit.testbed.raster import Stream
 from fidokit.testbed.scene import CAUSES, Scene, compose, shrunk
@@ -28,6 +29,7 @@ def plan(
     """The scenes of `fidokit.testbed.load`, undrawn; arguments and errors as there."""
     chosen = _check_species(species)
     _check_numbers(n, seed, size, clutter)
+    n, seed, size = int(n), int(seed), int(size)  # of numpy they would not go into JSON
     rates = _rates_by_species(causes or {}, chosen)
     named = _balanced(n, seed, chosen)
     planted = _assign(named, seed, chosen, rates)
@@ -92,8 +94,7 @@ def _rates_by_species(causes: Rates, chosen: list[str]) -> dict[str, dict[str, f
         for name, rate in by_species.items():
             if name not in chosen:
                 raise SettingsError(f"the cause {cause!r} names {name!r}; the species here are: {', '.join(chosen)}")
-            if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate <= 1:
-                raise SettingsError(f"the rate of {cause!r} for {name!r} must be in 0..1, not {rate!r}")
+            check_number(f"the rate of {cause!r} for {name!r}", rate, UNIT)
             rates[name][cause] = float(rate)
     for name, own in rates.items():
         if sum(own.values()) > 1 + 1e-9:
@@ -115,7 +116,5 @@ def _check_species(species: Any) -> list[str]:
 
 def _check_numbers(n: Any, seed: Any, size: Any, clutter: Any) -> None:
     for what, value, least in (("n", n, 1), ("seed", seed, 0), ("size", size, 64)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise SettingsError(f"{what} must be a whole number of at least {least}, not {value!r}")
-    if isinstance(clutter, bool) or not isinstance(clutter, int | float) or not 0 <= clutter <= 4:
-        raise SettingsError(f"clutter must be a number in 0 (nothing in front of the bird) to 4, not {clutter!r}")
+        check_number(what, value, Number(least=least, whole=True))
+    check_number("clutter", clutter, Number(least=0, most=4))

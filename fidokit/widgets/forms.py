@@ -9,6 +9,7 @@ import textwrap
 from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from fidokit._util.checks import Number
 from fidokit.exceptions import SettingsError
 from fidokit.methods import get_method
 
@@ -117,8 +118,7 @@ def _value(field: str, raw: Any, kind: str) -> Any:
         if kind == "number":
             return float(text)
     except ValueError as error:
-        needed = "a whole number" if kind == "whole" else "a number"
-        raise SettingsError(f"{field} must be {needed}, not {text!r}") from error
+        raise SettingsError(f"{field} is {text!r}; it must be {Number(whole=kind == 'whole')}") from error
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from study_cases import make_data
+from study_cases import Colours, make_data, register_counting, run
 
 import fidokit as fk
 from fidokit._util.checks import COUNT, SHARE, Number, is_number, is_whole
@@ -23,7 +24,9 @@ from fidokit.methods.gradient_settings import (
     SmoothGradSettings,
 )
 from fidokit.methods.perturbation_settings import ExtremalSettings, RiseSettings
+from fidokit.samples import composites
 from fidokit.study.compare import compare, means_table
+from fidokit.study.plan import plan
 
 CLASSES = [
     fk.FidoSettings,
@@ -128,6 +131,55 @@ def test_other_arguments_of_a_comparison(table):
             compare(table, "insertion", **wrong)
 
 
+# Arguments of other functions
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    register_counting("counting")
+    return run(_classifier(), make_data(folder / "data", 3), folder / "store", ["counting"])
+
+
+ARGUMENTS = {
+    "n": lambda _, value: fk.testbed.load(value),
+    "seed": lambda _, value: fk.testbed.load(1, seed=value),
+    "clutter": lambda _, value: fk.testbed.load(1, clutter=value),
+    "the rate of 'night'": lambda _, value: fk.testbed.load(1, causes={"night": value}),
+    "size": lambda _, value: composites("none", 1, size=value),
+    "micro_batch": lambda _, value: _classifier(micro_batch=value),
+    "crop_share": lambda _, value: fk.Preprocessing(crop_share=value),
+    "box_padding": lambda _, value: fk.Preprocessing(box_padding=value),
+    "batch_size": lambda study, value: list(study.iter_masks(batch_size=value)),
+    "n_resamples": lambda study, value: study.summary(n_resamples=value),
+    "stability": lambda study, value: study.metrics(stability=value),
+    "max_images": lambda study, value: fk.write_report(study, "none.html", max_images=value),
+    "folds": lambda study, value: fk.classify_with_masks(study, folds=value),
+    "top": lambda study, value: fk.classify_with_masks(study, top=value),
+    "budget": lambda study, value: fk.classify_with_masks(study, budget=value),
+    "part_size": lambda study, value: fk.run_study(
+        _classifier(), study.data, ["saliency"], store="none", part_size=value
+    ),
+    "sample": lambda study, value: plan(_classifier(), study.data, sample=value),
+}
+
+
+@pytest.mark.parametrize("value", ["2", -1, True, float("nan"), [1]])
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_an_argument_that_is_no_such_number_is_named(study, name, value, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SettingsError, match=rf"{name}( .*)? is .*; it must be a (whole )?number( |$)"):
+        ARGUMENTS[name](study, value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_numbers_of_numpy_do_for_arguments(tmp_path):
+    two = np.int64(2)
+    assert len(fk.testbed.load(two, seed=two, size=np.int32(64), folder=tmp_path)) == 2
+    assert _classifier(micro_batch=two).micro_batch == 2
+    assert json.dumps(_classifier(micro_batch=two).asked) == '["float32", 2]'
+
+
 # subset
 
 
@@ -206,7 +258,5 @@ def test_a_cell_may_be_run_again():
     assert get_method("mine") is method
 
 
-def _classifier():
-    from study_cases import make_classifier
-
-    return make_classifier()
+def _classifier(**options):
+    return fk.Classifier(Colours(), size=(16, 16), device="cpu", precision="float32", **options)

@@ -222,7 +222,10 @@ def test_errors_are_one_line_and_exit_2(capsys):
             ["study", "birds.csv", "--model", MODEL, "--methods", "counting", "--settings", "quality"],
             "none of counting",
         ),
-        (["study", "birds.csv", "--model", MODEL, "--limit", "0"], "must be at least 1"),
+        (
+            ["study", "birds.csv", "--model", MODEL, "--limit", "0"],
+            "--limit is 0; it must be a whole",
+        ),
         (["study", "birds.csv", "--model", MODEL, "--boxes"], "has no boxes"),
         (["study", "birds.csv", "--model", "python:study_cases:make_data"], "could not be loaded"),
     ],
@@ -237,8 +240,8 @@ def test_what_cannot_be_done_is_said(arguments, message, capsys, place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--micro-batch", "0"], "micro_batch must be a whole number of at least 1"),
-        (["--micro-batch", "-2"], "micro_batch must be a whole number of at least 1"),
+        (["--micro-batch", "0"], "micro_batch is 0; it must be a whole number of at least 1"),
+        (["--micro-batch", "-2"], "micro_batch is -2; it must be a whole number of at least 1"),
         (["--precision", "half"], "unknown precision 'half'"),
         (["--device", "meta"], "cannot compute on device 'meta'"),
         (["--device", "cuda:99"], "device 'cuda:99' was asked for"),

@@ -8,7 +8,7 @@ from dataclasses import fields
 
 import pytest
 import torch
-from nets import LEFT, PATCH_SIZE, RIGHT, ConvNet, PatchLogit, conv_net, photographs
+from nets import LEFT, PATCH_SIZE, RIGHT, PatchLogit, conv_net, photographs
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.overrides import TorchFunctionMode
@@ -17,10 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fidokit as fk
 from fidokit.exceptions import SettingsError
 from fidokit.methods import infill
-from fidokit.methods.base import Batch
 from fidokit.methods.blend import shares
 from fidokit.methods.concrete import SAMPLERS
-from fidokit.methods.fido import compute
 from fidokit.methods.infill import INFILLS
 from fidokit.methods.optimiser import Optimiser, Slots
 from fidokit.models.goals import EXPLAINED, Goal, area, total_variation
@@ -200,29 +198,6 @@ def test_updates_are_those_of_torch_adam(published):
 # --- many images ----------------------------------------------------------------------------------------------------
 
 
-def test_a_mask_does_not_depend_on_its_neighbours():
-    classifier = tiny()
-    images = photographs(8)
-    ids = [f"image {i}" for i in range(8)]
-    with classifier.session() as session:
-        logits = session.logits(images)
-
-    def masks(rows, micro_batch):
-        classifier.micro_batch = micro_batch
-        index = torch.tensor(rows)
-        goal = classifier.goal(logits[index])
-        return compute(classifier, Batch(images[index], [ids[i] for i in rows], goal, logits[index]), FAST).kinds[
-            "joint"
-        ]
-
-    order = [5, 2, 7, 0, 1, 6, 3, 4]
-    together = masks(order, 12)
-    for micro_batch in (4, 7):
-        for i in (0, 3, 7):
-            alone = masks([i], micro_batch)[0]
-            assert float((together[order.index(i)] - alone).abs().max()) <= 1e-3
-
-
 def test_converged_images_stop_early_and_make_room():
     class Indifferent(nn.Module):
         """Blind to bright images, so that their masks only shrink and settle; others keep it busy."""
@@ -379,24 +354,6 @@ def test_progress_reports_the_loss_that_is_minimised(ramp_steps):
     assert len(snapshots) >= 2
 
 
-def test_ctrl_c_returns_what_is_finished():
-    count = 0
-
-    class Interrupted(ConvNet):
-        def forward(self, x):
-            nonlocal count
-            count += len(x) == 16
-            if count == 8:
-                count += 1
-                raise KeyboardInterrupt
-            return super().forward(x)
-
-    module = Interrupted().eval()
-    masks = fk.explain(tiny(module=module), photographs(8), settings=FAST, start="flat", tolerance=0.0)
-    assert masks.finished.tolist() == [True] * 4 + [False] * (len(masks) - 4)
-    assert 4 <= len(masks) <= 8
-
-
 def test_ctrl_c_while_slots_are_refilled_keeps_what_was_finished(monkeypatch):
     fill, calls = Optimiser.fill, []
 
@@ -410,35 +367,6 @@ def test_ctrl_c_while_slots_are_refilled_keeps_what_was_finished(monkeypatch):
     masks = fk.explain(tiny(), photographs(8), settings=FAST, tolerance=0.0)
     assert masks.image_ids == ["0", "1", "2", "3"]
     assert masks.finished.all()
-
-
-def test_out_of_memory_halves_the_micro_batch_and_goes_on():
-    class Small(ConvNet):
-        def forward(self, x):
-            if len(x) > 8:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return super().forward(x)
-
-    torch.manual_seed(0)
-    module = Small().eval()
-    with pytest.warns(RuntimeWarning, match="micro-batch of 8"):
-        masks = fk.explain(tiny(module=module), photographs(5), settings=FAST)
-    reference = ConvNet().eval()
-    reference.load_state_dict(module.state_dict())
-    expected = fk.explain(tiny(module=reference), photographs(5), settings=FAST)
-    assert float((masks.joint - expected.joint).abs().max()) < 1e-3
-
-
-def test_nan_logits_become_failures_and_the_others_go_on():
-    class Sometimes(ConvNet):
-        def forward(self, x):
-            return torch.where((x.mean(dim=(1, 2, 3)) > 1.5)[:, None], torch.nan, super().forward(x))
-
-    images = photographs(3)
-    images[1] = 1.0
-    masks = fk.explain(tiny(module=Sometimes().eval()), images, settings=FAST)
-    assert masks.image_ids == ["0", "2"]
-    assert "NaN" in masks.failures["1"]
 
 
 @pytest.mark.parametrize(

@@ -190,24 +190,6 @@ def test_evaluations_are_those_the_documentation_names(name, evaluations):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_out_of_memory_shrinks_the_parts(name):
-    clf = classifier(conv_net(), micro_batch=8)
-    batch = batch_of(clf, 3)
-    expected = computed(clf, name, batch)
-    with clf.session(exact=True) as session:
-
-        def cramped(_module, args):
-            if len(args[0]) > 2:
-                raise torch.OutOfMemoryError("out of memory")
-
-        session.module.register_forward_pre_hook(cramped)
-        with pytest.warns(RuntimeWarning, match="micro-batch of"):
-            result = computed(clf, name, batch)
-        assert session.micro_batch == 2
-    close(result.raw, expected.raw)
-
-
-@pytest.mark.parametrize("name", METHODS)
 def test_outputs_with_logits_sigmoid_heads_and_single_logits(name):
     @dataclass
     class Output:
@@ -289,25 +271,6 @@ def test_progress_is_reported_after_each_part_and_may_stop():
     masks = compute_masks("saliency", clf, batch, METHODS["saliency"].settings(), lambda snapshot: True)
     assert masks.image_ids == ["a", "b"]
     assert not masks.failures
-
-
-@pytest.mark.parametrize("finished", [0, 2])
-def test_ctrl_c_keeps_the_finished_images(finished):
-    clf = classifier(conv_net(), micro_batch=2)
-    batch = batch_of(clf, 5)
-    with clf.session(exact=True) as session:
-        calls = []
-
-        def press(_module, _args):
-            calls.append(1)
-            if len(calls) > finished // 2:
-                raise KeyboardInterrupt
-
-        session.module.register_forward_pre_hook(press)
-        result = computed(clf, "saliency", batch)
-    assert result.interrupted
-    assert result.finished.tolist() == [i < finished for i in range(5)]
-    assert result.kinds["attribution"].isnan().flatten(1).all(1).tolist() == [i >= finished for i in range(5)]
 
 
 def test_masks_of_a_batch_count_every_evaluation():

@@ -400,21 +400,6 @@ def test_copies_of_one_image_are_told_apart():
     assert len(masks.to_frame()) == 9
 
 
-def test_a_stop_keeps_what_is_there():
-    seen = []
-
-    def stop(snapshot):
-        seen.append(snapshot)
-        return True
-
-    masks = explain(make(micro_batch=4), photographs(5), steps=20, check_every=3, on_progress=stop)
-    assert len(seen) == 1
-    assert 0 < len(masks) < 5
-    assert not masks.finished.any()
-    assert not masks.failures
-    assert set(masks.image_ids) == set(seen[0].image_ids) <= {"0", "1", "2", "3", "4"}
-
-
 def test_compute_masks_gives_even_shares_of_what_was_spent():
     def compute(classifier, batch, _settings, _on_progress):
         with classifier.session() as session:

@@ -212,19 +212,6 @@ def test_contrasts_functions_and_heads_go_through_the_goal():
 # Many images
 
 
-def test_a_mask_does_not_depend_on_its_neighbours_or_the_micro_batch():
-    classifier = tiny()
-    images, ids = photographs(5), [f"image {i}" for i in range(5)]
-    order = [3, 0, 4, 1, 2]
-    together = rise(classifier, batch_of(classifier, images[order], [ids[i] for i in order]), FAST)
-    for micro_batch in (1, 7, 64):
-        alone = tiny(micro_batch=micro_batch)
-        for i in (0, 3):
-            one = rise(alone, batch_of(alone, images[i : i + 1], [ids[i]]), FAST)
-            row = order.index(i)
-            assert (one.kinds["attribution"][0] - together.kinds["attribution"][row]).abs().max() <= 1e-3
-
-
 def test_the_seed_decides():
     first, again, other = (fk.explain(tiny(), photographs(1), "rise", settings=FAST, seed=s).raw for s in (0, 0, 1))
     assert torch.equal(first, again)
@@ -280,35 +267,6 @@ def test_ctrl_c_keeps_what_was_begun():
     assert result.evaluations.tolist() == [40, 10, 0]
     assert result.raw[:2].isfinite().all()
     assert result.raw[2].isnan().all()
-
-
-def test_out_of_memory_halves_the_micro_batch_and_goes_on():
-    class Small(ConvNet):
-        def forward(self, x):
-            if len(x) > 8:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return super().forward(x)
-
-    torch.manual_seed(0)
-    module = Small().eval()
-    reference = ConvNet().eval()
-    reference.load_state_dict(module.state_dict())
-    with pytest.warns(RuntimeWarning, match="micro-batch of 8"):
-        masks = fk.explain(tiny(module), photographs(2), "rise", settings=FAST)
-    expected = fk.explain(tiny(reference), photographs(2), "rise", settings=FAST)
-    torch.testing.assert_close(masks.raw, expected.raw, atol=1e-5, rtol=0)
-
-
-def test_nan_logits_become_a_failure_and_the_others_go_on():
-    class Sometimes(ConvNet):
-        def forward(self, x):
-            return torch.where((x.mean(dim=(1, 2, 3)) > 0.5)[:, None], torch.nan, super().forward(x))
-
-    images = photographs(3) * 0.1
-    images[1] = 0.45
-    masks = fk.explain(tiny(Sometimes().eval()), images, "rise", targets=0, settings=FAST, baseline="white")
-    assert "1" in masks.failures
-    assert "NaN" in masks.failures["1"]
 
 
 # Settings and the registry

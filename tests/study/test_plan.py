@@ -102,7 +102,7 @@ def test_reading_counts_where_it_is_slower_than_computing():
 def test_numbers_that_are_none(classifier, data, calls):
     with pytest.raises(SettingsError, match="sample is 0"):
         plan(classifier, data, ["counting"], sample=0)
-    with pytest.raises(SettingsError, match="workers are"):
+    with pytest.raises(SettingsError, match="workers is 0"):
         known_plan().on([2, 0])
 
 

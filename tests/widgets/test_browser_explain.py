@@ -201,7 +201,7 @@ def test_what_goes_wrong_is_said_with_its_remedy(page, notebook):
     page.get_by_label("steps", exact=True).fill("many")
     page.locator(".fk-settings summary").click()
     start(page)
-    alert.get_by_text("steps must be a whole number, not 'many'").wait_for()
+    alert.get_by_text("steps is 'many'; it must be a whole number").wait_for()
     assert notebook.kernel("widget.state") in ("ready", "done", "stopped")
 
 

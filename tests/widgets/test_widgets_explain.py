@@ -174,7 +174,7 @@ class TestRun:
             ({"target": "blue", "against": "blue"}, "cannot be contrasted with itself"),
             ({"method": "magic"}, "unknown method 'magic'"),
             ({"preset": "best"}, "no settings 'best'"),
-            ({"fields": {"steps": "x"}}, "steps must be a whole number"),
+            ({"fields": {"steps": "x"}}, "steps is 'x'; it must be a whole number"),
             ({"fields": {"lr": "-1"}}, "lr"),
         ],
     )

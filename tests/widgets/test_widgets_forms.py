@@ -72,9 +72,9 @@ def test_what_is_typed():
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        ({"steps": "many"}, "steps must be a whole number, not 'many'"),
-        ({"steps": "2.5"}, "steps must be a whole number"),
-        ({"lr": ""}, "lr must be a number"),
+        ({"steps": "many"}, "steps is 'many'; it must be a whole number"),
+        ({"steps": "2.5"}, "steps is '2.5'; it must be a whole number"),
+        ({"lr": ""}, "lr is ''; it must be a number"),
         ({"steps": "0"}, "steps"),
         ({"grid": "__import__('os')"}, "grid|fido"),
         ({"nonsense": "1"}, "no setting 'nonsense'"),

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fidokit._util.checks import is_number
 from fidokit.data.placing import RELATIVE
 from fidokit.data.readers.cells import text_of
 from fidokit.data.readers.choice import choose_boxes, choose_labels
@@ -237,7 +238,7 @@ def _add_boxes(
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e100
+    return is_number(value) and abs(value) < 1e100
 
 
 def _size(image: Mapping[str, Any]) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fidokit._util.checks import is_number
 from fidokit.data.geometry import Box
 from fidokit.data.readers.cells import common_folder, join_all, portable, relative_all, text_of
 from fidokit.data.readers.columns import with_known_columns
@@ -204,13 +205,8 @@ def _checked_names(value: Any) -> str:
 
 def _checked_points(value: Any) -> str:
     fine = isinstance(value, Mapping) and all(
-        isinstance(point, list) and len(point) == 2 and all(_is_coordinate(number) for number in point)
-        for point in value.values()
+        isinstance(point, list) and len(point) == 2 and all(map(is_number, point)) for point in value.values()
     )
     if not fine:
         raise ValueError('it must be a JSON object of name: [x, y] in pixels, such as {"bill": [120, 64.5]}')
     return json.dumps(value)
-
-
-def _is_coordinate(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

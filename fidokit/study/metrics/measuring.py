@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from fidokit._util.checks import COUNT_OR_ZERO, check_number
 from fidokit._util.warning import warn
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import SettingsError
@@ -53,8 +54,7 @@ class Request:
     removal: part_tests.Removal | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.stability, int) or self.stability < 0:
-            raise SettingsError(f"stability is {self.stability!r}; give the number of other seeds, such as 2, or 0")
+        check_number("stability", self.stability, COUNT_OR_ZERO)
         if self.removal is not None and not callable(self.removal):
             raise SettingsError(
                 f"removal must be a function (data, position, part) -> picture or None, not {self.removal!r}"

@@ -21,9 +21,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from fidokit._util.atomic_write import TEMPORARY, sync_folder, temporary_file, write_atomically
 from fidokit.exceptions import StoreError
 
-TEMPORARY = ".tmp"
 _PROBE = b"fidokit"
 
 
@@ -174,11 +174,11 @@ class LocalFiles(Files):
     def write(self, name: str, content: bytes) -> None:
         path = self.path(name)
         path.parent.mkdir(exist_ok=True)
-        write_whole(path, content)
+        write_atomically(path, content)
 
     def create(self, name: str, content: bytes) -> bool:
         path = self.path(name)
-        with _temporary(path, content) as temporary:
+        with temporary_file(path, content) as temporary:
             try:
                 os.link(temporary, path)
             except FileExistsError:
@@ -197,8 +197,8 @@ class LocalFiles(Files):
         path, place = self.path(folder) / own, self.path(target)
         place.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, place)  # noqa: PTH105
-        _sync_folder(path.parent)
-        _sync_folder(place.parent)
+        sync_folder(path.parent)
+        sync_folder(place.parent)
 
     def prepare(self, folders: Iterable[str]) -> None:
         for folder in folders:
@@ -328,13 +328,6 @@ def _arrived(name: str, coming: Any) -> Iterator[tuple[str, pa.NativeFile]]:
         yield name, coming.result()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write or replace a file on this machine: it has all of the content, on the disk, or is as it was."""
-    with _temporary(path, content) as temporary:
-        os.replace(temporary, path)  # noqa: PTH105
-    _sync_folder(path.parent)
-
-
 @contextmanager
 def _as_os_errors() -> Iterator[None]:
     try:
@@ -343,31 +336,3 @@ def _as_os_errors() -> Iterator[None]:
         raise
     except Exception as error:
         raise OSError(f"{type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _temporary(path: Path, content: bytes) -> Iterator[Path]:
-    """A file beside a path that has the content, and is on the disk; gone afterwards."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield temporary
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes the renaming itself survive a power cut, where the system can."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)

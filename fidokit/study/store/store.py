@@ -27,9 +27,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from fidokit._util.atomic_write import TEMPORARY
 from fidokit.exceptions import StoreError
 from fidokit.study.store import lock, sealed, trust
-from fidokit.study.store.files import TEMPORARY, files_at
+from fidokit.study.store.files import files_at
 from fidokit.study.store.manifest import SCHEMA_VERSION
 from fidokit.study.store.schemas import (
     FAILURES_SCHEMA,
