@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -375,6 +375,10 @@ class NoSettings:
     """Settings of a method that has none."""
 
 
+#: Marks a field of settings that came later: at its default it changes nothing, so ids from before stay.
+ADDED = "added"
+
+
 def settings_dict(settings: Any) -> dict[str, Any]:
     """Settings as JSON-ready values; functions by names that tell them apart, see `function_name`.
 
@@ -395,7 +399,24 @@ def settings_dict(settings: Any) -> dict[str, Any]:
             return function_name(value)
         return value
 
-    return {f.name: plain(getattr(settings, f.name)) for f in fields(settings)}
+    return {
+        f.name: plain(getattr(settings, f.name))
+        for f in fields(settings)
+        if not (f.metadata.get(ADDED) and getattr(settings, f.name) == f.default)
+    }
+
+
+def settings_from(method: Method, described: Mapping[str, Any]) -> Any | None:
+    """The settings object that `settings_dict` described; None where that does not give them all, as of functions."""
+    try:
+        made = method.settings(**{name: _tuples(value) for name, value in described.items()})
+    except (SettingsError, TypeError, ValueError):
+        return None
+    return made if settings_dict(made) == described else None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def settings_id(method: str, settings: Any) -> str:

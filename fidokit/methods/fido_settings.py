@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from fidokit._util.checks import (
@@ -18,6 +18,7 @@ from fidokit._util.checks import (
     require_flags,
     require_numbers,
 )
+from fidokit.methods.base import ADDED
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
 from fidokit.models.goals import EXPLAINED, Explained
@@ -95,7 +96,7 @@ class FidoSettings:
     ramp_steps: int = 0
     tolerance: float = 1e-3
     check_every: int = 5
-    explained: Explained = "log-odds"
+    explained: Explained = field(default="log-odds", metadata={ADDED: True})
     seed: int = 0
     cuda_graph: bool = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels, shorten
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError, StoreError
 from fidokit.methods import get_method
-from fidokit.methods.base import OnProgress
+from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import class_index
 from fidokit.study.engine.chunk import RUNNER_UP, Recipe
@@ -71,7 +72,8 @@ def run_study(
         classifier: the classifier.
         data: the photographs.
         methods: names from `list_methods`; or a dict, label -> name or (name, settings), so that one method can stand
-            there twice. Settings are the method's settings object, or a dict with single fields of it.
+            there twice. Settings are the method's settings object, or a dict with single fields of it. A method without
+            settings goes on with those that it has in the study under this label; new in it, it has the defaults.
         store: folder of the study, or its fsspec URL such as ``s3://bucket/study``; made if it is not there.
         targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
         against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
@@ -115,7 +117,9 @@ def run_study(
     with files.locked(), ExitStack() as stack:
         options = {"targets": targets, "against": against, "part_size": part_size}
         if files.exists():
-            classifier = _resume(Study(files), classifier, data, entries, options)
+            study = Study(files)
+            entries |= _recorded(study, _without_settings(methods), entries)
+            classifier = _resume(study, classifier, data, entries, options)
         _check_labels(classifier, data, targets)
         _check_space(files, classifier, data, entries)
         recipe = Recipe(files, classifier, entries, targets == "label", against, unsuited)
@@ -187,6 +191,27 @@ def _entries(methods: Methods) -> dict[str, Entry]:
         entry.describe()
         entries[label] = entry
     return entries
+
+
+def _without_settings(methods: Methods) -> set[str]:
+    """The labels of methods that were asked for by name alone."""
+    if isinstance(methods, Mapping):
+        return {label for label, value in methods.items() if isinstance(value, str)}
+    return {methods} if isinstance(methods, str) else set(methods)
+
+
+def _recorded(study: Study, labels: set[str], entries: Mapping[str, Entry]) -> dict[str, Entry]:
+    """Those of the labels that a study has with other settings than today's defaults, with the study's."""
+    found: dict[str, Entry] = {}
+    for label in sorted(labels & set(study.methods)):
+        entry, recorded = entries[label], study.manifest["methods"][label]
+        difference = method_difference(recorded, entry.describe())
+        settings = settings_from(entry.method, recorded["settings"]) if recorded["name"] == entry.name else None
+        if difference is None or settings is None:
+            continue
+        found[label] = replace(entry, settings=settings)
+        _warn(f"{shorten(label)} goes on with the settings that it has in this study ({difference} by default)")
+    return found
 
 
 def _is_unicode(text: str) -> bool:

@@ -10,6 +10,8 @@ from study_cases import GridSettings, make_classifier, make_data, register_count
 import fidokit as fk
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import MethodNotApplicable, SettingsError, StoreError
+from fidokit.methods import get_method
+from fidokit.methods.base import settings_dict, settings_from
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -212,3 +214,34 @@ def test_file_names_that_are_not_unicode(classifier, tmp_path, calls):
     study = run(classifier, data, tmp_path / "s")
     assert study.failures().empty
     assert fk.open_study(tmp_path / "s").data.fingerprint() == data.fingerprint()
+
+
+def test_a_method_without_settings_goes_on_with_those_it_has_in_the_study(classifier, data, tmp_path):
+    begun = {"fido": ("fido", {"steps": 2, "infill": "blur", "start": "flat"})}
+    store = tmp_path / "s"
+    half = data.subset(slice(0, len(data)))
+    run(classifier, half, store, begun)
+    for part in (store / "masks").glob("*"):
+        part.unlink()
+    with pytest.warns(
+        RuntimeWarning, match="fido goes on with the settings that it has in this study .*infill was 'blur'"
+    ):
+        again = run(classifier, half, store, ["fido"])
+    described = again.manifest["methods"]["fido"]
+    assert (described["settings"]["infill"], described["settings"]["steps"]) == ("blur", 2)
+    assert set(again.masks(columns=["settings_id"])["settings_id"]) == {described["settings_id"]}
+    assert again.status()["finished"].tolist() == [len(data)]
+    # What is asked for is not passed over.
+    with pytest.raises(StoreError, match="made otherwise: steps was 2 and is 3"):
+        run(classifier, half, store, {"fido": ("fido", {"steps": 3, "infill": "blur", "start": "flat"})})
+
+
+def test_settings_that_came_later_leave_ids_from_before_as_they_were():
+    settings = fk.FidoSettings(infill="blur")
+    assert "explained" not in settings_dict(settings)
+    assert settings_dict(fk.FidoSettings(explained="logit"))["explained"] == "logit"
+    method = get_method("fido")
+    for one in (settings, fk.FidoSettings(explained="logit"), fk.FidoSettings.quality()):
+        assert settings_from(method, json.loads(json.dumps(settings_dict(one)))) == one
+    assert settings_from(method, {"steps": 0}) is None
+    assert settings_from(method, {"made_up": 1}) is None
