@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -274,10 +275,16 @@ def _problem(module: nn.Module, size: tuple[int, int]) -> Exception | None:
 def _refusal(module: nn.Module, size: tuple[int, int], error: Exception) -> str:
     """What a module that cannot be run wants."""
     name = type(plain_module(module)).__name__
-    text = str(error).strip().split("\n")[0]
+    text = str(error).strip().split("\n")[0] or type(error).__name__
     text = text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
     if missing := _MISSING.search(text):
         return _several_inputs(name, missing[1] or missing[2])
+    if _accepts(module, size, lambda x: ([x[0]],)):
+        return f"{name} takes a list of images, not a tensor. " + _wrapper("self.net(list(x))")
+    if argument := _only_by_name(module):
+        return f"{name} takes its image by name alone. " + _wrapper(f"self.net({argument}=x)")
+    if _accepts(module, size, lambda x: (x[:, None],)):
+        return f"{name} takes several images at once, (B, T, 3, H, W). " + _wrapper("self.net(x[:, None])")
     if key := _key_of_a_dict(module, size):
         return f"{name} takes a dict, not a tensor. " + _wrapper(f"self.net({{{key!r}: x}})")
     grey = _problem(OneChannel(module), size)
@@ -338,6 +345,29 @@ def _several_inputs(name: str, missing: str) -> str:
         f"    def forward(self, x): return self.net(x, {arguments})\n"
         "where each has the values of one photograph, as a (1, N) tensor"
     )
+
+
+def _accepts(module: nn.Module, size: tuple[int, int], form: Callable[[Tensor], tuple[object, ...]]) -> bool:
+    """Whether the module gives logits for an image in another form."""
+    parameter = next(module.parameters(), None)
+    image = probe_images(size)[:1]
+    try:
+        with frozen.frozen_in_place(module), torch.no_grad():
+            frozen.logits_of(module(*form(image if parameter is None else image.to(parameter.device, parameter.dtype))))
+    except Exception:
+        return False
+    return True
+
+
+def _only_by_name(module: nn.Module) -> str | None:
+    """The only argument of a module that takes none by position."""
+    try:
+        arguments = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    needed = [a for a in arguments if a.kind is a.KEYWORD_ONLY and a.default is a.empty]
+    by_place = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD, a.VAR_POSITIONAL)]
+    return needed[0].name if len(needed) == 1 and not by_place else None
 
 
 class _Asked(dict[str, Tensor]):

@@ -13,7 +13,7 @@ from fidokit.data.geometry import Preprocessing
 from fidokit.enhance.guided import MaskGuidedClassifier
 from fidokit.exceptions import ClusterError, ImageError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier
-from fidokit.study.metrics import find_place
+from fidokit.study.metrics.standing import find_place
 from fidokit.study.store.recorded import loaded
 
 
