@@ -139,6 +139,13 @@ class Annotated:
             return None
         placing = self._placing(i, size)
         if placing is not None:
+            if reaches_beyond((x0, y0, x1, y1), placing.annotated):
+                self._tell(
+                    "beyond",
+                    f"{self.table['path'].iloc[i]}: the box {x0:g} {y0:g} {x1:g} {y1:g} reaches beyond the picture of "
+                    f"{placing.annotated[0]:g} x {placing.annotated[1]:g} that it was drawn on; see whether the "
+                    "dataset gives its boxes in another unit, such as per cent",
+                )
             return placing.box((x0, y0, x1, y1))
         if size is not None and self._annotated(i) is None and reaches_beyond((x0, y0, x1, y1), size):
             self._tell(

@@ -88,12 +88,20 @@ def given_images(images: Images, check: Callable[[Tensor], Tensor]) -> LabelledI
     tensor = as_tensor(images)
     if tensor is not None:
         return GivenImages(list(check(tensor)))
-    if isinstance(images, np.ndarray) and images.dtype.kind in "US":
+    if isinstance(images, np.ndarray) and images.dtype.kind in "USO":
         images = images.ravel().tolist()
     if isinstance(images, np.ndarray) and images.ndim == 4:
         images = list(images)
     if isinstance(images, str | Path | Image.Image | np.ndarray):
         images = [images]
+    if hasattr(images, "columns"):
+        raise ImageError(
+            "a table is no list of photographs; give LabelledImages.from_table(table), or a list of its column of paths"
+        )
+    if isinstance(images, set | frozenset):
+        raise ImageError(
+            "images cannot be a set, which has another order in every process; give a list, such as sorted(images)"
+        )
     if not isinstance(images, Iterable) or isinstance(images, bytes | dict):
         raise ImageError(f"{_WANTED}; not {type(images).__name__}")
     return GivenImages([_photograph(one, i) for i, one in enumerate(images)])
@@ -115,8 +123,9 @@ def as_tensor(images: Images) -> Tensor | None:
 def check_tensor(images: Tensor, size: tuple[int, int]) -> Tensor:
     """A classifier's (B, 3, H, W) inputs in [0, 1]; see `Classifier.check_images`."""
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[1] != 3:
-        shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
-        raise ImageError(f"images must be a (B, 3, H, W) tensor, not {shape}; of one image, pass image[None]")
+        shape = tuple(images.shape) if isinstance(images, Tensor) else ()
+        shown = shape or type(images).__name__
+        raise ImageError(f"images must be a (B, 3, H, W) tensor, not {shown}; {_as_batch(shape)}")
     if tuple(images.shape[2:]) != tuple(size):
         raise ImageError(
             f"images are {tuple(images.shape[2:])} pixels, the classifier's input is {size}; resize them, or "
@@ -129,9 +138,22 @@ def check_tensor(images: Tensor, size: tuple[int, int]) -> Tensor:
     if not (low >= -1e-3 and high <= 1 + 1e-3):
         raise ImageError(
             f"images must be in [0, 1] and finite, these reach from {low:.3g} to {high:.3g}; do not normalise "
-            "them, the classifier does that"
+            "them, the classifier does that" + ("; divide by 255 if they are pixels from 0 to 255" if low >= 0 else "")
         )
     return images.float()
+
+
+def _as_batch(shape: tuple[int, ...]) -> str:
+    """What makes (B, 3, H, W) of a tensor of another shape."""
+    if len(shape) == 4 and shape[3] in _COLOURS:
+        return "of channels that come last, pass images.permute(0, 3, 1, 2)"
+    if len(shape) == 4 and shape[1] == 1:
+        return "of grey images, pass images.expand(-1, 3, -1, -1)"
+    if len(shape) == 4:
+        return f"of {shape[1]} channels, pass the three that are red, green and blue"
+    if len(shape) == 5:
+        return "of several batches, pass torch.cat(list(images))"
+    return "of one image, pass image[None]"
 
 
 def _from_numpy(array: npt.NDArray[Any]) -> Tensor:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from fidokit._util.warning import warn
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
 from fidokit.models.uncompiled import plain_name
@@ -29,6 +31,8 @@ _SIZE = re.compile(
     r"shapes cannot be multiplied|size mismatch|input image size|input (?:height|width|image size)", re.I
 )
 _MOST_SHOWN = 300
+#: Share of their spread by which outputs may differ from call to call.
+_MOST_NOISE = 0.05
 
 
 class InputAdapter(nn.Module):
@@ -134,7 +138,7 @@ def fitted(module: nn.Module, size: tuple[int, int]) -> Fitted:
     """
     images = probe_images(size)
     try:
-        return Fitted(module, images, run(module, images), _is_exact(module))
+        fit = Fitted(module, images, run(module, images), _is_exact(module))
     except ClassifierError:
         raise
     except Exception as error:
@@ -146,7 +150,43 @@ def fitted(module: nn.Module, size: tuple[int, int]) -> Fitted:
         adapted = _adapted(module, size)
         if adapted is None:
             raise ClassifierError(_refusal(module, size, error)) from error
-        return Fitted(adapted, images, run(adapted, images), _is_exact(module))
+        fit = Fitted(adapted, images, run(adapted, images), _is_exact(module))
+    _warn_of_company(fit)
+    return fit
+
+
+def _warn_of_company(fit: Fitted) -> None:
+    """Warn where the outputs for an image depend on the images beside it, or on chance."""
+    images, alone = fit.images[-2:], fit.outputs[-2:]
+    try:
+        together = _outputs(fit.module, images)
+    except Exception:
+        return  # It takes one image at a time, so that none stands beside it.
+    if not _differs(together, alone):
+        return
+    again = run(fit.module, images)
+    name = type(plain_module(fit.module)).__name__
+    if _differs(again, alone):
+        warn(
+            f"{name} gives other outputs for the same image each time, so scores and masks are partly chance. Dropout "
+            "that is not turned off by eval() does that: F.dropout(x, p, self.training) is, F.dropout(x, p) is not.",
+            UserWarning,
+        )
+    else:
+        warn(
+            f"what {name} gives for an image depends on the other images in the batch, so its scores and masks do. "
+            "Batch normalisation without running statistics does that, and a softmax over the batch, such as "
+            "softmax(0).",
+            UserWarning,
+        )
+
+
+def _differs(one: Tensor, other: Tensor) -> bool:
+    """Whether outputs differ by more than 16 bits and a quantised layer can explain."""
+    if one.shape != other.shape or not bool(torch.isfinite(one).all() and torch.isfinite(other).all()):
+        return False
+    spread = max(float(other.std()) if other.numel() > 1 else 0.0, 1e-2 * float(other.abs().max()), 1e-6)
+    return float((one - other).abs().max()) > _MOST_NOISE * spread
 
 
 def run(module: nn.Module, images: Tensor) -> Tensor:
@@ -155,21 +195,25 @@ def run(module: nn.Module, images: Tensor) -> Tensor:
     Raises:
         ClassifierError: what comes out is not (1, K).
     """
-    parameter = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
     rows = []
-    with frozen.frozen_in_place(module), torch.no_grad():
-        for image in images:
-            probe = image[None] if parameter is None else image[None].to(parameter.device, parameter.dtype)
-            output = module(probe)
-            _refuse_features(module, output)
-            logits = frozen.logits_of(output)
-            if len(logits) != 1:
-                raise ClassifierError(
-                    f"{type(plain_module(module)).__name__} returned {len(logits)} rows for one image; fidokit needs a "
-                    "(B, K) tensor. A squeeze() without a dimension also drops a batch of one: use squeeze(dim)."
-                )
-            rows.append(logits.float().cpu())
+    for image in images:
+        logits = _outputs(module, image[None])
+        if len(logits) != 1:
+            raise ClassifierError(
+                f"{type(plain_module(module)).__name__} returned {len(logits)} rows for one image; fidokit needs a "
+                "(B, K) tensor. A squeeze() without a dimension also drops a batch of one: use squeeze(dim)."
+            )
+        rows.append(logits)
     return torch.cat(rows)
+
+
+def _outputs(module: nn.Module, images: Tensor) -> Tensor:
+    """(N, K) float32 outputs on the CPU, in the module's own device and dtype."""
+    parameter = next((t for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()), None)
+    with frozen.frozen_in_place(module), torch.no_grad():
+        output = module(images if parameter is None else images.to(parameter.device, parameter.dtype))
+        _refuse_features(module, output)
+        return frozen.logits_of(output).float().cpu()
 
 
 def probe_images(size: tuple[int, int]) -> Tensor:
@@ -231,10 +275,16 @@ def _problem(module: nn.Module, size: tuple[int, int]) -> Exception | None:
 def _refusal(module: nn.Module, size: tuple[int, int], error: Exception) -> str:
     """What a module that cannot be run wants."""
     name = type(plain_module(module)).__name__
-    text = str(error).strip().split("\n")[0]
+    text = str(error).strip().split("\n")[0] or type(error).__name__
     text = text if len(text) <= _MOST_SHOWN else text[: _MOST_SHOWN - 1] + "…"
     if missing := _MISSING.search(text):
         return _several_inputs(name, missing[1] or missing[2])
+    if _accepts(module, size, lambda x: ([x[0]],)):
+        return f"{name} takes a list of images, not a tensor. " + _wrapper("self.net(list(x))")
+    if argument := _only_by_name(module):
+        return f"{name} takes its image by name alone. " + _wrapper(f"self.net({argument}=x)")
+    if _accepts(module, size, lambda x: (x[:, None],)):
+        return f"{name} takes several images at once, (B, T, 3, H, W). " + _wrapper("self.net(x[:, None])")
     if key := _key_of_a_dict(module, size):
         return f"{name} takes a dict, not a tensor. " + _wrapper(f"self.net({{{key!r}: x}})")
     grey = _problem(OneChannel(module), size)
@@ -295,6 +345,29 @@ def _several_inputs(name: str, missing: str) -> str:
         f"    def forward(self, x): return self.net(x, {arguments})\n"
         "where each has the values of one photograph, as a (1, N) tensor"
     )
+
+
+def _accepts(module: nn.Module, size: tuple[int, int], form: Callable[[Tensor], tuple[object, ...]]) -> bool:
+    """Whether the module gives logits for an image in another form."""
+    parameter = next(module.parameters(), None)
+    image = probe_images(size)[:1]
+    try:
+        with frozen.frozen_in_place(module), torch.no_grad():
+            frozen.logits_of(module(*form(image if parameter is None else image.to(parameter.device, parameter.dtype))))
+    except Exception:
+        return False
+    return True
+
+
+def _only_by_name(module: nn.Module) -> str | None:
+    """The only argument of a module that takes none by position."""
+    try:
+        arguments = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        return None
+    needed = [a for a in arguments if a.kind is a.KEYWORD_ONLY and a.default is a.empty]
+    by_place = [a for a in arguments if a.kind in (a.POSITIONAL_ONLY, a.POSITIONAL_OR_KEYWORD, a.VAR_POSITIONAL)]
+    return needed[0].name if len(needed) == 1 and not by_place else None
 
 
 class _Asked(dict[str, Tensor]):

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
+from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
+
 from fidokit._util.checks import is_number
+from fidokit.data.readers.cells import text_of
 from fidokit.exceptions import ClassifierError
 
 if TYPE_CHECKING:
@@ -16,6 +21,8 @@ ClassNames: TypeAlias = "Iterable[Any] | Mapping[Any, Any] | pd.Series[Any]"
 
 _LIST = "give a list of names in the order of the logits"
 _MAX_SHOWN = 5
+#: Byte order marks and spaces without width, which files and web pages leave in names.
+_INVISIBLE = re.compile(r"[\ufeff\u200b\u2060]")
 
 
 def class_names(given: ClassNames | None, own: object, outputs: int) -> list[str]:
@@ -54,6 +61,8 @@ def read_class_names(given: ClassNames) -> list[str]:
         raise ClassifierError(f"class_names must be a list of names, not the text {given!r}")
     if isinstance(given, set | frozenset):
         raise ClassifierError(f"class_names cannot be a set, which has another order in every process; {_LIST}")
+    if isinstance(given, type) and issubclass(given, Enum):
+        given = _of_enum(given)
     if isinstance(given, Mapping):
         return _by_position(dict(given))
     if hasattr(given, "columns"):
@@ -72,12 +81,25 @@ def read_class_names(given: ClassNames) -> list[str]:
 def _name(value: object, position: int) -> str:
     if isinstance(value, bytes):
         value = value.decode("utf-8", "replace")
-    if value is None or isinstance(value, Mapping | Set | list | tuple) or value != value:
+    if isinstance(value, Enum):
+        value = value.value if isinstance(value.value, str) else value.name
+    is_nan = isinstance(value, np.floating) and bool(np.isnan(value))
+    is_nothing = not isinstance(value, str) and text_of(value) is None
+    if is_nan or is_nothing or isinstance(value, Mapping | Set | list | tuple):
         raise ClassifierError(f"class_names has {value!r} where the name of class {position} should be; {_LIST}")
-    name = str(value).strip()
+    name = _INVISIBLE.sub("", str(value)).strip()
     if not name:
         raise ClassifierError(f"class_names has an empty name for class {position}; {_LIST}")
     return name
+
+
+def _of_enum(kind: type[Enum]) -> list[Enum] | dict[str, object]:
+    """The members of an enumeration: by their values where these are positions, else in their order."""
+    members = list(kind)
+    values = [member.value for member in members]
+    if any(_position(value) is None for value in values):
+        return members
+    return {member.name: value for member, value in zip(members, values, strict=True)}
 
 
 def _position(value: object) -> int | None:

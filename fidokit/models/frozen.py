@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +25,8 @@ GRADIENT_COSINE = 0.80
 GRADIENT_GRID = 14
 #: ... and where it takes at most this share of float32's time.
 FASTER = 0.9
+#: What torch says where two tensors differ in their dtype.
+_DTYPES = re.compile(r"same dtype|should be the same|expected scalar type|expected .* dtype", re.IGNORECASE)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -144,29 +148,64 @@ def find_memory_format(
             problem = error
         else:
             return memory_format
+    remedy = (
+        "An exported program needs a dynamic batch dimension (dynamic_shapes in torch.export.export); of one without, "
+        "use micro_batch=1."
+    )
+    if _DTYPES.search(str(problem)):
+        remedy = (
+            "It was run in float32. A module that turns its input or its features into another dtype by itself, as "
+            "with `.half()` in its forward, fits only weights of that dtype: take these casts out, or write "
+            "`x.to(self.layer.weight.dtype)`."
+        )
     raise ClassifierError(
-        f"{type(module).__name__} cannot be run on a batch of {len(images)} images: {problem}. An exported program "
-        "needs a dynamic batch dimension (dynamic_shapes in torch.export.export); of one without, use micro_batch=1."
+        f"{type(module).__name__} cannot be run on a batch of {len(images)} images: {problem}. {remedy}"
     ) from problem
 
 
 def logits_of(output: object) -> Tensor:
-    """The (B, K) logits of a module's output: the tensor itself, or its ``.logits``.
+    """The (B, K) logits of a module's output: the tensor itself, its ``.logits``, or what a dict holds as "logits".
 
     Raises:
-        ClassifierError: neither, or not two-dimensional.
+        ClassifierError: neither, not two-dimensional, or no numbers that could be scores; the message says what to
+            write.
     """
-    logits = getattr(output, "logits", output)
+    logits = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", output)
     if not isinstance(logits, Tensor):
         raise ClassifierError(
             f"the classifier returned {type(output).__name__}; fidokit needs a (B, K) tensor of logits or an object "
-            "with `.logits`. Wrap your module in one that returns them."
+            f"with `.logits`. {_way_in(output)}"
         )
     if logits.ndim == 1:
         logits = logits[:, None]
     if logits.ndim != 2:
         raise ClassifierError(f"the classifier returned logits of shape {tuple(logits.shape)}; (B, K) is needed")
+    whole = not logits.is_floating_point() and not logits.is_complex()
+    if logits.is_complex() or logits.dtype == torch.bool or (whole and logits.shape[1] == 1):
+        what = "the index of a class, as argmax gives it, is no score" if whole else "these are no scores"
+        raise ClassifierError(
+            f"the classifier returned {str(logits.dtype).removeprefix('torch.')} values of shape "
+            f"{tuple(logits.shape)}; {what}. Return the (B, K) floating-point logits from which they were made."
+        )
     return logits
+
+
+def _way_in(output: object) -> str:
+    """Which part of a dict, list or tuple could be the logits, as the line to write."""
+    parts = output.items() if isinstance(output, Mapping) else enumerate(output) if _is_sequence(output) else ()
+    shapes = {key: tuple(part.shape) for key, part in parts if isinstance(part, Tensor)}
+    fitting = [key for key, shape in shapes.items() if len(shape) == 2]
+    if not fitting:
+        return "Wrap your module in one that returns them."
+    found = "; ".join(f"[{key!r}] is {shape}" for key, shape in shapes.items())
+    return (
+        f"Wrap your module in one whose forward(self, x) returns the logits alone, such as "
+        f"`return self.net(x)[{fitting[0]!r}]`: {found}"
+    )
+
+
+def _is_sequence(output: object) -> TypeGuard[list[object] | tuple[object, ...]]:
+    return isinstance(output, list | tuple)
 
 
 Pairs = tuple[tuple[str, str], ...]

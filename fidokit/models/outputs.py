@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +19,12 @@ HEADS = ("auto", "softmax", "sigmoid", "probabilities", "independent-probabiliti
 _SUM_TOLERANCE = {True: 1e-3, False: 2e-2}
 #: Names under which classifiers keep their last layer, where an nn.Identity takes it out.
 _HEAD_NAMES = {"fc", "head", "heads", "classifier", "classif", "last_linear", "logits", "linear", "output", "cls"}
+
+#: Narrower outputs than this are scores, whatever made them: nobody has features of so few values.
+_NARROWEST = 16
+_LINEAR = (nn.Linear, nn.LazyLinear, nn.Conv2d, nn.Bilinear)
+_RECTIFIERS = (nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Hardswish, nn.SiLU, nn.GELU)
+_WITHOUT_EFFECT = (nn.Identity, nn.Flatten, nn.Dropout, nn.Dropout2d)
 
 
 def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
@@ -66,7 +74,22 @@ def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
             "sigmoid, its outputs are probabilities: say so with head='probabilities'.",
             UserWarning,
         )
+    elif total := _common_sum(rows):
+        warn(
+            f"all outputs of {name} are positive, and its rows sum to {total:.4g}, as percentages do, but are read as "
+            "logits. If it ends in a softmax, take off what scales its probabilities: they must sum to 1.",
+            UserWarning,
+        )
     return head
+
+
+def _common_sum(rows: Tensor) -> float | None:
+    """What rows of values that are all at least 0 sum up to, if that is the same for several different rows."""
+    if len(rows) < 2 or rows.shape[1] < 2 or bool((rows < 0).any()) or not bool((rows != rows[:1]).any()):
+        return None
+    sums = rows.double().sum(1)
+    total = float(sums.mean())
+    return total if total > 0 and bool(((sums - total).abs() <= 1e-3 * total).all()) else None
 
 
 def refuse_embedding(fit: Fitted, own: OwnConfiguration) -> None:
@@ -86,8 +109,9 @@ def refuse_embedding(fit: Fitted, own: OwnConfiguration) -> None:
 def _embedding_by_configuration(fit: Fitted, own: OwnConfiguration) -> str | None:
     module, width = plain_module(fit.module), fit.outputs.shape[1]
     source = own.source if own.source is not None and own.is_all else module
-    widths = {getattr(source, name, None) for name in ("num_features", "head_hidden_size", "embed_dim")}
-    if getattr(source, "num_classes", None) == 0 and (source is module or width in widths):
+    # A list: some models have several branches, each with a width of its own.
+    widths = [getattr(source, name, None) for name in ("num_features", "head_hidden_size", "embed_dim")]
+    if getattr(source, "num_classes", None) == 0 and (source is module or width in _flat(widths)):
         return "its num_classes is 0"
     config = getattr(source, "config", None)
     has_head = "Classification" in type(source).__name__ and getattr(config, "id2label", None)
@@ -97,6 +121,16 @@ def _embedding_by_configuration(fit: Fitted, own: OwnConfiguration) -> str | Non
     if width in (getattr(config, "hidden_size", None), getattr(config, "projection_dim", None), sizes[-1]):
         return "its configuration names no classes for them"
     return None
+
+
+def _flat(widths: Iterable[object]) -> Iterator[object]:
+    """Each width, and the sum of those that come as a list, since branches are put side by side."""
+    for width in widths:
+        if isinstance(width, list | tuple):
+            yield from width
+            yield sum(each for each in width if isinstance(each, int))
+        else:
+            yield width
 
 
 def _embedding_by_length(fit: Fitted) -> str | None:
@@ -109,28 +143,47 @@ def _embedding_by_length(fit: Fitted) -> str | None:
 
 
 def _embedding_by_layers(fit: Fitted) -> str | None:
-    """Whether an nn.Identity that stands where the head was gives the output, and no linear layer made it."""
-    module = plain_module(fit.module)
-    heads: dict[nn.Module, str] = {
-        submodule: name
-        for name, submodule in module.named_modules()
-        if type(submodule) is nn.Identity and _HEAD_NAMES & set(name.split("."))
-    }
-    if not heads:
+    """Whether the layers that made the output are those that stand before a head, and none that is one."""
+    calls = _calls(fit)
+    if not calls:
         return None
-    seen: dict[nn.Module, Tensor] = {}
-    scores: list[Tensor] = []
+    output = calls[-1][1]
+    scores = [made for submodule, made in calls if isinstance(submodule, _LINEAR)]
+    names = {submodule: name for name, submodule in plain_module(fit.module).named_modules()}
+    for submodule, made in calls[:-1]:
+        is_head = type(submodule) is nn.Identity and _HEAD_NAMES & set(names.get(submodule, "").split("."))
+        if is_head and _same(made, output) and not any(_same(made, score) for score in scores):
+            return f"its {names[submodule]} is an nn.Identity"
+    width = fit.outputs.shape[1]
+    if width < _NARROWEST:
+        return None
+    with_weights = [submodule for submodule, _ in calls[:-1] if next(submodule.parameters(False), None) is not None]
+    if with_weights and "Norm" in type(with_weights[-1]).__name__:
+        norm = with_weights[-1]
+        if any(parameter.numel() == width for parameter in norm.parameters(False)):
+            return f"the last of its layers that has weights is {names.get(norm) or 'one'}, a {type(norm).__name__}"
+    at_work = [submodule for submodule, _ in calls[:-1] if not isinstance(submodule, _WITHOUT_EFFECT)]
+    before, last = at_work[-2:] if len(at_work) > 1 else (None, None)
+    if isinstance(last, _RECTIFIERS) and isinstance(before, nn.Linear) and before.out_features == width:
+        return f"it ends in a {type(last).__name__} after a linear layer, as what stands before a head does"
+    return None
+
+
+def _calls(fit: Fitted) -> list[tuple[nn.Module, Tensor]]:
+    """The modules without children that run, in order, with what they give, and at last the module and its logits.
+
+    Empty where that cannot be watched, as in a program that was scripted or compiled.
+    """
+    module = plain_module(fit.module)
+    if any(isinstance(m, torch.jit.ScriptModule) or hasattr(m, "_orig_mod") for m in module.modules()):
+        return []
+    calls: list[tuple[nn.Module, Tensor]] = []
 
     def after(submodule: nn.Module, _: object, output: object) -> None:
         if isinstance(output, Tensor):
-            if submodule in heads:
-                seen[submodule] = output
-            else:
-                scores.append(output)
+            calls.append((submodule, output))
 
-    made = (nn.Linear, nn.LazyLinear, nn.Conv2d, nn.Bilinear)
-    watched = [m for m in module.modules() if m in heads or isinstance(m, made)]
-    handles = [m.register_forward_hook(after) for m in watched]
+    handles = [m.register_forward_hook(after) for m in module.modules() if next(m.children(), None) is None]
     try:
         with frozen.frozen_in_place(fit.module), torch.no_grad():
             parameter = next(fit.module.parameters(), fit.images)
@@ -139,10 +192,7 @@ def _embedding_by_layers(fit: Fitted) -> str | None:
     finally:
         for handle in handles:
             handle.remove()
-    for submodule, output in seen.items():
-        if _same(output, logits) and not any(_same(output, score) for score in scores):
-            return f"its {heads[submodule]} is an nn.Identity"
-    return None
+    return [*calls, (module, logits)]
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -32,6 +33,8 @@ FORMS = {
     "paths": lambda folder, arrays: [folder / f"{i}.png" for i in range(3)],
     "texts": lambda folder, arrays: tuple(str(folder / f"{i}.png") for i in range(3)),
     "an array of texts": lambda folder, arrays: np.array([str(folder / f"{i}.png") for i in range(3)]),
+    "an array of objects": lambda folder, arrays: np.array([folder / f"{i}.png" for i in range(3)], dtype=object),
+    "a column": lambda folder, arrays: pd.Series([str(folder / f"{i}.png") for i in range(3)]),
     "PIL images": lambda folder, arrays: [Image.fromarray(array) for array in arrays],
     "opened files": lambda folder, arrays: [Image.open(folder / f"{i}.png") for i in range(3)],
     "arrays": lambda folder, arrays: list(arrays),
@@ -144,6 +147,15 @@ def test_one_that_cannot_be_read_keeps_its_place(photographs):
         (np.zeros((24, 30, 3), np.int64), "not int64"),
         (np.zeros((2, 3, 24, 30)), r"are \(24, 30\) pixels"),
         ([torch.zeros(3, 16, 16), torch.zeros(3, 8, 8)], "differ in shape"),
+        (pd.DataFrame({"path": ["a.png"]}), r"give LabelledImages.from_table\(table\)"),
+        ({"a.png", "b.png"}, r"cannot be a set.*sorted\(images\)"),
+        (frozenset(["a.png"]), "cannot be a set"),
+        (torch.zeros(2, 24, 30, 3), r"of channels that come last, pass images.permute\(0, 3, 1, 2\)"),
+        (torch.zeros(2, 1, 24, 30), r"of grey images, pass images.expand\(-1, 3, -1, -1\)"),
+        (torch.zeros(2, 5, 24, 30), "of 5 channels, pass the three"),
+        ([torch.zeros(1, 3, 24, 30)] * 2, r"of several batches, pass torch.cat"),
+        (torch.zeros(3, 24, 30), r"of one image, pass image\[None\]"),
+        (torch.full((1, 3, SIZE, SIZE), 200.0), "divide by 255 if they are pixels"),
     ],
 )
 def test_what_is_no_image_is_an_error_everywhere(images, message):

@@ -1,5 +1,6 @@
 """How tables are written: delimiters, quotes, encodings, line ends, and lines with too many or too few cells."""
 
+import gzip
 import json
 
 import pytest
@@ -277,3 +278,84 @@ def test_records_name_their_lines_and_numbers():
         next(found)
     assert Records("", Dialect(), error).header == []
     assert len(MEDIA_HEADER.split(",")) == 11
+
+
+class TestPathsOfWindows:
+    @pytest.mark.parametrize("paths", [["sub\\a.png"], ["sub\\deep\\b.png", "c.png"], ["sub\\a.png", "sub/d.png"]])
+    def test_backslashes_are_turned_and_said(self, tmp_path, paths):
+        for path in paths:
+            file = tmp_path / path.replace("\\", "/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (9, 8)).save(file)
+        said = r"1 paths have backslashes, which are taken for slashes \(first: .*line 2"
+        with pytest.warns(RuntimeWarning, match=said):
+            data = read(tmp_path, "path,label\n" + "".join(f"{path},x\n" for path in paths))
+        expected = [str(tmp_path / path.replace("\\", "/")) for path in paths]
+        assert data.table["path"].tolist() == expected
+        assert [data.open(i).size for i in range(len(paths))] == [(9, 8)] * len(paths)
+
+    @NO_WARNING
+    def test_a_file_whose_name_has_a_backslash_is_found(self, tmp_path):
+        Image.new("RGB", (9, 8)).save(tmp_path / "a\\b.png")
+        assert read(tmp_path, "path,label\na\\b.png,x\n").open(0).size == (9, 8)
+
+    @pytest.mark.parametrize("path", ["C:\\birds\\a.png", "d:/birds/a.png", "\\\\server\\share\\a.png"])
+    def test_drives_and_servers_are_said(self, tmp_path, path):
+        said = "1 paths are those of a drive or server under Windows; make them relative"
+        with pytest.warns(RuntimeWarning, match=said):
+            read(tmp_path, f"path,label\n{path},x\n")
+
+
+class TestBoxesOfOtherNames:
+    @pytest.mark.parametrize(
+        ("header", "cells"),
+        [
+            ("xmin,ymin,xmax,ymax", "4,4,20,30"),
+            ("bbox_x,bbox_y,bbox_width,bbox_height", "4,4,20,30"),
+            ("X,Y,W,H", "4,4,20,30"),
+            ("left,top,right,bottom", "4,4,20,30"),
+            ("bbox", '"[4, 4, 20, 30]"'),
+        ],
+    )
+    def test_they_are_not_guessed_and_it_is_said_once(self, tmp_path, header, cells):
+        with pytest.warns(RuntimeWarning, match=rf"{header.replace(',', ', ')} (is|are) not read as boxes") as caught:
+            data = read(tmp_path, f"path,label,{header}\na.png,x,{cells}\n")
+        assert str(caught[0].message).count("not read as boxes") == 1
+        assert not data.boxed.any()
+
+    @NO_WARNING
+    @pytest.mark.parametrize(("header", "cells"), [("x0,y0,x1,y1,bbox", "4,4,20,30,a"), ("x,y", "1,2"), ("width", "3")])
+    def test_other_columns_need_no_word(self, tmp_path, header, cells):
+        assert len(read(tmp_path, f"path,label,{header}\na.png,x,{cells}\n")) == 1
+
+
+def test_what_the_columns_are_taken_for_is_said_once(tmp_path):
+    with pytest.warns(RuntimeWarning, match="rename one of 'species', 'common_name' to label") as caught:
+        read(tmp_path, "path,species,common_name\na.png,x,y\n")
+    assert str(caught[0].message).count("rename one of") == 1
+
+
+class TestValuesAndFiles:
+    @pytest.mark.parametrize("where", ["inline", "file", "objects"])
+    def test_missing_values_of_the_schema(self, tmp_path, where):
+        values = ["", "NULL", "-"] if where != "objects" else [{"value": "NULL", "label": "none"}, {"value": "-"}]
+        schema = {"missingValues": values}
+        (tmp_path / "schema.json").write_text(json.dumps(schema))
+        resources = [
+            {"name": name, "path": f"{name}.csv", "schema": "schema.json" if where == "file" else schema}
+            for name in ("deployments", "media", "observations")
+        ]
+        rows = seen("o1", "m1", name="NULL") + seen("o2", "m2", name="Vulpes vulpes", box="-,-,-,-")
+        root = package(tmp_path, medium("m1") + medium("m2"), rows, resources=resources)
+        with pytest.warns(RuntimeWarning, match="1 photographs have no label") as caught:
+            data = LabelledImages.from_camtrap_dp(root)
+        assert data.table["label"].tolist() == [None, "Vulpes vulpes"]
+        assert "boxes" not in str(caught[0].message)
+
+    @NO_WARNING
+    def test_compressed_tables_that_are_not_called_so(self, tmp_path):
+        root = package(tmp_path, medium("m1"), seen("o1", "m1", name="Vulpes vulpes"))
+        for name in ("media", "observations"):
+            file = tmp_path / f"{name}.csv"
+            file.write_bytes(gzip.compress(file.read_bytes()))
+        assert LabelledImages.from_camtrap_dp(root).table["label"].tolist() == ["Vulpes vulpes"]

@@ -33,6 +33,9 @@ class TestFolders:
             ("fox/.picasaoriginals", "a.jpg"),
             ("fox/.thumbnails", "a.jpg"),
             ("fox/.@__thumb", "a.jpg"),
+            ("fox/thumbs", "a.jpg"),
+            ("Thumbnails", "a.jpg"),
+            ("fox/_thumb_200", "a.jpg"),
             ("@Recycle", "a.jpg"),
             ("#recycle", "fox/a.jpg"),
             ("$RECYCLE.BIN", "S-1-5-21/$R1.jpg"),
@@ -113,3 +116,40 @@ class TestEndings:
             caught[0].message
         )
         assert data.skipped == 4
+
+
+class TestUpperFolders:
+    @pytest.mark.parametrize(
+        ("files", "said"),
+        [
+            (
+                ["train/fox/a.jpg", "train/deer/b.jpg", "val/fox/c.jpg"],
+                r"the classes are the folders train, val, which sounds like parts of a dataset; pass train itself if "
+                r"the classes are the folders in it \(deer, fox, ...\)",
+            ),
+            (["Test/fox/a.jpg", "Training/deer/b.jpg"], "the folders Test, Training, which sounds"),
+            (["images/fox/a.jpg", "images/deer/b.jpg"], "they lie in one folder, images; pass images itself"),
+            (["Aves/Parus/a.jpg", "Aves/Turdus/merula/b.jpg"], r"one folder, Aves; .*\(Parus, Turdus, ...\)"),
+        ],
+    )
+    def test_classes_that_are_none_are_said(self, tmp_path, files, said):
+        for file in files:
+            save(tmp_path / file)
+        with pytest.warns(RuntimeWarning, match=said):
+            LabelledImages.from_folder(tmp_path)
+
+    @NO_WARNING
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ["fox/a.jpg", "train/b.jpg"],
+            ["fox/x/a.jpg", "fox/y/b.jpg", "deer/x/c.jpg"],
+            ["fox/a.jpg", "fox/x/b.jpg", "fox/y/b.jpg"],
+            ["train/a.jpg", "tram/b.jpg"],
+            ["fox/2020/a.jpg", "fox/2020/b.jpg"],
+        ],
+    )
+    def test_classes_stay_classes_without_a_word(self, tmp_path, files):
+        for file in files:
+            save(tmp_path / file)
+        assert len(LabelledImages.from_folder(tmp_path)) == len(files)

@@ -65,6 +65,23 @@ class TestCoco:
         assert data.box(0) == (4, 4, 44, 34)
         assert data.metadata().columns.tolist() == ["image_id", "n_boxes"]
 
+    @pytest.mark.parametrize("said", [("96", "80"), ("96.0", 80), (" 96 ", "80")])
+    def test_a_size_that_was_written_as_text(self, tmp_path, said):
+        path = coco(tmp_path, said, [{"bbox": [4, 4, 40, 30]}], size=(48, 40))
+        with pytest.warns(RuntimeWarning, match="have another size .* are scaled"):
+            data = LabelledImages.from_coco(path)
+        assert data.box(0) == (2, 2, 22, 17)
+
+    @pytest.mark.parametrize("box", [[10, 10, 90, 70], [0, 0, 30, 90], [60, 60, 40, 40]])
+    @pytest.mark.parametrize("stored", [(48, 40), (96, 80)])
+    def test_a_box_beyond_the_picture_that_the_json_speaks_of_is_said(self, tmp_path, box, stored):
+        path = coco(tmp_path, (48, 40), [{"bbox": box}], size=stored)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            data = LabelledImages.from_coco(path)
+        with pytest.warns(RuntimeWarning, match="the box .* reaches beyond the picture of 48 x 40 .* per cent"):
+            data.box(0)
+
     @pytest.mark.parametrize(
         ("size", "stored"), [((96, 80), (48, 48)), ((96, 80), (40, 48)), ((2048, 1536), (204, 144))]
     )

@@ -141,6 +141,23 @@ class OfADict(nn.Module):
         return self.net(batch["pixels"])
 
 
+class OfAList(OfADict):
+    def forward(self, images):
+        assert isinstance(images, list)
+        return self.net(torch.stack(images))
+
+
+class OfAVideo(OfADict):
+    def forward(self, clips):
+        b, t, c, h, w = clips.shape
+        return self.net(clips.reshape(-1, c, h, w)).view(b, t, -1).mean(1)
+
+
+class ByName(OfADict):
+    def forward(self, *, pixel_values):
+        return self.net(pixel_values)
+
+
 class OfIntegers(nn.Module):
     """Takes pixels of one dtype only, and scales them itself."""
 
@@ -173,6 +190,9 @@ def quantised():
         (lambda: nn.Sequential(WithMeta()), r"also meta\."),
         (lambda: torch.jit.script(WithMeta()), r"also meta\."),
         (OfADict, r"takes a dict, not a tensor.*return self.net\(\{'pixels': x\}\)"),
+        (OfAList, r"takes a list of images, not a tensor.*return self.net\(list\(x\)\)"),
+        (OfAVideo, r"takes several images at once, \(B, T, 3, H, W\).*return self.net\(x\[:, None\]\)"),
+        (ByName, r"takes its image by name alone.*return self.net\(pixel_values=x\)"),
         (lambda: OfIntegers(torch.uint8), r"takes uint8 pixels.*self.net\(\(x \* 255\).round\(\).to\(torch.uint8\)\)"),
         (lambda: OfIntegers(torch.uint8, last=True), r"takes uint8 pixels.*permute\(0, 2, 3, 1\)"),
         (lambda: OfIntegers(torch.int8), r"takes int8 pixels.*\(\(x \* 255 - 128\).round\(\).to\(torch.int8\)\)"),
@@ -180,6 +200,7 @@ def quantised():
     ],
     ids=[
         "4 channels", "10 channels", "2 channels", "metadata", "two more", "metadata inside", "scripted", "dict",
+        "list", "video", "by name",
         "uint8", "uint8 NHWC", "int8", "quantised",
     ],
 )  # fmt: skip
@@ -252,9 +273,15 @@ class Fails(ConvNet):
         raise KeyError("weights of stage 3")
 
 
+class FailsWithoutAWord(ConvNet):
+    def forward(self, x):
+        raise AssertionError
+
+
 @pytest.mark.parametrize(
     ("net", "message"),
     [
+        (FailsWithoutAWord(), r"cannot be run on a \(1, 3, 32, 32\) image: AssertionError$"),
         (Fails(), r"Fails cannot be run on a \(1, 3, 32, 32\) image: 'weights of stage 3'$"),
         (nn.Sequential(nn.Conv2d(1, 2, 3)), r"takes one channel, and with the luminance as input, .*logits of sh"),
         (Fixed(97), r"doesn't match model \(97\)\. No usual input size was found to fit either; give the `size`"),

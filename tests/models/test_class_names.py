@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json
 from collections import OrderedDict
 
@@ -16,6 +17,29 @@ from fidokit.models.class_names import read_class_names
 from fidokit.models.classifier import Classifier
 
 ANIMALS = ["deer", "fox", "badger", "hare"]
+
+
+class Positions(enum.Enum):
+    """Not in their order."""
+
+    hare = 3
+    deer = 0
+    fox = 1
+    badger = 2
+
+
+class Numbers(enum.IntEnum):
+    deer = 0
+    fox = 1
+    badger = 2
+    hare = 3
+
+
+class Words(enum.StrEnum):
+    ROE = "deer"
+    RED = "fox"
+    BAD = "badger"
+    BROWN = "hare"
 
 
 @pytest.mark.parametrize(
@@ -43,6 +67,13 @@ ANIMALS = ["deer", "fox", "badger", "hare"]
         {"deer": 0, "fox": 0, "badger": 0, "hare": 0}.keys(),
         (name for name in ANIMALS),
         [" deer", "fox\n", "badger\t ", "hare"],
+        ["\ufeffdeer", "fox\u200b", "badger", " \u2060hare"],
+        Positions,
+        Numbers,
+        Words,
+        list(Words),
+        [Numbers(0), Numbers(1), Numbers(2), Numbers(3)],
+        {member: member.value for member in Positions},
         {0: "deer ", 1: " fox", 2: "badger", 3: "hare\r\n"},
     ],
 )
@@ -85,6 +116,11 @@ def test_names_may_be_numbers(given, names):
         (["deer", " "], "empty name for class 1"),
         (["deer", None], "has None where the name of class 1 should be"),
         (["deer", float("nan")], "has nan where"),
+        (["deer", pd.NA], "has <NA> where"),
+        ([pd.NaT, "deer"], "has NaT where"),
+        ({0: "deer", 1: pd.NA}, "has <NA> where"),
+        ([np.float32("nan"), "deer"], "has .*nan.* where"),
+        (["deer", "\ufeff"], "empty name for class 1"),
         ([{"id": 0, "name": "deer"}], r"has \{'id': 0, 'name': 'deer'\} where"),
         ([("deer", 0)], "where the name of class 0"),
         (np.array([["deer"], ["fox"]]), "not an array of 2 dimensions"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import importlib.util
 import warnings
 
@@ -137,7 +138,7 @@ def test_a_sigmoid_head_that_was_asked_for_still_warns_of_probabilities():
 
 @pytest.mark.parametrize(
     "net",
-    [conv_net(), Then(lambda y: y.abs() / y.abs().sum() - 0.5), Then(lambda y: torch.zeros_like(y))],
+    [conv_net(), Then(lambda y: y.abs() / y.abs().sum(1, keepdim=True) - 0.5), Then(lambda y: torch.zeros_like(y))],
     ids=["logits", "below 0", "always 0"],
 )
 def test_logits_stay_logits_without_a_word(net):
@@ -224,6 +225,115 @@ def test_a_study_of_probabilities_is_that_of_the_logits(tmp_path, ending):
     numbers = metrics.select_dtypes("number").columns.drop("seconds", errors="ignore")
     pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.03)  # ranks of equal cells
     assert abs(masks - other_masks).mean() < 1e-2
+
+
+# Percentages, indices and other forms
+
+
+@pytest.mark.parametrize("scale", [100, 255, 2.5])
+def test_scaled_probabilities_are_said(scale):
+    with pytest.warns(UserWarning, match=rf"its rows sum to {scale}, as percentages do, but are read as logits"):
+        assert make(Then(lambda y: scale * y.softmax(1))).head == "softmax"
+
+
+@pytest.mark.parametrize("form", ["dict", "with more", "named tuple", "OrderedDict"])
+def test_logits_may_lie_in_a_dict(form):
+    Named = collections.namedtuple("Named", "logits features")
+    net = Then(
+        {
+            "dict": lambda y: {"logits": y.softmax(1)},
+            "with more": lambda y: {"features": y[:, :2], "logits": y.softmax(1)},
+            "named tuple": lambda y: Named(y.softmax(1), y),
+            "OrderedDict": lambda y: collections.OrderedDict(logits=y.softmax(1)),
+        }[form]
+    )
+    classifier, images = make(net), photographs(3)
+    assert classifier.head == "probabilities"
+    torch.testing.assert_close(classifier.log_odds(images), make(conv_net()).log_odds(images), rtol=0, atol=1e-3)
+    assert not fk.explain(classifier, images, "fido", steps=2, start="flat").failures
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (
+            lambda y: (y, y[:, :2, None]),
+            r"returned tuple.*self.net\(x\)\[0\]`: \[0\] is \(1, 4\); \[1\] is \(1, 2, 1",
+        ),
+        (lambda y: [y[0], y], r"returned list.*`return self.net\(x\)\[1\]`"),
+        (lambda y: {"loss": y.sum(), "out": y}, r"returned dict.*`return self.net\(x\)\['out'\]`"),
+        (lambda y: {"scores": y.detach().numpy()}, r"returned dict.*Wrap your module in one that returns them"),
+        (lambda y: y.argmax(1), r"returned int64 values of shape \(1, 1\); the index of a class, as argmax"),
+        (lambda y: y.argmax(1, keepdim=True).int(), "returned int32 values.*argmax"),
+        (lambda y: y > 0, "returned bool values.*floating-point logits"),
+        (lambda y: torch.complex(y, y), "returned complex64 values of.*these are no scores"),
+    ],
+    ids=["tuple", "list", "dict", "numpy", "argmax", "int32", "bool", "complex"],
+)
+def test_outputs_that_are_no_logits_are_refused_with_what_to_write(form, message):
+    with pytest.raises(ClassifierError, match=message):
+        make(Then(form))
+
+
+# Company and chance
+
+
+class WithoutStatistics(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.norm = nn.Conv2d(3, 4, 3, stride=4), nn.BatchNorm2d(4, track_running_stats=False)
+
+    def forward(self, x):
+        return 5 * self.norm(self.conv(x)).relu().mean((2, 3))
+
+
+@pytest.mark.parametrize(
+    "net", [WithoutStatistics(), Then(lambda y: y.softmax(0)), Then(lambda y: y - y.mean(0, keepdim=True) + 0.1 * y)]
+)
+def test_outputs_that_depend_on_other_images_are_said(net):
+    with pytest.warns(UserWarning, match="for an image depends on the other images in the batch"):
+        make(net)
+
+
+@pytest.mark.parametrize(
+    "noise", [lambda y: nn.functional.dropout(y, 0.5), lambda y: y + torch.randn_like(y)], ids=["dropout", "noise"]
+)
+def test_outputs_at_random_are_said(noise):
+    with pytest.warns(UserWarning, match="gives other outputs for the same image each time"):
+        make(Then(noise))
+
+
+def test_a_module_that_takes_one_image_at_a_time_has_no_company():
+    class One(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = conv_net()
+
+        def forward(self, x):
+            if len(x) != 1:
+                raise ValueError("one at a time")
+            return self.net(x)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = make(One(), micro_batch=1)
+    assert classifier.logits(photographs(2)).shape == (2, 4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_cast_in_the_forward_is_named(dtype):
+    class Casting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = conv_net().to(dtype)
+
+        def forward(self, x):
+            return self.net(x.to(dtype)).float()
+
+    classifier = make(Casting())
+    with pytest.raises(ClassifierError, match=r"was run in float32\. A module that turns its input or its features"):
+        classifier.logits(photographs(2))
 
 
 # Embeddings
@@ -326,6 +436,71 @@ def test_features_are_recognised(net, why):
 )
 def test_classifiers_are_not_taken_for_embeddings(net):
     assert len(make(net).class_names) in (4, 5)
+
+
+def trunk(ending):
+    """A network of which the head was left out in one of the ways that tutorials show."""
+    norm = nn.BatchNorm2d(24)
+    body = nn.Sequential(nn.Conv2d(3, 24, 3), norm, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return {
+        "children": body,
+        "neck": nn.Sequential(body, nn.Linear(24, 20), nn.BatchNorm1d(20)),
+        "layer norm": nn.Sequential(body, nn.LayerNorm(24), nn.Identity()),
+        "penultimate": nn.Sequential(body, nn.Linear(24, 40), nn.ReLU(), nn.Dropout(0.2)),
+        "hardswish": nn.Sequential(body, nn.Linear(24, 40), nn.Hardswish()),
+    }[ending]
+
+
+@pytest.mark.parametrize(
+    ("ending", "why"),
+    [
+        ("children", "the last of its layers that has weights is 1, a BatchNorm2d"),
+        ("neck", "the last of its layers that has weights is 2, a BatchNorm1d"),
+        ("layer norm", "the last of its layers that has weights is 1, a LayerNorm"),
+        ("penultimate", "it ends in a ReLU after a linear layer"),
+        ("hardswish", "it ends in a Hardswish after a linear layer"),
+    ],
+)
+def test_networks_whose_head_was_left_out_are_recognised(ending, why):
+    net = trunk(ending).eval()
+    with pytest.raises(ClassifierError, match=rf"gives embeddings of \d+ values.*{why}.*give class_names"):
+        make(net)
+    width = net(torch.rand(1, 3, 32, 32)).shape[1]
+    assert len(make(net, [f"class {i}" for i in range(width)]).class_names) == width
+    assert len(make(nn.Sequential(net, nn.Linear(width, 30))).class_names) == 30
+
+    class Compared(nn.Module):
+        """A head of its own, without a layer: cosine similarities."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.weight = net, nn.Parameter(torch.randn(30, width))
+
+        def forward(self, x):
+            return 10 * nn.functional.normalize(self.net(x)) @ nn.functional.normalize(self.weight).T
+
+    assert len(make(Compared()).class_names) == 30
+
+
+@needs("torchvision")
+@pytest.mark.parametrize("way", ["children", "forward_features"])
+def test_trunks_of_libraries_are_recognised(way):
+    import torchvision
+
+    net = torchvision.models.resnet18(weights=None)
+    body = nn.Sequential(*list(net.children())[:-1], nn.Flatten())
+    module = body if way == "children" else Then(lambda y: y, body)
+    with pytest.raises(ClassifierError, match=r"embeddings of 512 values.*a BatchNorm2d"):
+        make(module, size=64)
+
+
+@needs("timm")
+def test_a_model_of_several_branches_is_opened():
+    import timm
+
+    assert len(Classifier(timm.create_model("crossvit_9_240"), device="cpu").class_names) == 1000
+    with pytest.raises(ClassifierError, match="num_classes is 0"):
+        Classifier(timm.create_model("crossvit_9_240", num_classes=0), device="cpu")
 
 
 @needs("transformers")

@@ -237,13 +237,23 @@ def _add_boxes(
     note_sizes(frame, folder, rows, notes)
 
 
+def _number(value: Any) -> Any:
+    """A number that was written as a text, as programs do that make JSON from a table; else the value itself."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return float(value)
+    except ValueError:
+        return value
+
+
 def _is_number(value: Any) -> bool:
     return is_number(value) and abs(value) < 1e100
 
 
 def _size(image: Mapping[str, Any]) -> tuple[float, float]:
     """(width, height) as the JSON says; NaN where it does not."""
-    given: list[Any] = [image.get("width"), image.get("height")]
+    given = [_number(image.get("width")), _number(image.get("height"))]
     sides = [float(side) if _is_number(side) and side > 0 else np.nan for side in given]
     return (np.nan, np.nan) if np.isnan(sides).any() else (sides[0], sides[1])
 

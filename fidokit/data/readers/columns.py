@@ -19,6 +19,22 @@ _LABELS = frozenset(
     ]
 )
 
+#: Columns that are read as boxes, see `table`.
+_BOXES = (("box_x0", "box_y0", "box_x1", "box_y1"), ("x0", "y0", "x1", "y1"), ("box",))
+#: Columns, reduced by `_plain`, in which other programs write boxes.
+_OTHER_BOXES = (
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("bboxxmin", "bboxymin", "bboxxmax", "bboxymax"),
+    ("x1", "y1", "x2", "y2"),
+    ("left", "top", "right", "bottom"),
+    ("bboxx", "bboxy", "bboxwidth", "bboxheight"),
+    ("bboxx", "bboxy", "bboxw", "bboxh"),
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("bbox",),
+    ("boundingbox",),
+)
+
 
 def with_known_columns(frame: pd.DataFrame, where: str, notes: Notes) -> pd.DataFrame:
     """The table with the columns path and label, where other columns can only be these.
@@ -36,25 +52,43 @@ def with_known_columns(frame: pd.DataFrame, where: str, notes: Notes) -> pd.Data
         alike = [column for column in frame.columns if _plain(column) == "path"]
         if len(alike) == 1:
             frame = frame.rename(columns={alike[0]: "path"})
-            notes.say(f"{where}: the column {str(alike[0])!r} is taken for path")
+            notes.say(f"the column {str(alike[0])!r} is taken for path", where)
         elif "file" in names and "relativepath" in names:
             folder, file = names["relativepath"], names["file"]
             paths = [_joined(*cells) for cells in zip(frame[folder], frame[file], strict=True)]
             frame = frame.assign(**{str(file): pd.Series(paths, dtype=object, index=frame.index)})
             frame = frame.rename(columns={file: "path"})
-            notes.say(f"{where}: the columns {str(folder)!r} and {str(file)!r} together are taken for path")
+            notes.say(f"the columns {str(folder)!r} and {str(file)!r} together are taken for path", where)
     if "label" not in frame.columns:
         usual = [column for column in frame.columns if _plain(column) in _LABELS]
         alike = [column for column in usual if _plain(column) == "label"] or usual
         if len(alike) == 1:
             frame = frame.rename(columns={alike[0]: "label"})
-            notes.say(f"{where}: the column {str(alike[0])!r} is taken for label")
+            notes.say(f"the column {str(alike[0])!r} is taken for label", where)
         elif alike:
             notes.say(
-                f"{where}: no column label, so no photograph has one; rename one of "
-                f"{', '.join(repr(str(column)) for column in alike)} to label"
+                "no column label, so no photograph has one; rename one of "
+                f"{', '.join(repr(str(column)) for column in alike)} to label",
+                where,
             )
+    _note_boxes(frame, where, notes)
     return frame
+
+
+def _note_boxes(frame: pd.DataFrame, where: str, notes: Notes) -> None:
+    """Note boxes in columns of other names: what their numbers mean differs, so they are not guessed."""
+    if any(set(names) <= set(frame.columns) for names in _BOXES):
+        return
+    names = {_plain(column): str(column) for column in frame.columns}
+    found = next((group for group in _OTHER_BOXES if all(name in names for name in group)), None)
+    if found is not None:
+        several = len(found) > 1
+        notes.say(
+            f"the column{'s' if several else ''} {', '.join(names[name] for name in found)} "
+            f"{'are' if several else 'is'} not read as boxes; give them as {', '.join(_BOXES[0])}, the left, upper, "
+            "right and lower edge in pixels",
+            where,
+        )
 
 
 def _plain(column: Any) -> str:

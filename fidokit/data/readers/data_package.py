@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from fidokit.exceptions import SettingsError
 
 #: What the schemas of the tables count as no value.
 _MISSING = frozenset(["", "NaN", "nan", "NA"])
+#: What gzip files begin with, whatever they are called: a package may say it in "compression" alone.
+_GZIP = b"\x1f\x8b"
 #: Line ends that `csv` knows; the specification's default is the first.
 _LINE_ENDS = frozenset(["\r\n", "\n", "\r"])
 
@@ -86,7 +88,8 @@ def read_table(
     if not isinstance(encoding, str):
         raise SettingsError(f"{path}, resource {name}: the encoding is {encoding!r}; it must be a name such as utf-8")
     files = [path.parent / path_inside(part, f"{path}, resource {name}") for part in parts]
-    frames = [_read_file(file, dialect, encoding, needed, further, notes) for file in files]
+    missing = _missing(found[0], path)
+    frames = [_read_file(file, dialect, encoding, needed, further, missing, notes) for file in files]
     rows = (
         RowNames(f"{files[0]}, record ", range(1, len(frames[0]) + 1))
         if len(files) == 1
@@ -141,6 +144,17 @@ def _dialect(resource: Mapping[str, Any], path: Path, where: str) -> Dialect:
     )
 
 
+def _missing(resource: Mapping[str, Any], path: Path) -> frozenset[str]:
+    """What counts as no value in a table: what Camtrap DP says, and what the table's own schema says beside it."""
+    schema = resource.get("schema")
+    if isinstance(schema, str) and "://" not in schema:
+        file = path.parent / path_inside(schema, f"{path}, resource {resource.get('name')}")
+        schema = read_json(file) if file.is_file() else None
+    own = schema.get("missingValues") if isinstance(schema, dict) else None
+    values = [value.get("value") if isinstance(value, dict) else value for value in own or [] if own]
+    return _MISSING | {value.strip() for value in values if isinstance(value, str)}
+
+
 def _character(given: Mapping[str, Any], option: str, where: str, default: str | None = None) -> str | None:
     value = given.get(option, default)
     if value is None or value == "":
@@ -173,7 +187,13 @@ def _names(resource: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 
 def _read_file(
-    file: Path, dialect: Dialect, encoding: str, needed: Sequence[str], further: Sequence[str], notes: Notes
+    file: Path,
+    dialect: Dialect,
+    encoding: str,
+    needed: Sequence[str],
+    further: Sequence[str],
+    missing_values: Collection[str],
+    notes: Notes,
 ) -> pd.DataFrame:
     def error(line: int, record: int, what: str) -> SettingsError:
         place = f"record {record}, line {line}" if record else f"line {line}"
@@ -181,7 +201,8 @@ def _read_file(
 
     try:
         data = file.read_bytes()
-        text = read_text(file, gzip.decompress(data) if file.suffix == ".gz" else data, encoding=encoding)
+        packed = file.suffix == ".gz" or data.startswith(_GZIP)
+        text = read_text(file, gzip.decompress(data) if packed else data, encoding=encoding)
         records = _records(file, text, dialect, needed, error, notes)
     except (OSError, EOFError, zlib.error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
@@ -205,7 +226,7 @@ def _read_file(
         for column, place in places.items():
             cell = cells[place]
             if cell not in known:
-                known[cell] = _value(cell)
+                known[cell] = _value(cell, missing_values)
             columns[column].append(known[cell])
     return pd.DataFrame({column: pd.Series(cells, dtype=object) for column, cells in columns.items()})
 
@@ -229,6 +250,6 @@ def _records(
     return records
 
 
-def _value(cell: str) -> str | None:
+def _value(cell: str, missing: Collection[str]) -> str | None:
     text = cell.strip()
-    return None if text in _MISSING else portable(text)
+    return None if text in missing else portable(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,6 +19,9 @@ SUFFIXES = frozenset(
     ]
 )
 """Suffixes (lower case) of the files that `LabelledImages.from_folder` takes."""
+
+#: Folders (lower case) that hold the parts of a dataset, each with one folder a class.
+_PARTS = frozenset(["train", "training", "val", "valid", "validation", "dev", "eval", "test", "testing"])
 
 
 def read_folder(root: Path) -> Reading:
@@ -42,7 +46,25 @@ def read_folder(root: Path) -> Reading:
     notes = Notes()
     if str(left_out):
         notes.say(str(left_out))
+    if doubt := _doubtful([path.parts for path in relative]):
+        notes.say(doubt)
     return Reading(frame, root, RowNames("row ", range(len(frame))), left_out.files, notes, left_out.counts)
+
+
+def _doubtful(paths: Sequence[tuple[str, ...]]) -> str | None:
+    """Why the upper folders are likely not the classes; None if they can be."""
+    classes = {parts[0] for parts in paths if len(parts) > 1}
+    below = {parts[1] for parts in paths if len(parts) > 2}
+    if not classes or any(len(parts) < 3 for parts in paths) or len(below) < 2:
+        return None
+    first = min(classes)
+    if {name.lower() for name in classes} <= _PARTS:
+        why = f"the classes are the folders {', '.join(sorted(classes))}, which sounds like parts of a dataset"
+    elif len(classes) == 1:
+        why = f"all photographs are of one class, since they lie in one folder, {first}"
+    else:
+        return None
+    return f"{why}; pass {first} itself if the classes are the folders in it ({', '.join(sorted(below)[:3])}, ...)"
 
 
 def _among(left_out: LeftOut) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 #: Folders (lower case, with wildcards) in which programs and systems keep thumbnails, deleted files and earlier states.
 _FOLDERS = (
     *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "#recycle", "#snapshot", "$recycle.bin", "recycler"),
+    *("thumb", "thumbs", "thumbnail", "thumbnails", "_thumb*"),
     *("__macosx", "system volume information", "lost+found", "*.lrdata", "*.lrcat-data", "*.cocatalogdb"),
 )
 #: Files (lower case) that systems write by themselves, so that nobody misses them.

@@ -44,20 +44,20 @@ class Notes:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._first: dict[str, str] = {}
-        self._said: dict[str, None] = {}
+        self._said: dict[str, str] = {}
 
     def add(self, what: str, where: str, n: int = 1) -> None:
         if n:
             self._counts[what] = self._counts.get(what, 0) + n
             self._first.setdefault(what, where)
 
-    def say(self, text: str) -> None:
-        """Note what concerns the whole dataset."""
-        self._said[text] = None
+    def say(self, text: str, where: str | None = None) -> None:
+        """Note what concerns the whole dataset, once; `where` is what comes before it."""
+        self._said.setdefault(text, text if where is None else f"{where}: {text}")
 
     def __str__(self) -> str:
         counted = [f"{n} {what} (first: {self._first[what]})" for what, n in self._counts.items()]
-        return "; ".join([*counted, *self._said])
+        return "; ".join([*counted, *self._said.values()])
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,10 @@ OWN_COLUMNS = frozenset(
         *(*_PART_COLUMNS, *BOX_COLUMNS, *_SHORT_BOX_COLUMNS, *ANNOTATED_COLUMNS),
     ]
 )
+#: Paths of Windows with a drive or a server.
+_OF_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+#: What `portable` writes for a byte that is none of UTF-8.
+_SURROGATE = re.compile(r"\\udc[89a-f][0-9a-f]")
 #: What columns that no analysis may read begin with.
 SECRET_PREFIX = "planted_"
 
@@ -68,13 +73,14 @@ def complete_table(
         SettingsError: see `LabelledImages.from_table`.
     """
     names: Sequence[str] = rows if rows is not None else RowNames("row ", range(len(frame)))
-    table = with_known_columns(frame.reset_index(drop=True).copy(), "the table", Notes() if notes is None else notes)
+    notes = Notes() if notes is None else notes
+    table = with_known_columns(frame.reset_index(drop=True).copy(), "the table", notes)
     check_columns([str(column) for column in table.columns], "the table")
     given = [text_of(value) for value in table["path"]]
     if None in given:
         raise SettingsError(f"{names[given.index(None)]}: the path is empty; fill it in or remove the row")
     folder = Path(root) if root is not None else Path()
-    paths = join_all(folder, [text for text in given if text is not None])
+    paths = join_all(folder, _with_slashes([text for text in given if text is not None], folder, names, notes))
     anchor = folder if root is not None else common_folder(paths)
     derived = [portable(path) for path in relative_all(paths, anchor)]
     table["path"] = pd.Series([portable(path) for path in paths], dtype=object)
@@ -98,6 +104,28 @@ def complete_table(
             table[column] = _complete_json(table[column], names, column, check)
     first = ["image_id", "path", "label"]
     return table[first + [column for column in table.columns if column not in first]], anchor
+
+
+def _with_slashes(texts: list[str], folder: Path, names: Sequence[str], notes: Notes) -> list[str]:
+    """Paths as they are, those that Windows wrote with its backslashes turned, unless there are such files.
+
+    Paths of drives and servers stay: nobody knows where they lie on this machine. They are noted.
+    """
+    if os.sep != "/":
+        return texts
+    rows = [
+        row for row, text in enumerate(texts) if text[1:2] == ":" or ("\\" in text and "\\" in _SURROGATE.sub("", text))
+    ]
+    absolute = [row for row in rows if _OF_WINDOWS.match(texts[row])]
+    if absolute:
+        what = "paths are those of a drive or server under Windows; make them relative, and give their folder as root"
+        notes.add(what, names[absolute[0]], len(absolute))
+    relative = [row for row in rows if not _OF_WINDOWS.match(texts[row])]
+    if not relative or os.path.lexists(folder / texts[relative[0]]):
+        return texts
+    notes.add("paths have backslashes, which are taken for slashes", names[relative[0]], len(relative))
+    turned = set(relative)
+    return [text.replace("\\", "/") if row in turned else text for row, text in enumerate(texts)]
 
 
 def _image_ids(table: pd.DataFrame, derived: list[str], names: Sequence[str]) -> list[str]:
