@@ -14,10 +14,10 @@ import pandas as pd
 import fidokit as fk
 from fidokit import testbed
 from fidokit.errors import ErrorClusters
-from fidokit.errors.space import PrincipalSpace
 from fidokit.errors.features import Features, extract
 from fidokit.errors.find import group_images
 from fidokit.errors.groups import Outcome, evidence_table
+from fidokit.errors.space import PrincipalSpace
 from fidokit.study.study import Study
 
 CAUSES = ("habitat", "hidden_part", "watermark", "night", "tiny")
