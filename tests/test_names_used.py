@@ -86,3 +86,31 @@ def test_what_is_taken_from_fidokit_is_there(path):
 )
 def test_a_name_that_is_gone_is_found(text, names):
     assert missing(text) == names
+
+
+def lost_modules(path: Path, text: str) -> list[str]:
+    """Modules of the tests that a script imports, and that lie in none of the folders in which it looks for them."""
+    folders = [path.parent]
+    imported: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imported.add(node.module)
+        elif isinstance(node, ast.Import):
+            imported |= {name.name for name in node.names}
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "sys.path.insert":
+            folder = eval(ast.unparse(node.args[1]), {"__file__": str(path), "Path": Path})
+            folders.append(Path(folder))
+    ours = {module.stem for module in (ROOT / "tests").rglob("*.py")}
+    return sorted(name for name in imported & ours if not any((folder / f"{name}.py").exists() for folder in folders))
+
+
+@pytest.mark.parametrize("path", [p for p in SCRIPTS if not p.name.startswith("test_")], ids=lambda path: path.name)
+def test_modules_of_the_tests_are_found_by_a_script_on_its_own(path):
+    assert lost_modules(path, source(path)) == []
+
+
+def test_a_module_that_is_not_found_is_named():
+    text = "import sys\nfrom test_readers_coco import image\nfrom material import report\nfrom nets import conv_net\n"
+    path = ROOT / "tests" / "benchmarks" / "any.py"
+    assert lost_modules(path, text) == ["nets", "test_readers_coco"]
+    assert lost_modules(path, text + "sys.path.insert(0, str(Path(__file__).parents[1]))") == ["test_readers_coco"]
