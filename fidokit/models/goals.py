@@ -117,6 +117,11 @@ def class_index(name: str | int, class_names: Sequence[str]) -> int:
     return index
 
 
+def against_itself(name: str) -> str:
+    """What is said where a class would be contrasted with itself."""
+    return f"{name!r} is the class that is explained and cannot be contrasted with itself; contrast it with another one"
+
+
 def _indices(names: str | int | Sequence[str | int] | Tensor, n: int, class_names: Sequence[str], what: str) -> Tensor:
     if hasattr(names, "tolist"):  # a tensor, a numpy array or a pandas column
         names = names.tolist()
@@ -174,8 +179,9 @@ class Goal:
         target = logits.argmax(1).cpu() if targets is None else _indices(targets, n, class_names, "targets")
         other = None if against is None else _indices(against, n, class_names, "against")
         if other is not None and bool((other == target).any()):
-            name = class_names[int(target[other == target][0])]
-            raise SettingsError(f"{name!r} cannot be contrasted with itself: it is the target and `against`")
+            first = int((other == target).nonzero()[0])
+            where = f" (image {first + 1} of {n})" if n > 1 else ""
+            raise SettingsError(against_itself(class_names[int(target[first])]) + where)
         return cls(class_names, head, target, other)
 
     def log_odds(self, logits: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_ma
 from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import class_index
+from fidokit.models.goals import against_itself, class_index
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
@@ -127,7 +127,7 @@ class ExplainWidget(RunningWidget):
                 if name is not None:
                     class_index(name, self.classifier.class_names)
             if self.target is not None and self.target == self.against:
-                raise SettingsError(f"{self.target!r} cannot be contrasted with itself; choose another class")
+                raise SettingsError(against_itself(self.target))
             baselines = tuple(name for name in self.baselines if name != self.method)
             order = ExplainRequest(
                 self._gallery.one(self.image_id), self.method, self.settings, self.target, self.against, baselines

@@ -14,10 +14,10 @@ import pandas as pd
 import fidokit as fk
 from fidokit import testbed
 from fidokit.errors import ErrorClusters
-from fidokit.errors.clusters import Space
 from fidokit.errors.features import Features, extract
 from fidokit.errors.find import group_images
 from fidokit.errors.groups import Outcome, evidence_table
+from fidokit.errors.space import PrincipalSpace
 from fidokit.study.study import Study
 
 CAUSES = ("habitat", "hidden_part", "watermark", "night", "tiny")
@@ -153,7 +153,7 @@ def rival(name: str, features: Features, outcome: Outcome, holdout: np.ndarray, 
     predictions (Eyuboglu et al., ICLR 2022, eq. 2-3, with the weight 10 they use).
     """
     discovery = np.flatnonzero(~holdout)
-    space = Space.fit(features.blocks["whole"][discovery], 16)
+    space = PrincipalSpace.fit(features.blocks["whole"][discovery], 16)
     points = space.place(features.blocks["whole"])
     k = min(k, len(discovery) // 8)
     if name == "k-means":

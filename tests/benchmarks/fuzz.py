@@ -32,7 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 KINDS = ("image", "csv", "coco", "camtrap", "cub", "nabirds", "manifest", "part", "table")
 LIMIT = 10

@@ -20,6 +20,7 @@ from fidokit.exceptions import FidokitError
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress
 from fidokit.models.classifier import Classifier
+from fidokit.models.goals import against_itself
 from fidokit.models.isolation import GpuLost, together_or_alone
 from fidokit.models.session import Session
 from fidokit.study.store.manifest import Entry
@@ -313,7 +314,7 @@ class _ChunkRun:
             if against is not None:
                 contrast = _best_beside(logits[row], target) if against == RUNNER_UP else known[against]
                 if contrast == target:
-                    without_target[image_id] = f"{against!r} is the target, it cannot be contrasted with itself"
+                    without_target[image_id] = against_itself(against)
                     continue
                 contrasts.append(contrast)
             rows.append(row)
