@@ -13,8 +13,8 @@ from fidokit.data.geometry import Preprocessing
 from fidokit.enhance.guided import MaskGuidedClassifier
 from fidokit.exceptions import ClusterError, ImageError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier
-from fidokit.study.metrics import find_place
-from fidokit.study.store.recorded import loaded
+from fidokit.study.metrics.standing import find_place
+from fidokit.study.store.recorded import load_recorded
 
 
 def lower_half(image):
@@ -105,9 +105,9 @@ def test_studies_know_the_transform(halves, tmp_path):
     with pytest.raises(StoreError, match="transform was"):
         fk.open_study(store, classifier=make(None), data=halves)
     described = study.manifest["classifier"]
-    assert loaded("python:test_own_transform:make", described).preprocessing.transform is lower_half
+    assert load_recorded("python:test_own_transform:make", described).preprocessing.transform is lower_half
     with pytest.raises(StoreError, match="transform of its own, which is not in the store"):
-        loaded("python:test_own_transform:plain", described)
+        load_recorded("python:test_own_transform:plain", described)
     fk.write_report(fk.open_study(store, data=halves), tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     assert "lower_half" in page
