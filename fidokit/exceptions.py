@@ -4,7 +4,15 @@ from __future__ import annotations
 
 
 class FidokitError(Exception):
-    """Base class of all errors that fidokit raises on purpose."""
+    """Base class of all errors that fidokit raises on purpose.
+
+    Example:
+        >>> try:
+        ...     fk.explain(clf, data, "gradcam")
+        ... except fk.FidokitError as error:
+        ...     print(str(error)[:25])
+        unknown method 'gradcam';
+    """
 
 
 class SettingsError(FidokitError, ValueError):

@@ -165,6 +165,10 @@ class Preprocessing:
 
     Raises:
         SettingsError: an option that cannot be used.
+
+    Example:
+        >>> fk.Preprocessing(size=(128, 128), fit="squash").fit
+        'squash'
     """
 
     size: tuple[int, int] = (224, 224)

@@ -72,6 +72,11 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
         skipped: what the reader passed over: hidden files and such that are no image by their suffix (`from_folder`),
             photographs of the dataset that cannot be used (`from_coco`, `from_camtrap_dp`).
         left_out: what `from_folder` passed over, by ending, with the entries of folders that it did not enter.
+
+    Example:
+        >>> data = fk.LabelledImages.from_folder("birds")
+        >>> len(data), data.classes
+        (2, ['jay', 'tit'])
     """
 
     def __init__(

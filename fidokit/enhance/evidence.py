@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from fidokit.study.compare import MOST_EXACT, sign_flip_p
+from fidokit.study.compare import sign_flip_p
 from fidokit.study.summary import Floats, bootstrap_means, percentile_interval
 
 #: Largest p-value that shows a difference; intervals cover the rest.
 ALPHA = 0.05
-#: With at most so many units whose answers changed, all sign flips are tried; beyond, a sample of them.
-EXACT_UNITS = MOST_EXACT
 _RESAMPLES = 10_000
 
 
@@ -61,7 +59,7 @@ def mcnemar(turned_right: int, turned_wrong: int) -> float:
 def sign_flip(sums: npt.ArrayLike, seed: int = 0) -> float:
     """Two-sided p-value of (U,) sums over units: the share of sign flips whose total is as far from 0.
 
-    A unit is flipped as a whole, since what is in it is not independent. Exact for up to `EXACT_UNITS` units whose sum
+    A unit is flipped as a whole, since what is in it is not independent. Exact for up to `MOST_EXACT` units whose sum
     is not 0, else `fidokit.study.compare.sign_flip_p` draws flips.
     """
     values = np.asarray(sums, np.float64)

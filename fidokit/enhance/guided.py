@@ -94,6 +94,11 @@ class MaskGuidedClassifier:
 
     Raises:
         SettingsError: no `Classifier`, a field that does not exist, or a value outside its range.
+
+    Example:
+        >>> guided = fk.MaskGuidedClassifier(clf, fk.GuidedSettings(method="grad-cam"))
+        >>> len(guided.predict(data)) == len(data)
+        True
     """
 
     def __init__(self, classifier: Classifier, settings: GuidedSettings | None = None, **overrides: Any) -> None:

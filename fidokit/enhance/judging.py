@@ -70,6 +70,11 @@ class Improvement(HtmlDisplay):
         notes: what else there is to know.
         failures: image_id and reason of the photographs that could not be measured.
         measured: the scores behind it, for `judge`.
+
+    Example:
+        >>> improvement = fk.classify_with_masks(study, fk.GuidedSettings(paddings=(0.1, 0.3)))
+        >>> improvement.summary["method"].tolist()[:2]
+        ['classifier alone', 'masks']
     """
 
     verdict: str

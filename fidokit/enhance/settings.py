@@ -50,6 +50,10 @@ class GuidedSettings:
 
     Raises:
         SettingsError: a value outside its range; the message names the field.
+
+    Example:
+        >>> fk.GuidedSettings(share=0.7, gate=0.9).way
+        'crop'
     """
 
     method: str = "fido"

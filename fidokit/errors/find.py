@@ -37,6 +37,11 @@ def find_error_clusters(
     Raises:
         SettingsError: not a study, or a method, kind or column that there is not.
         StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
+
+    Example:
+        >>> errors = fk.find_error_clusters(study, method="fido", kind="joint")
+        >>> set(errors.members["image_id"]) <= set(data.table["image_id"])
+        True
     """
     if not isinstance(study, Study):
         raise SettingsError(

@@ -34,6 +34,11 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
         seed: of everything random.
         masks: method and kind of the masks that were read, so that `assign` reads the same.
         verification: what `verify` has found, or None.
+
+    Example:
+        >>> errors = fk.find_error_clusters(study)
+        >>> list(errors.clusters.columns[:3])
+        ['cluster', 'size', 'n_errors']
     """
 
     def __init__(

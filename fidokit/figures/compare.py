@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 #: Colour is never alone: a second sign repeats after another number than the colours.
-_SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star", "triangle-down", "pentagon")
 _KIND_SYMBOLS = {"joint": "circle", "ssr": "square", "sdr": "diamond", "effect": "star", "attribution": "cross"}
 _BETTER_SIGNS = {
     "reference": {"color": "#0072B2", "symbol": "circle"},

@@ -48,7 +48,12 @@ def is_built_in(name: str) -> bool:
 
 
 def list_methods() -> list[str]:
-    """Names of all methods."""
+    """Names of all methods.
+
+    Example:
+        >>> "fido" in fk.list_methods()
+        True
+    """
     return list(methods())
 
 
@@ -78,6 +83,13 @@ def register_method(name: str, method: Method | SimpleFunction, *, replace: bool
     Raises:
         SettingsError: the name is none, belongs to a built-in method or to another one of yours, or `method` is neither
             of the two.
+
+    Example:
+        >>> def brightness(classifier, images, targets):
+        ...     return images.mean(1)
+        >>> fk.register_method("brightness", brightness)
+        >>> fk.explain(clf, data, "brightness")
+        Masks(brightness: attribution (8, 128, 128))
     """
     if not isinstance(name, str) or not name or name != name.strip():
         raise SettingsError(f"a method needs a name of at least one character, without blanks around it, not {name!r}")
@@ -165,6 +177,12 @@ def explain(
         SettingsError: an unknown method, class or setting.
         ImageError: images of the wrong shape, size or range.
         MethodNotApplicable: the classifier lacks what the method needs.
+
+    Example:
+        >>> masks = fk.explain(clf, data, "fido", steps=2)
+        >>> masks.joint.shape
+        torch.Size([8, 20, 20])
+        >>> contrast = fk.explain(clf, data, "grad-cam", targets=clf.class_names[0], against=clf.class_names[1])
     """
     chosen = get_method(method)
     resolved = chosen.resolve(settings, overrides)

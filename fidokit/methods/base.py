@@ -89,7 +89,8 @@ class Masks(HtmlDisplay):
         image_ids: B names.
         kinds: kind -> (B, h, w) float32 in [0, 1], 1 = the place belongs to the region that the kind names.
         size: (H, W) of the input.
-        target, against: names of the explained and the contrasted classes.
+        target: names of the explained classes.
+        against: names of the classes they are contrasted with; None for all others.
         evaluations: (B,) evaluations spent on each image.
         seconds: (B,) wall time spent on each image: the batch's time shared out.
         converged: (B,) whether the mask had come to rest before its steps were used up, as the method's settings say
@@ -98,13 +99,23 @@ class Masks(HtmlDisplay):
             scores kept and dropped say.
         finished: (B,) False for a mask that was stopped on its way.
         score_full: (B,) score of the whole image.
-        score_kept, score_dropped: kind -> (B,) score with the mask's region kept, or dropped; the rest blurred.
+        score_kept: kind -> (B,) score with the mask's region kept and the rest blurred.
+        score_dropped: kind -> (B,) score with the mask's region blurred and the rest kept.
         settings_id: names the settings that made these masks.
         raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; else None.
         notes: image_id -> what else there is to know, such as a start without Grad-CAM.
         failures: image_id -> why there is no mask; these images are in no other field.
         images: what was explained, as it was given and not copied; None for masks that come from elsewhere.
         preprocessing: how the photographs of `images` became the classifier's input.
+
+    Example:
+        >>> masks = fk.explain(clf, data, steps=2)
+        >>> masks
+        Masks(fido: ssr (8, 20, 20), sdr (8, 20, 20), joint (8, 20, 20))
+        >>> masks.at("joint").shape
+        torch.Size([8, 128, 128])
+        >>> len(masks.to_frame())
+        24
     """
 
     method: str
@@ -345,6 +356,14 @@ class Method:
         kinds: the kinds it makes, in order.
         summary: one line for listings.
         check: ``(classifier, settings) -> None``, raises `MethodNotApplicable` saying why this classifier will not do.
+
+    Example:
+        >>> from fidokit.methods.base import Computed, NoSettings
+        >>> def half(classifier, batch, settings, on_progress):
+        ...     return Computed({"attribution": torch.full((len(batch), 4, 4), 0.5)})
+        >>> fk.register_method("half", fk.Method(half, NoSettings, ("attribution",), "half everywhere"))
+        >>> fk.explain(clf, data, "half")
+        Masks(half: attribution (8, 4, 4))
     """
 
     compute: MaskFunction

@@ -48,10 +48,14 @@ class FidoSettings:
             mixture gives masks that find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
-        start_low, start_high: importance logits where the Grad-CAM map is 0 and where it is largest.
+        start_low: importance logit where the Grad-CAM map is 0.
+        start_high: importance logit where it is largest.
         lr: learning rate of Adam, in logits.
         lr_end: share of `lr` at the last step; it falls by a cosine.
-        beta1, beta2, eps, weight_decay: of Adam; a decay makes it AdamW.
+        beta1: share of Adam's running mean of the gradient that a step keeps.
+        beta2: the same of its running mean of the squared gradient.
+        eps: what Adam adds to the root of that before it divides by it.
+        weight_decay: of Adam; above 0 it is AdamW.
         area: weight of each mask's area; in units of log-odds for the whole image with ``reduction="mean"``.
         total_variation: weight of each mask's total variation.
         reduction: area and total variation as ``mean`` over cells and neighbour pairs, or as ``sum``.
@@ -71,6 +75,12 @@ class FidoSettings:
 
     Raises:
         SettingsError: a value outside its range; the message names the field.
+
+    Example:
+        >>> fk.FidoSettings(steps=4, infill=("blur", "noise")).samples
+        2
+        >>> fk.FidoSettings.published().steps
+        30
     """
 
     steps: int = 10

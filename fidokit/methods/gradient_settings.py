@@ -32,6 +32,11 @@ class CamSettings:
 
     Raises:
         SettingsError: no name.
+
+    Example:
+        >>> settings = fk.CamSettings(layer="features")
+        >>> fk.explain(clf, data, "grad-cam", settings=settings).attribution.shape
+        torch.Size([8, 16, 16])
     """
 
     layer: str | None = None
@@ -53,6 +58,11 @@ class IntegratedGradientsSettings:
 
     Raises:
         SettingsError: a value outside its range.
+
+    Example:
+        >>> settings = fk.IntegratedGradientsSettings(n_steps=10, baseline="blur")
+        >>> fk.explain(clf, data, "integrated-gradients", settings=settings)
+        Masks(integrated-gradients: attribution (8, 128, 128))
     """
 
     n_steps: int = 50
@@ -77,6 +87,10 @@ class SmoothGradSettings:
 
     Raises:
         SettingsError: a value outside its range.
+
+    Example:
+        >>> fk.explain(clf, data, "smoothgrad", settings=fk.SmoothGradSettings(samples=4, noise=0.1))
+        Masks(smoothgrad: attribution (8, 128, 128))
     """
 
     samples: int = 16
@@ -100,6 +114,11 @@ class OcclusionSettings:
 
     Raises:
         SettingsError: a value outside its range.
+
+    Example:
+        >>> settings = fk.OcclusionSettings(window=0.5, stride=0.25)
+        >>> fk.explain(clf, data, "occlusion", settings=settings)
+        Masks(occlusion: attribution (8, 128, 128))
     """
 
     window: float = 1 / 8

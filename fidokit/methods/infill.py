@@ -237,9 +237,6 @@ def _name_and_weight(part: object) -> tuple[str, float]:
     return name, float(weight)
 
 
-Infill = str | Sequence[str | tuple[str, float]] | InfillFunction
-
-
 @dataclass(frozen=True)
 class Mixture:
     """Infills to choose among, with their probabilities; the one place where an infill's name is checked."""

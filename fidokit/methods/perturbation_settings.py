@@ -42,6 +42,10 @@ class RiseSettings:
 
     Raises:
         SettingsError: a value outside its range.
+
+    Example:
+        >>> fk.explain(clf, data, "rise", settings=fk.RiseSettings(samples=20))
+        Masks(rise: attribution (8, 128, 128))
     """
 
     samples: int = 1000
@@ -90,7 +94,8 @@ class ExtremalSettings:
         levels: strengths of blur made per image, the image itself included; in between it is interpolated.
         mirror: show the classifier the mirror image in every other step, as the authors do. Switch it off where left
             and right differ, as with the flanks of an individual or a cause that always lies in one corner.
-        lr, momentum: of gradient descent, in units of the seeds, which lie in [0, 1].
+        lr: of gradient descent, in units of the seeds, which lie in [0, 1].
+        momentum: of gradient descent, in [0, 1).
         area_weight: weight of the area constraint in the first step, in units of the logit. While it is much stronger
             than what the logit can gain, masks shrink before they have found the region.
         area_growth: factor by which that weight has grown after the last step; if the areas are not met (``converged``
@@ -100,6 +105,11 @@ class ExtremalSettings:
 
     Raises:
         SettingsError: a value outside its range.
+
+    Example:
+        >>> settings = fk.ExtremalSettings(areas=(0.1, 0.3), steps=20)
+        >>> fk.explain(clf, data.subset([0]), "extremal-perturbation", settings=settings).kinds.keys()
+        dict_keys(['attribution'])
     """
 
     areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)

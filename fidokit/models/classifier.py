@@ -52,8 +52,9 @@ class Classifier(HtmlDisplay, ClassifierState):
         class_names: K different names in the order of the logits, or a mapping, position -> name or name -> position
             (``class_to_idx``); None takes them from the module's own configuration, else numbers them. For a single
             logit, one name (its opposite becomes "not NAME") or two (absent, present).
-        mean, std: one, or one per channel, for images in [0, 1]. Default: those of the module's configuration, or of
-            the model that it wraps, else ImageNet's, which is said once.
+        mean: of the input, one or one per channel, for images in [0, 1]. Default: that of the module's configuration,
+            or of the model that it wraps, else ImageNet's, which is said once.
+        std: by which the input is divided, likewise.
         size: (H, W) of the input in pixels. Default: the module's configuration, else (224, 224).
         fit, crop_share, interpolation, use_boxes, box_padding: see `Preprocessing`. ``use_boxes=True`` crops every
             photograph to its annotated box.
@@ -79,6 +80,12 @@ class Classifier(HtmlDisplay, ClassifierState):
             nobody named classes.
         SettingsError: an unknown head, device, precision or layer, a device that is not there, or a micro-batch
             below 1.
+
+    Example:
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
+        >>> clf = fk.Classifier(net, ["jay", "tit"], mean=0.5, std=0.25, size=32)
+        >>> clf.logits(torch.rand(5, 3, 32, 32)).shape
+        torch.Size([5, 2])
     """
 
     @unaffected()

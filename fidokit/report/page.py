@@ -73,6 +73,10 @@ def write_report(
     Raises:
         StoreError: the file cannot be written.
         SettingsError: `max_images` is negative.
+
+    Example:
+        >>> fk.write_report(study, "report.html").name
+        'report.html'
     """
     check_number("max_images", max_images, COUNT_OR_ZERO)
     path = Path(path)

@@ -135,6 +135,12 @@ def compare(
     Raises:
         SettingsError: no metric at all, a column, method or direction that there is not, a number outside its range,
             or two rows for one image, method and kind.
+
+    Example:
+        >>> table = study.metrics(progress=False)
+        >>> compared = fk.compare(table, "deletion", reference=("fido", "joint"))
+        >>> compared["method"].tolist()[-1]
+        'grad-cam'
     """
     metrics = _metrics(table, metric)
     check_number("alpha", alpha, Number(above=0, below=1))

@@ -98,6 +98,11 @@ def run_study(
         StoreError: the folder cannot be written to, is full, or was begun with something else; the message says what.
         ClusterError: workers lack what the run needs, or the scheduler is gone.
         MissingExtra: `client` was given and Dask is not installed.
+
+    Example:
+        >>> study = fk.run_study(clf, data, {"quick": ("fido", {"steps": 2})}, store="runs/quick", progress=False)
+        >>> study.masks()["kind"].unique().tolist()
+        ['ssr', 'sdr', 'joint']
     """
     if not isinstance(classifier, Classifier):
         raise SettingsError(f"`classifier` must be a fidokit.Classifier, not {type(classifier).__name__}")
@@ -156,6 +161,10 @@ def open_study(
 
     Raises:
         StoreError: there is no study, a newer fidokit wrote it, or it belongs to another classifier or dataset.
+
+    Example:
+        >>> fk.open_study(study.path).methods
+        ['fido', 'grad-cam']
     """
     study = Study(Store(path), trust=trust)
     return Study(

@@ -32,6 +32,13 @@ class Study(HtmlDisplay, StoredStudy):
         path: the store's folder.
         manifest: what the study was made with: classifier, dataset, methods with their settings, options.
         methods: labels of the methods, in the order in which they were added: the column `method` of all tables.
+
+    Example:
+        >>> study = fk.run_study(clf, data, ["grad-cam"], store="runs/birds", progress=False)
+        >>> study.status().to_dict("records")
+        [{'method': 'grad-cam', 'finished': 8, 'failed': 0, 'missing': 0}]
+        >>> study.masks().shape[0]
+        8
     """
 
     def reread(self) -> Study:

@@ -53,7 +53,7 @@ def in_front(scene: Scene, bones: Skeleton, places: list[Anchor]) -> Iterator[La
             yield from layers
 
 
-def covering(scene: Scene, bones: Skeleton, places: list[Anchor]) -> Iterator[Layer]:
+def covering(scene: Scene, places: list[Anchor]) -> Iterator[Layer]:
     """Leaves in front of every small part, each large enough to hide it, on twigs that lead out of the picture."""
     stream = scene.stream("hidden_part")
     size = float(scene.size)

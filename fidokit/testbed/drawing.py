@@ -72,7 +72,7 @@ def _lay(picture: Picture, layer: Layer) -> None:
 def _foreground(scene: Scene, bones: Skeleton, places: list[Anchor]) -> list[Layer]:
     drawn = list(in_front(scene, bones, places))
     if scene.cause == "hidden_part":
-        drawn += covering(scene, bones, places)
+        drawn += covering(scene, places)
     return drawn
 
 

@@ -76,7 +76,6 @@ class Genus:
 BLACK: Colour = (0.09, 0.08, 0.10)
 WHITE: Colour = (0.95, 0.94, 0.90)
 CHESTNUT: Colour = (0.52, 0.22, 0.10)
-RED: Colour = (0.78, 0.12, 0.10)
 ORANGE: Colour = (0.93, 0.50, 0.10)
 YELLOW: Colour = (0.97, 0.82, 0.18)
 STEEL: Colour = (0.22, 0.24, 0.28)

@@ -82,6 +82,12 @@ class CompareWidget(AnsweringWidget):
 
     Raises:
         SettingsError: a mask, a figure or an option that there is not.
+
+    Example:
+        >>> widget = fk.CompareWidget(study, page_size=2)
+        >>> widget.sort = "margin"
+        >>> len(widget.order)
+        8
     """
 
     _esm = BUNDLES / "compare.js"

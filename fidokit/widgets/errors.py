@@ -54,6 +54,12 @@ class ErrorWidget(RunningWidget):
         image_id: the image that is shown large; empty for none.
         state: ``ready``, ``running`` or ``stopping``, of a verification.
         error: the exception of what failed last.
+
+    Example:
+        >>> widget = fk.ErrorWidget(fk.find_error_clusters(study))
+        >>> widget.selected = [data.table["image_id"].iloc[0]]
+        >>> len(widget.selection)
+        1
     """
 
     _esm = BUNDLES / "errors.js"

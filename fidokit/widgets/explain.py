@@ -43,7 +43,8 @@ class ExplainWidget(RunningWidget):
 
     Attributes:
         image_id: the chosen photograph; empty while there is none.
-        target, against: names of the class to explain, None for the predicted one, and of one to contrast with or None.
+        target: name of the class to explain; None for the predicted one.
+        against: name of the class to contrast it with; None for all others.
         method: name of the chosen method.
         settings: the settings object that is used at the next start.
         state: ``ready``, ``preparing`` (the classifier, the first time), ``running``, ``stopping``, ``done``,
@@ -55,6 +56,11 @@ class ExplainWidget(RunningWidget):
 
     Raises:
         SettingsError: an unknown method, or settings of another one.
+
+    Example:
+        >>> widget = fk.ExplainWidget(clf, data, method="grad-cam", baselines=())
+        >>> widget.image_id == data.table["image_id"].iloc[0]
+        True
     """
 
     BUSY = ("preparing", "running", "stopping")

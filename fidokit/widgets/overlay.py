@@ -46,6 +46,12 @@ class MaskOverlay(ShownWidget):
     Raises:
         ImageError: the image cannot be read.
         SettingsError: a mask of another shape or range, or an option that cannot be used.
+
+    Example:
+        >>> masks = fk.explain(clf, data, "grad-cam")
+        >>> overlay = fk.MaskOverlay(data.table["path"].iloc[0], {"grad-cam": masks.attribution[0]}, opacity=0.5)
+        >>> overlay.layer
+        'grad-cam'
     """
 
     _esm = BUNDLES / "mask_overlay.js"

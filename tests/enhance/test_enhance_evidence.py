@@ -41,7 +41,7 @@ def test_drawn_sign_flips_agree_with_all_of_them():
     sums = np.random.default_rng(1).choice([-2.0, -1.0, 1.0, 2.0, 3.0], 18)
     patterns = (np.arange(2**18)[:, None] >> np.arange(18)) & 1
     exact = (np.abs((1 - 2 * patterns) @ sums) >= abs(sums.sum()) - 1e-9).mean()
-    assert len(sums) > evidence.EXACT_UNITS
+    assert len(sums) > evidence.MOST_EXACT
     assert evidence.sign_flip(sums, seed=3) == pytest.approx(exact, abs=0.015)
 
 

@@ -694,9 +694,6 @@ def test_a_low_precision_that_disagrees_loses(monkeypatch):
 
 
 def test_a_low_precision_with_other_gradients_loses(monkeypatch):
-    def other_gradient(logits):
-        return logits.detach() + 1e-9 * (logits - logits.detach()) * torch.tensor([-1.0, -2.0, 3.0, 4.0])
-
     spoil = {"bfloat16": lambda logits: logits.detach() - (logits - logits.detach())}
     classifier = rigged(monkeypatch, {"float32": 1.0, "bfloat16": 0.1}, names=["bfloat16"], spoil=spoil)
     classifier.logits(photographs(1))
