@@ -24,6 +24,7 @@ from fidokit.methods.blend import blend
 from fidokit.methods.concrete import image_keys, uniform
 from fidokit.methods.gradient import scale_to_mask
 from fidokit.methods.infill import Mixture, blur, filled_by
+from fidokit.methods.layers import needs_gradient
 from fidokit.models.goals import EXPLAINED, Explained
 
 if TYPE_CHECKING:
@@ -250,4 +251,5 @@ METHOD = Method(
     EffectSettings,
     ("effect",),
     "what filling in each place costs the class, signed, with its standard error: windows and their gradients",
+    needs_gradient,
 )
