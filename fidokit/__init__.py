@@ -5,9 +5,9 @@ The public names are imported at first use, so that ``import fidokit`` costs not
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from fidokit._util.lazy import lazy_names
 from fidokit._version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -84,19 +84,7 @@ _WIDGETS = ("CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
 __all__ = [*_HOMES, "testbed"]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "testbed":
-        return import_module("fidokit.testbed")
-    home = "widgets" if name in _WIDGETS else _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'fidokit' has no attribute {name!r}")
-    value = getattr(import_module(f"fidokit.{home}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_WIDGETS})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES | dict.fromkeys(_WIDGETS, "widgets") | {"testbed": None})
 
 
 def load_ipython_extension(ipython: InteractiveShell) -> None:

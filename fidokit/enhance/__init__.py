@@ -6,8 +6,9 @@ The public names are imported at first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fidokit._util.lazy import lazy_names
 
 if TYPE_CHECKING:
     from fidokit.enhance.guided import MaskGuidedClassifier as MaskGuidedClassifier
@@ -35,14 +36,4 @@ __all__ = [
     "judge",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fidokit.enhance' has no attribute {name!r}")
-    value = getattr(import_module(f"fidokit.enhance.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy_names(__name__, _HOMES)

@@ -59,8 +59,8 @@ def mcnemar(turned_right: int, turned_wrong: int) -> float:
 def sign_flip(sums: npt.ArrayLike, seed: int = 0) -> float:
     """Two-sided p-value of (U,) sums over units: the share of sign flips whose total is as far from 0.
 
-    A unit is flipped as a whole, since what is in it is not independent. Exact for up to `MOST_EXACT` units whose sum
-    is not 0, else `fidokit.study.compare.sign_flip_p` draws flips.
+    A unit is flipped as a whole, since what is in it is not independent. For more than a few units,
+    `fidokit.study.compare.sign_flip_p` draws flips.
     """
     values = np.asarray(sums, np.float64)
     # A sum of 0 stays 0 when it is flipped; without them more cases are counted in full.

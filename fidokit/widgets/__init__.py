@@ -5,9 +5,9 @@ They need the extra `widgets` (anywidget and ipywidgets) and nothing from the ne
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.lazy import lazy_names
 from fidokit.exceptions import MissingExtra
 
 if TYPE_CHECKING:
@@ -20,20 +20,13 @@ _HOMES = {"CompareWidget": "compare", "ErrorWidget": "errors", "ExplainWidget": 
 
 __all__ = [*_HOMES]
 
+_get, __dir__ = lazy_names(__name__, _HOMES)
+
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'fidokit.widgets' has no attribute {name!r}")
     try:
-        module = import_module(f"fidokit.widgets.{_HOMES[name]}")
+        return _get(name)
     except ModuleNotFoundError as error:
         if error.name not in ("anywidget", "ipywidgets", "traitlets"):
             raise
         raise MissingExtra(error.name, "widgets") from error
-    value = getattr(module, name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
