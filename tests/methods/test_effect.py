@@ -12,6 +12,7 @@ from fidokit import testbed
 from fidokit.exceptions import SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.effect import CELLS, EffectSettings, reconstruct, windows
+from fidokit.methods.layers import needs_gradient
 
 SIZE = (56, 56)
 
@@ -125,6 +126,7 @@ def test_no_image_depends_on_its_neighbours_or_the_micro_batch():
 def test_evaluations_are_counted():
     model = fk.Classifier(conv_net(), size=(32, 32), precision="float32", micro_batch=16)
     with model.session():
+        needs_gradient(model)  # looked up once a classifier
         before = model.counter.evaluations
         masks = fk.explain(model, photographs(2, (32, 32)), "effect")
         spent = model.counter.evaluations - before
