@@ -200,6 +200,12 @@ def find_regions(
 
     Raises:
         SettingsError: shares or infills out of range, a kind that there is not, or a function that was not given.
+
+    Example:
+        >>> regions = fk.find_regions(clf, fk.explain(clf, data), kinds=["ssr", "sdr"])
+        >>> table = regions.to_frame()
+        >>> sorted(set(table["holds"]) - {"yes", "no", "only under some infills"})
+        []
     """
     for name, share in (("kept", kept), ("dropped", dropped)):
         if not 0 < share < 1:
