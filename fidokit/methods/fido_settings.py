@@ -42,10 +42,11 @@ class FidoSettings:
         infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
             (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter
             (told apart by its code, see `fidokit._util.function_names`). ``inpaint`` leaves least of what it fills in,
-            see there. On the testbed (20 drawn birds, true effects of parts) its joint masks rank 87 % of the balanced
-            pairs of parts right, blur's 84 %; on FunnyBirds (34 pictures) 73 % and 69 %; on photographs insertion,
-            deletion and average precision are the same. One infill is best while steps are few; with more of them a
-            mixture gives masks that find more of the object.
+            see there: its joint masks rank more pairs of parts right (testbed, 20 drawn birds: 87 % against blur's
+            84 %; FunnyBirds, 34 pictures: 73 % against 69 %). But at the same price of area its regions are half as
+            large and keep less: on 40 drawn birds the SSR keeps 0.49 of the score and 0.42 is left without the SDR,
+            blur's 0.92 and 0.16. One infill is best while steps are few; with more of them a mixture gives masks that
+            find more of the object.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low: importance logit where the Grad-CAM map is 0.
@@ -89,7 +90,7 @@ class FidoSettings:
     sampler: Sampler = "simplified"
     temperature: float = 1.0
     antithetic: bool = True
-    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "inpaint"
+    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "blur"
     infill_draws: int = 8
     start: Literal["grad-cam", "flat"] = "grad-cam"
     start_low: float = -4.0
@@ -131,9 +132,8 @@ class FidoSettings:
     def fast(cls, **overrides: Any) -> FidoSettings:
         """Masks for half of the default's evaluations: at most 24 an image.
 
-        On the testbed (20 drawn birds) its joint masks rank 85 % of the balanced pairs of parts right, the default's
-        87 %; on eight photographs of the tuning part insertion, deletion and average precision are those of the default
-        (0.77, 0.04 and 0.80). One sample a kind and more steps did better than two and fewer (average precision 0.78).
+        On 40 drawn birds of the testbed the SSR keeps 0.90 of the score and 0.18 is left without the SDR; the default's
+        0.92 and 0.16. One sample a kind and more steps did better than two and fewer.
         """
         fast: dict[str, Any] = {"steps": 8, "samples": 1, "lr": 1.0}
         return cls(**(fast | overrides))

@@ -217,23 +217,23 @@ def test_file_names_that_are_not_unicode(classifier, tmp_path, calls):
 
 
 def test_a_method_without_settings_goes_on_with_those_it_has_in_the_study(classifier, data, tmp_path):
-    begun = {"fido": ("fido", {"steps": 2, "infill": "blur", "start": "flat"})}
+    begun = {"fido": ("fido", {"steps": 2, "infill": "zeros", "start": "flat"})}
     store = tmp_path / "s"
     half = data.subset(slice(0, len(data)))
     run(classifier, half, store, begun)
     for part in (store / "masks").glob("*"):
         part.unlink()
     with pytest.warns(
-        RuntimeWarning, match="fido goes on with the settings that it has in this study .*infill was 'blur'"
+        RuntimeWarning, match="fido goes on with the settings that it has in this study .*infill was 'zeros'"
     ):
         again = run(classifier, half, store, ["fido"])
     described = again.manifest["methods"]["fido"]
-    assert (described["settings"]["infill"], described["settings"]["steps"]) == ("blur", 2)
+    assert (described["settings"]["infill"], described["settings"]["steps"]) == ("zeros", 2)
     assert set(again.masks(columns=["settings_id"])["settings_id"]) == {described["settings_id"]}
     assert again.status()["finished"].tolist() == [len(data)]
     # What is asked for is not passed over.
     with pytest.raises(StoreError, match="made otherwise: steps was 2 and is 3"):
-        run(classifier, half, store, {"fido": ("fido", {"steps": 3, "infill": "blur", "start": "flat"})})
+        run(classifier, half, store, {"fido": ("fido", {"steps": 3, "infill": "zeros", "start": "flat"})})
 
 
 def test_settings_that_came_later_leave_ids_from_before_as_they_were():

@@ -50,7 +50,7 @@ def test_javascript(npm, script):
 
 
 def test_a_stale_or_strange_bundle_is_noticed(npm, tmp_path):
-    shutil.copytree(ROOT / "fidokit" / "data", tmp_path / "data")
+    shutil.copytree(ROOT / "fidokit" / "report", tmp_path / "report")
     shutil.copytree(PROJECT.parent, tmp_path / "widgets", ignore=shutil.ignore_patterns("node_modules"))
     (tmp_path / "widgets" / "js" / "node_modules").symlink_to(PROJECT / "node_modules")
     check = ["node", str(tmp_path / "widgets" / "js" / "build.js"), "--check"]
