@@ -15,8 +15,8 @@ from fidokit.models.frozen import is_out_of_memory
 
 T = TypeVar("T")
 
-#: What the passes of an opening may cost on a CPU, in float32 evaluations. What cannot be cut short comes on top: copies,
-#: the look at the layers, the fingerprint, the checks of a new classifier.
+#: What the passes of an opening may cost on a CPU, in float32 evaluations. What cannot be cut short comes on top:
+#: copies, the look at the layers, the fingerprint, the checks of a new classifier.
 EVALUATIONS = 40
 #: What an image costs at least in a low precision: where something else slowed float32 down, it seems to cost nothing.
 LEAST_SHARE = 0.4
