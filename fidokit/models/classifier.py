@@ -224,7 +224,7 @@ class Classifier(HtmlDisplay, ClassifierState):
             yield sessions[kind]
             return
         with self._lock, unaffected():
-            session = self._open_exact() if exact else self._open_fast()
+            session = opening.open_exact(self) if exact else opening.open_fast(self)
         sessions[kind] = session
         begun_with = session.micro_batch
         try:
@@ -342,12 +342,6 @@ class Classifier(HtmlDisplay, ClassifierState):
             ClassifierError: the module cannot be copied or run.
         """
         return fingerprint_of(fingerprint_parts(self))
-
-    def _open_exact(self) -> Session:
-        return opening.open_exact(self)
-
-    def _open_fast(self) -> Session:
-        return opening.open_fast(self)
 
 
 def _three(values: Sequence[float] | float | None) -> Any:

@@ -37,7 +37,7 @@ from study_cases import (
 import fidokit as fk
 from fidokit.exceptions import ClusterError, MissingExtra, SettingsError, StoreError
 from fidokit.methods import get_method, register_method
-from fidokit.models.classifier import Classifier
+from fidokit.models import opening
 from fidokit.study.store.store import Store
 
 distributed = pytest.importorskip("distributed", reason="needs dask and distributed, the extra `cluster`")
@@ -132,8 +132,8 @@ def test_what_is_given_is_not_looked_for(data, tmp_path, calls, inside, monkeypa
         "_submit",
         lambda self, function, *given: asked.append(function.__name__) or submit(self, function, *given),
     )
-    opened, open_fast = [], Classifier._open_fast
-    monkeypatch.setattr(Classifier, "_open_fast", lambda self: opened.append(self) or open_fast(self))
+    opened, open_fast = [], opening.open_fast
+    monkeypatch.setattr(opening, "open_fast", lambda classifier: opened.append(classifier) or open_fast(classifier))
     run(make_classifier(precision="float32", micro_batch=4), data, tmp_path / "given", client=inside)
     assert "probe" not in asked
     assert len(opened) == 1
