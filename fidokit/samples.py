@@ -28,7 +28,7 @@ from fidokit.exceptions import FidokitError, MissingExtra, SettingsError
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
 
-Backgrounds: TypeAlias = Literal["textures", "photographs"]
+_Backgrounds: TypeAlias = Literal["textures", "photographs"]
 
 STAMPS_FOLDER = Path("/usr/share/tuxpaint/stamps/animals")
 NATURE_FOLDER = Path("/usr/share/backgrounds/mate/nature")
@@ -219,7 +219,7 @@ def composites(
     seed: int = 0,
     share: tuple[float, float] = (0.35, 0.6),
     size: int = 320,
-    backgrounds: Backgrounds = "textures",
+    backgrounds: _Backgrounds = "textures",
 ) -> LabelledImages:
     """Stamps composed onto natural backgrounds: real animals whose outline is known pixel by pixel.
 
@@ -361,8 +361,8 @@ def _check_arguments(n: Any, seed: Any, share: Any, size: Any, backgrounds: Any)
         low, high = math.nan, math.nan
     if not 0 < low <= high <= 1:
         raise SettingsError(f"share must be (smallest, largest) with 0 < smallest <= largest <= 1, not {share!r}")
-    if backgrounds not in get_args(Backgrounds):
-        raise SettingsError(f"backgrounds must be one of {', '.join(get_args(Backgrounds))}, not {backgrounds!r}")
+    if backgrounds not in get_args(_Backgrounds):
+        raise SettingsError(f"backgrounds must be one of {', '.join(get_args(_Backgrounds))}, not {backgrounds!r}")
 
 
 def _skimage_file(name: str) -> Path:

@@ -10,7 +10,7 @@ from functools import singledispatch
 from importlib import import_module
 
 #: The module that registers how results are shown. It imports all of them, so it is named here and loaded when needed.
-DISPLAYS = "fidokit.widgets.display"
+_DISPLAYS = "fidokit.widgets.display"
 
 
 @singledispatch
@@ -23,5 +23,5 @@ class HtmlDisplay:
     """Mixin of results that a notebook shows as HTML."""
 
     def _repr_html_(self) -> str:
-        import_module(DISPLAYS)
+        import_module(_DISPLAYS)
         return html_of(self)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fidokit.errors.result import ErrorClusters
 
 #: Clusters that the terminal shows where none is systematic.
-MOST_SHOWN = 5
+_MOST_SHOWN = 5
 
 
 def add(commands: Any) -> None:
@@ -37,21 +37,21 @@ def _errors(arguments: argparse.Namespace) -> int:
     errors = find_error_clusters(study, arguments.method, burst=arguments.burst, seed=arguments.seed)
     if not arguments.no_verify:
         errors.verify(progress=sys.stderr.isatty())
-    print_errors(errors)
+    _print_errors(errors)
     paths = errors.to_csv(folder)
     page = write_report(study, page, errors, max_images=arguments.max_images)
     print(plain(f"Tables: {', '.join(str(path) for path in paths)}\nPage: {page}"))
     return 0
 
 
-def print_errors(errors: ErrorClusters) -> None:
+def _print_errors(errors: ErrorClusters) -> None:
     """The systematic clusters in a table, and one sentence on each; the clearest of the others if there is none."""
     # The sentences of the clusters come below, each with its verdict.
     lines = [line for line in errors.summary().splitlines() if not line.startswith("- ")]
     print(plain("\n".join(lines) + "\n"))
     clusters = errors.clusters
     systematic = clusters[clusters["systematic"].astype(bool)]
-    shown = systematic if len(systematic) else clusters.head(MOST_SHOWN)
+    shown = systematic if len(systematic) else clusters.head(_MOST_SHOWN)
     if shown.empty:
         return
     if systematic.empty:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fidokit.methods.base import Masks, OnProgress
     from fidokit.models.classifier import Classifier
 
-TABLES = (".parquet", ".csv")
+_TABLES = (".parquet", ".csv")
 
 
 def add(commands: Any) -> None:
@@ -60,8 +60,8 @@ def add_explanation(command: argparse.ArgumentParser, *, model: str | None = Non
 def _explain(arguments: argparse.Namespace) -> int:
     from fidokit.figures.masks import masks_png
 
-    if arguments.table is not None and arguments.table.suffix.lower() not in TABLES:
-        raise SettingsError(f"--table {arguments.table}: the file must end in {' or '.join(TABLES)}")
+    if arguments.table is not None and arguments.table.suffix.lower() not in _TABLES:
+        raise SettingsError(f"--table {arguments.table}: the file must end in {' or '.join(_TABLES)}")
     pictures = _picture_paths(arguments)
     data, masks = explained(arguments, lambda: load_classifier(arguments), progress_bar)
     frame = masks.to_frame()

@@ -53,7 +53,7 @@ def _improve(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         progress=sys.stderr.isatty(),
     )
-    print_improvement(improvement)
+    _print_improvement(improvement)
     improvement.to_csv(folder)
     page = write_report(study, page, improvement=improvement, max_images=arguments.max_images)
     print(plain(f"Tables: {folder}\nPage: {page}"))
@@ -64,7 +64,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
-def print_improvement(improvement: Improvement) -> None:
+def _print_improvement(improvement: Improvement) -> None:
     """The verdict, the table behind it, and what to use from now on."""
     units = improvement.images["unit"].nunique()
     print(plain(f"{len(improvement.images)} photographs, {units} independent units ({improvement.unit})\n"))

@@ -41,7 +41,7 @@ def _lab(arguments: argparse.Namespace) -> int:
     for package in _NEEDED:
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, "lab")
-    for path, what in copy_notebooks(arguments.folder):
+    for path, what in _copy_notebooks(arguments.folder):
         print(plain(f"{what}: {path}"))
     sys.stdout.flush()
     options = ["--no-browser"] if arguments.no_browser else []
@@ -62,7 +62,7 @@ def packaged_notebooks() -> list[Path]:
     raise StoreError(f"{PACKAGE} comes without its notebooks; install fidokit again")
 
 
-def copy_notebooks(folder: Path) -> list[tuple[Path, str]]:
+def _copy_notebooks(folder: Path) -> list[tuple[Path, str]]:
     """Copy the notebooks into a folder, over none that is there.
 
     Args:

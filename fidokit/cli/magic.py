@@ -38,7 +38,7 @@ _DESCRIPTION = (
 
 def load(shell: InteractiveShell) -> None:
     """Add the magic to a shell."""
-    magic = FidoMagic(shell)
+    magic = _FidoMagic(shell)
     shell.magics_manager.register_function(magic.fido, "line", NAME)
     shell.set_hook("complete_command", magic.complete, re_key=_LINE)  # type: ignore[no-untyped-call]
 
@@ -49,7 +49,7 @@ def unload(shell: InteractiveShell) -> None:
     shell.strdispatchers["complete_command"].regexs.pop(_LINE, None)
 
 
-class FidoMagic:
+class _FidoMagic:
     """The magic of one shell; it keeps the classifiers that were loaded by name.
 
     Attributes:

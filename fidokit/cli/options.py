@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
     from fidokit.study.study import Study
 
-Command = Callable[[argparse.Namespace], int]
+_Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
@@ -24,7 +24,7 @@ INTERRUPTED = 130
 MODEL_OPTIONS = ("device", "precision", "micro_batch")
 
 
-def command(commands: Any, name: str, run: Command, summary: str) -> argparse.ArgumentParser:
+def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
     command.set_defaults(run=run, kept=lambda _: "nothing was written")
     return command

@@ -19,11 +19,11 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.photographs import read_photograph, upright
 from fidokit.exceptions import ImageError
 
-OneImage: TypeAlias = str | Path | Image.Image | npt.NDArray[Any] | Tensor
+_OneImage: TypeAlias = str | Path | Image.Image | npt.NDArray[Any] | Tensor
 #: `LabelledImages`; a (B, 3, H, W) tensor or array in [0, 1] at the classifier's size; a photograph of any size as a
 #: path, a PIL image or an (H, W, 3) array (uint8, or floating point in [0, 1]); several of them in a list, or a
 #: (B, H, W, 3) array.
-Images: TypeAlias = LabelledImages | OneImage | Sequence[OneImage]
+Images: TypeAlias = LabelledImages | _OneImage | Sequence[_OneImage]
 
 _WANTED = (
     "images must be LabelledImages, a (B, 3, H, W) tensor, or photographs: paths, PIL images or (H, W, 3) arrays, one "

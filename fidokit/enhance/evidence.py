@@ -145,17 +145,17 @@ def verdict(before: float, own: Paired, controls: Mapping[str, Paired]) -> tuple
     if names:
         closest = min((controls[name] for name in names), key=lambda paired: paired.difference)
         return False, (
-            f"No gain from the masks: {change}, but that is not shown to be more than {joined_names(names)} of equal "
+            f"No gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of equal "
             f"cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
         )
     closest = min(controls.values(), key=lambda paired: paired.difference)
     return True, (
-        f"Gain: {change}, and more than {joined_names(controls)} of equal cost (the smallest lead is "
+        f"Gain: {change}, and more than {_joined_names(controls)} of equal cost (the smallest lead is "
         f"{points(closest.difference)}, {described(closest)})."
     )
 
 
-def joined_names(names: Mapping[str, object] | list[str]) -> str:
+def _joined_names(names: Mapping[str, object] | list[str]) -> str:
     """ "the a, the b and the c"."""
     several = [f"the {name}" for name in names]
     return " and ".join([", ".join(several[:-1]), several[-1]] if len(several) > 1 else several)

@@ -35,9 +35,9 @@ from fidokit.enhance.view_scores import MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError, StoreError
 
 #: Name of the first row of `Improvement.summary`.
-BEFORE = "classifier alone"
+_BEFORE = "classifier alone"
 #: Gates of `Improvement.gates`; at 1 every image gets a second look.
-GATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+_GATES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 _TABLES = ("summary", "classes", "images", "choices", "gates", "failures")
 
 
@@ -242,7 +242,7 @@ def _summary(
     seed: int,
 ) -> pd.DataFrame:
     ones = np.ones(len(before))
-    given = {BEFORE: (whole, before, ones, 0 * ones)}
+    given = {_BEFORE: (whole, before, ones, 0 * ones)}
     given |= {name: (one.scores, one.correct, one.cost, one.seconds) for name, one in answers.items()}
     rows = []
     for name, (scores, correct, cost, seconds) in given.items():
@@ -358,7 +358,7 @@ def _choices(own: _Answers, fold: Ints) -> pd.DataFrame:
 def _gates(measured: Measured, label: Tensor, before: npt.NDArray[np.bool_], own: _Answers) -> pd.DataFrame:
     looks, margin = measured.looks[MASKS], margins(measured.whole)
     always = [
-        ALONE if not option.views else Option(option.views, option.weight, GATES[-1]) for option in own.table.options
+        ALONE if not option.views else Option(option.views, option.weight, _GATES[-1]) for option in own.table.options
     ]
     scores, usable, cost = measured.whole.clone(), torch.zeros(len(before), dtype=torch.bool), np.ones(len(before))
     for place in np.unique(own.chosen):
@@ -368,7 +368,7 @@ def _gates(measured: Measured, label: Tensor, before: npt.NDArray[np.bool_], own
         cost[rows.numpy()] = spent.numpy()[rows.numpy()]
     after = (scores.argmax(1) == label).numpy()
     rows_of_table = []
-    for gate in GATES:
+    for gate in _GATES:
         asked = opens(margin, gate).numpy()
         rows_of_table.append(
             {

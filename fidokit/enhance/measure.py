@@ -32,7 +32,7 @@ from fidokit.models.isolation import attempt, logits_or_reasons
 from fidokit.models.session import Session
 
 #: Photographs that are read and explained together.
-CHUNK = 16
+_CHUNK = 16
 _MAX_THREADS = 4
 # Views are evaluated together: enough to fill a device, few enough for memory.
 _VIEWS = 256
@@ -76,7 +76,7 @@ def measure(
         KeyboardInterrupt: Ctrl-C before anything was measured.
     """
     asked = control.check_controls(controls)
-    chunks = [range(start, min(start + CHUNK, len(data))) for start in range(0, len(data), CHUNK)]
+    chunks = [range(start, min(start + _CHUNK, len(data))) for start in range(0, len(data), _CHUNK)]
     with ExitStack() as stack:
         session = stack.enter_context(classifier.session())
         # Methods that read layers open this one for each chunk; kept open, it is made once.

@@ -16,7 +16,7 @@ Way = Literal["crop", "fade", "crop+fade"]
 WAYS: tuple[Way, ...] = get_args(Way)
 
 #: Infills into which a view may fade: one picture an image, and none that leaves the image as it is.
-FADE_INFILLS: tuple[str, ...] = tuple(name for name in FIXED if name != "original")
+_FADE_INFILLS: tuple[str, ...] = tuple(name for name in FIXED if name != "original")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class GuidedSettings:
             guess does not choose its own evidence. Each costs its own mask.
         gate: margin (probability of the predicted class less the runner-up's) above which there is no second look. 1
             (default) looks at everything, a negative gate at nothing.
-        infill: what lies beyond the mask in the ways that fade; a name of `FADE_INFILLS`.
+        infill: what lies beyond the mask in the ways that fade; a name of `_FADE_INFILLS`.
         fade: power to which the mask, scaled to a maximum of 1, is raised before it fades; below 1 it spares the places
             of which the mask is less certain, 0 fades nothing.
         method_settings: the method's settings object; None for its defaults.
@@ -79,7 +79,7 @@ class GuidedSettings:
         require_choice(self, "way", WAYS)
         object.__setattr__(self, "paddings", _paddings("GuidedSettings.paddings", self.paddings))
         require_numbers(self, share=SHARE, smallest=UNIT, weight=UNIT, candidates=COUNT, gate=FINITE, fade=NOT_NEGATIVE)
-        require_choice(self, "infill", FADE_INFILLS)
+        require_choice(self, "infill", _FADE_INFILLS)
 
     @property
     def mask_kind(self) -> Kind:

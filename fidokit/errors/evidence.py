@@ -16,9 +16,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 #: Weight of the rate over all images in the rate of one class, in images.
-PRIOR = 2.0
+_PRIOR = 2.0
 #: Bins of the score within which errors are exchangeable; fewer where there are few images.
-SCORE_BINS = 8
+_SCORE_BINS = 8
 
 
 def stratified_p_values(groups: Bools, wrong: Bools, strata: Ints) -> Floats:
@@ -83,13 +83,13 @@ def p_values(groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Float
     were called the same. The second is needed because what the classifier sees in an image decides what it is called:
     errors called a class look like that class, so any group of such images holds all of its own class and the errors,
     and would stand out among each true class without a cause. It has nothing to say of errors called what no image
-    here rightly is; see `with_unseen_classes`.
+    here rightly is; see `_with_unseen_classes`.
     """
     both = np.maximum(stratified_p_values(groups, wrong, label), stratified_p_values(groups, wrong, predicted))
-    return with_unseen_classes(both, groups, wrong, label, predicted)
+    return _with_unseen_classes(both, groups, wrong, label, predicted)
 
 
-def with_unseen_classes(p: Floats, groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
+def _with_unseen_classes(p: Floats, groups: Bools, wrong: Bools, label: Ints, predicted: Ints) -> Floats:
     """(G,) p-values that count errors called what no image here rightly is, such as a background's own class.
 
     Among images called such a class all are wrong, so that a test among them never says anything. Those errors alone
@@ -116,7 +116,7 @@ def into_unseen_classes(wrong: Bools, predicted: Ints) -> Bools:
 def expected_rates(groups: Bools, wrong: Bools, classes: Ints) -> Floats:
     """(G,) error rates expected from the classes of a group's images: each class's rate outside the group.
 
-    Rates of classes with few images outside are drawn towards the rate of all images outside, as if `PRIOR` of those
+    Rates of classes with few images outside are drawn towards the rate of all images outside, as if `_PRIOR` of those
     had been seen, and that one towards a quarter. NaN for an empty group.
     """
     groups = np.asarray(groups, dtype=bool)
@@ -129,8 +129,8 @@ def expected_rates(groups: Bools, wrong: Bools, classes: Ints) -> Floats:
         inside = _counts(part, classes, len(codes))
         outside = n - inside
         wrong_outside = errors - _counts(part[:, wrong], classes[wrong], len(codes))
-        overall = (wrong_outside.sum(1) + PRIOR * 0.25) / (outside.sum(1) + PRIOR)
-        rates = (wrong_outside + PRIOR * overall[:, None]) / (outside + PRIOR)
+        overall = (wrong_outside.sum(1) + _PRIOR * 0.25) / (outside.sum(1) + _PRIOR)
+        rates = (wrong_outside + _PRIOR * overall[:, None]) / (outside + _PRIOR)
         size = inside.sum(1)
         own = result[start : start + step]
         np.divide((inside * rates).sum(1), size, out=own, where=size > 0)
@@ -149,7 +149,7 @@ def poisson_binomial_tail(rates: Floats, found: int) -> float:
     return min(1.0, float(chances[found:].sum()))
 
 
-def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: int = SCORE_BINS) -> Floats:
+def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: int = _SCORE_BINS) -> Floats:
     """(N,) error rates expected from class and score: a logistic model of the class and of bins of the score.
 
     The classes' odds are their rates, drawn towards that of all; the odds of each bin are set so that the errors
@@ -161,7 +161,7 @@ def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: i
     codes, classes = np.unique(classes, return_inverse=True)
     overall = (wrong.sum() + 0.5) / (n + 1)
     counts = np.bincount(classes, minlength=len(codes))
-    rates = (np.bincount(classes, wrong, minlength=len(codes)) + PRIOR * overall) / (counts + PRIOR)
+    rates = (np.bincount(classes, wrong, minlength=len(codes)) + _PRIOR * overall) / (counts + _PRIOR)
     odds = logit(rates)[classes]
     result = np.empty(n)
     for part in np.array_split(np.argsort(score, kind="stable"), min(bins, n)):
@@ -216,5 +216,5 @@ def distinct(
 
 def _among_called_the_same(group: Bools, rows: Bools, wrong: Bools, label: Ints, predicted: Ints) -> float:
     own, wrong, label, predicted = group[None, rows], wrong[rows], label[rows], predicted[rows]
-    p = with_unseen_classes(stratified_p_values(own, wrong, predicted), own, wrong, label, predicted)
+    p = _with_unseen_classes(stratified_p_values(own, wrong, predicted), own, wrong, label, predicted)
     return float(p[0])

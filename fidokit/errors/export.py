@@ -42,7 +42,7 @@ def to_csv(errors: ClusterTables, folder: str | Path) -> list[Path]:
         "clusters": errors.clusters,
         "members": errors.members,
         "images": errors.map,
-        "photographs": wrong_photographs(errors),
+        "photographs": _wrong_photographs(errors),
     }
     if errors.verification is not None:
         tables["changes"] = errors.verification.images
@@ -64,7 +64,7 @@ def csv_bytes(table: pd.DataFrame) -> bytes:
     return _plain(table).to_csv(index=False).encode("utf-8", "backslashreplace")
 
 
-def wrong_photographs(errors: ClusterTables) -> pd.DataFrame:
+def _wrong_photographs(errors: ClusterTables) -> pd.DataFrame:
     """The wrong photographs of the systematic clusters: cluster, rank, image_id, path, label, predicted, score, half,
     sentence."""
     columns = ["cluster", "rank", "image_id", "path", "label", "predicted", "score", "half", "sentence"]

@@ -39,9 +39,9 @@ GRID = 28
 #: The classifier's channels are projected to at most so many: distances change by some 6 %, and blocks stay small.
 CHANNELS = 128
 #: Kinds of masks, the preferred ones first: both sufficient and needed, needed, sufficient, and what gradients say.
-PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
+_PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
 #: Columns that tell the label by another name; a cluster of theirs would be a cluster of a label.
-TAXONOMY = frozenset(
+_TAXONOMY = frozenset(
     [
         *("label", "class", "order", "family", "genus", "species", "kingdom", "phylum", "tribe", "subfamily"),
         *("taxon", "taxon_id", "taxonomy", "scientific_name", "scientificname", "common_name", "vernacular_name"),
@@ -49,7 +49,7 @@ TAXONOMY = frozenset(
     ]
 )
 #: A column names things if its values come up this often, on average.
-REPEATED = 4
+_REPEATED = 4
 _LIGHT = ("brightness", "contrast", "sharpness", "saturation", "warmth", "greenness")
 _FRAMING = (
     *("animal size", "animal x", "animal y", "mask area", "mask outside", "mask x", "mask y", "mask at edge"),
@@ -106,12 +106,12 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     """Read every photograph of a study once, and describe what the classifier used in it.
 
     One evaluation with a backward pass to a late layer an image. Nothing here knows the label: masks that explain the
-    label, and columns that tell it by another name (`TAXONOMY`), are not read.
+    label, and columns that tell it by another name (`_TAXONOMY`), are not read.
 
     Args:
         study: with predictions.
         method: whose masks to describe; None: the first with the preferred kind.
-        kind: of these masks; None: the first of `PREFERRED` that there is.
+        kind: of these masks; None: the first of `_PREFERRED` that there is.
         progress: whether to show a progress bar.
 
     Returns:
@@ -161,7 +161,7 @@ def _choose_masks(study: Study, method: str | None, kind: str | None, notes: lis
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r}; there are {', '.join(study.methods)}")
     labels = study.methods if method is None else [method]
-    wanted = PREFERRED if kind is None else (kind,)
+    wanted = _PREFERRED if kind is None else (kind,)
     pairs = [(label, name) for name in wanted for label in labels if name in study.kinds(label)]
     if not pairs:
         kinds = dict.fromkeys(name for label in labels for name in study.kinds(label))
@@ -363,13 +363,13 @@ def _filled(named: pd.DataFrame, columns: list[Any]) -> Floats:
 def categories_of(table: pd.DataFrame) -> pd.DataFrame:
     """The columns of a user's table that name things, as text: those whose values come up again.
 
-    Columns that tell the label by another name (`TAXONOMY`) are left out, by their names alone.
+    Columns that tell the label by another name (`_TAXONOMY`) are left out, by their names alone.
     """
     own = {}
     for name in _own_columns(table):
         values = table[name]
         n = int(values.notna().sum())
-        if 2 <= values.map(str).where(values.notna()).nunique() <= n / REPEATED:
+        if 2 <= values.map(str).where(values.notna()).nunique() <= n / _REPEATED:
             texts = values.map(_text).astype(object)
             own[name] = texts.where(values.notna(), None)
     return pd.DataFrame(own, index=range(len(table)))
@@ -389,7 +389,7 @@ def numbers_of(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _own_columns(table: pd.DataFrame) -> list[Any]:
-    return [name for name in table.columns if name != "image_id" and str(name).lower().strip() not in TAXONOMY]
+    return [name for name in table.columns if name != "image_id" and str(name).lower().strip() not in _TAXONOMY]
 
 
 def _text(value: Any) -> str:

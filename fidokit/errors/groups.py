@@ -26,7 +26,7 @@ LEAST_STABILITY = 0.5
 #: Errors of a systematic group, in each half.
 LEAST_ERRORS = 3
 #: A group beside a clearer one must be significant at this level without its images.
-DISTINCT_ALPHA = 1e-4
+_DISTINCT_ALPHA = 1e-4
 #: How often images are drawn anew for the stability.
 DRAWS = 5
 
@@ -191,7 +191,7 @@ def evidence_table(
     judged = np.flatnonzero(outcome.judged)
     groups, wrong = members[np.ix_(candidates, judged)], outcome.wrong[judged]
     order = np.argsort(-clearness(groups, wrong, label[judged], predicted[judged]), kind="stable")
-    kept = evidence.distinct(groups, wrong, label[judged], predicted[judged], order.tolist(), DISTINCT_ALPHA)
+    kept = evidence.distinct(groups, wrong, label[judged], predicted[judged], order.tolist(), _DISTINCT_ALPHA)
     superseded = {int(candidates[g]): [int(candidates[other]) for other in others] for g, others in kept.items()}
     table["systematic"] = np.isin(np.arange(len(members)), list(superseded))
     return table, superseded

@@ -26,11 +26,11 @@ from fidokit.study.metrics.standing import find_place
 
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.
-OWN_INFILLS = ("photographs", "neutral", "grey")
-KNOWN_INFILLS = (*OWN_INFILLS, *(name for name in INFILLS if name not in ("original", *KEPT)))
+_OWN_INFILLS = ("photographs", "neutral", "grey")
+_KNOWN_INFILLS = (*_OWN_INFILLS, *(name for name in INFILLS if name not in ("original", *KEPT)))
 #: What speaks for one class in one blurred photograph speaks for another in the next, so that it averages out, and with
 #: too few classes for that there are flat colours.
-DEFAULT_INFILLS = OWN_INFILLS
+DEFAULT_INFILLS = _OWN_INFILLS
 #: Photographs read together, and evaluations held at once, in micro-batches.
 _CHUNK, _HELD = 32, 4
 # Luma of ITU-R BT.601.
@@ -38,7 +38,7 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
-class Answer:
+class _Answer:
     """What became of one image.
 
     Attributes:
@@ -64,10 +64,10 @@ def check_infills(infills: Sequence[str]) -> tuple[str, ...]:
         SettingsError: none, or one that there is not.
     """
     names = (infills,) if isinstance(infills, str) else tuple(dict.fromkeys(infills))
-    unknown = [name for name in names if name not in KNOWN_INFILLS]
+    unknown = [name for name in names if name not in _KNOWN_INFILLS]
     if unknown or not names:
         what = f"unknown infill {unknown[0]!r}" if unknown else "no infill"
-        raise SettingsError(f"{what}; pass one or more of {', '.join(KNOWN_INFILLS)}")
+        raise SettingsError(f"{what}; pass one or more of {', '.join(_KNOWN_INFILLS)}")
     return names
 
 
@@ -96,7 +96,7 @@ class Interventions:
     ) -> None:
         self.errors, self.infills, self.seed, self.bar = errors, tuple(infills), seed, bar
         self.on_progress, self.done, self.total = on_progress, 0, 0
-        self.known: dict[tuple[int, Rule], Answer] = {}
+        self.known: dict[tuple[int, Rule], _Answer] = {}
         self._stack = ExitStack()
         self._session: Any = None
 
@@ -108,7 +108,7 @@ class Interventions:
     ) -> None:
         self._stack.close()
 
-    def answers(self, rows: Sequence[int] | Any, rules: Sequence[Rule]) -> dict[tuple[int, Rule], Answer]:
+    def answers(self, rows: Sequence[int] | Any, rules: Sequence[Rule]) -> dict[tuple[int, Rule], _Answer]:
         """The answers to each image, a row of ``errors.features``, under each rule.
 
         A photograph that cannot be read any more keeps its answer.
@@ -180,7 +180,7 @@ class Interventions:
                 for part in torch.split(own, n)
             )
             right, control_right = (bool(name == labels[row]) for name in (said, control))
-            self.known[row, rule] = Answer(said, right, control_right, share, share_control, True)
+            self.known[row, rule] = _Answer(said, right, control_right, share, share_control, True)
         held.clear()
         variants.clear()
 
@@ -217,10 +217,10 @@ class Interventions:
                 made.append((entry["image_id"], {entry["label"], entry["predicted"]}, blur(image[None])[0]))
         return made
 
-    def _as_before(self, row: int) -> Answer:
+    def _as_before(self, row: int) -> _Answer:
         outcome = self.errors.outcome
         right = bool(not outcome.wrong[row])
-        return Answer(str(outcome.predicted[row]), right, right, float(right), float(right), False)
+        return _Answer(str(outcome.predicted[row]), right, right, float(right), float(right), False)
 
     def _number(self, row: int, text: str) -> int:
         image_id = self.errors.features.image_ids[row]

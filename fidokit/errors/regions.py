@@ -20,17 +20,17 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 #: (h, w) evidence for the called class against the runner-up, (H, W) animal or None, and (H, W) of the input -> (H, W)
 #: region to fill in, or None where the rule has nothing to say.
-Finder = Callable[[Floats, Bools | None, tuple[int, int]], Bools | None]
+_Finder = Callable[[Floats, Bools | None, tuple[int, int]], Bools | None]
 
 #: Of the shorter side; kept around the animal, so that its outline stays as it is.
-MARGIN_SHARE = 1 / 24
+_MARGIN_SHARE = 1 / 24
 #: A region smaller than this share of the input changes nothing that could be measured.
 LEAST_SHARE = 0.005
 #: Masks on either side that a common place is looked for with, and its largest share of the input.
 LEAST_MASKS, MOST_PLACE = 4, 0.3
 #: Standard errors by which masks must differ in a cell of a common place: of a thousand cells without a difference, one
 #: is as far in 15 looks.
-CLEAR = 4.0
+_CLEAR = 4.0
 # Shifts that count as equally far away, as a share of the region beyond the smallest overlap.
 _SLACK = 0.02
 
@@ -45,17 +45,17 @@ class Rule:
     """
 
     name: str
-    find: Finder
+    find: _Finder
 
 
 def outside_animal(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:
     """(H, W) everything outside the animal and a margin around it; None without an animal, or with nothing outside."""
     if animal is None or not animal.any():
         return None
-    return _usable(~_widened(animal, max(1, round(MARGIN_SHARE * min(size)))))
+    return _usable(~_widened(animal, max(1, round(_MARGIN_SHARE * min(size)))))
 
 
-def _strongest(share: float, *, outside: bool) -> Finder:
+def _strongest(share: float, *, outside: bool) -> _Finder:
     """The most important share of the input's pixels, where asked for only outside the animal."""
 
     def find(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:
@@ -75,7 +75,7 @@ def common_place(own: Floats, others: Floats) -> Bools | None:
     """The place that masks have in common and others have not, such as that of a watermark.
 
     Each mask counts by its shares, so that a strong one says no more than a weak one. A cell belongs to the place where
-    the means differ by more than `CLEAR` standard errors and by more than half of the largest difference; the place is
+    the means differ by more than `_CLEAR` standard errors and by more than half of the largest difference; the place is
     widened by a cell.
 
     Args:
@@ -91,14 +91,14 @@ def common_place(own: Floats, others: Floats) -> Bools | None:
     one, other = _shares(own), _shares(others)
     difference = one.mean(0) - other.mean(0)
     error = np.sqrt(one.var(0, ddof=1) / len(one) + other.var(0, ddof=1) / len(other))
-    clear = difference > CLEAR * np.maximum(error, 1e-12)
+    clear = difference > _CLEAR * np.maximum(error, 1e-12)
     found = clear & (difference > difference.max() / 2)
     if not found.any() or found.mean() > MOST_PLACE:
         return None
     return _widened(found, 1)
 
 
-def at_place(place: Bools) -> Finder:
+def at_place(place: Bools) -> _Finder:
     """A (h, w) place of the input, the same in every image, without the animal where that is known."""
 
     def find(contrast: Floats, animal: Bools | None, size: tuple[int, int]) -> Bools | None:

@@ -12,7 +12,7 @@ Singles = npt.NDArray[np.float32]
 Floats = npt.NDArray[np.float64]
 
 #: Principal components of a block.
-DIMENSIONS = 16
+_DIMENSIONS = 16
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class PrincipalSpace:
     axes: Floats
 
     @classmethod
-    def fit(cls, values: npt.ArrayLike, dimensions: int = DIMENSIONS) -> PrincipalSpace:
+    def fit(cls, values: npt.ArrayLike, dimensions: int = _DIMENSIONS) -> PrincipalSpace:
         """The space of (N, D) values, with at most so many dimensions."""
         own = np.asarray(values, np.float64)
         mean, spread = own.mean(0), own.std(0)

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 
 #: Weights of red, green and blue in brightness (ITU-R BT.601).
-LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 #: Cells along each side of the grid on which the place of a mask is told.
 PLACES = 7
 # What a statistic's low and high ends are called.
@@ -76,7 +76,7 @@ def image_statistics(image: Floats, animal: Bools | None) -> dict[str, float]:
         animal size (logarithm of its share of the picture), animal x and animal y (its middle, in shares of the
         picture), and brightness and colours of animal and surroundings apart.
     """
-    luma = np.tensordot(LUMA, image, 1)
+    luma = np.tensordot(_LUMA, image, 1)
     known = animal is not None and bool(animal.any())
     inside = animal if animal is not None and known else np.zeros(luma.shape, dtype=bool)
     whole, own, around = _light(image, luma, np.stack([np.ones_like(inside), inside, ~inside]))

@@ -23,12 +23,12 @@ Bools = npt.NDArray[np.bool_]
 Singles = npt.NDArray[np.float32]
 
 #: Columns that `ErrorClusters.verify` fills.
-VERIFY_COLUMNS = ["effect", "effect_low", "effect_high", "effect_p", "verdict"]
+_VERIFY_COLUMNS = ["effect", "effect_low", "effect_high", "effect_p", "verdict"]
 #: Columns of `ErrorClusters.clusters`.
 CLUSTER_COLUMNS = [
     *("cluster", "size", "n_errors", "error_rate", "expected_rate", "p_value", "q_value", "holdout_size"),
     *("holdout_error_rate", "holdout_p", "stability", "systematic", "true_class", "predicted_class", "sentence"),
-    *VERIFY_COLUMNS,
+    *_VERIFY_COLUMNS,
     *("holdout_n_errors", "expected_rate_score", "p_value_score", "words", "pairs", "properties", "superseded_by"),
 ]
 #: Columns of `ErrorClusters.members` and `ErrorClusters.assign`.
@@ -86,7 +86,7 @@ class ClusterTables:
         table = self._described.copy()
         if self.verification is not None and len(self.verification.table):
             verified = self.verification.table.set_index("cluster")
-            for name in VERIFY_COLUMNS:
+            for name in _VERIFY_COLUMNS:
                 values = table["cluster"].map(verified[name])
                 table[name] = values.astype(object).where(values.notna(), None) if name == "verdict" else values
         return table
@@ -118,7 +118,7 @@ class ClusterTables:
         described = pd.DataFrame(texts, index=found.table.index, columns=_TEXTS)
         table = pd.concat([found.table, described], axis=1).assign(
             cluster=np.arange(len(found.groups), dtype=np.int64),
-            **{name: None if name == "verdict" else np.nan for name in VERIFY_COLUMNS},
+            **{name: None if name == "verdict" else np.nan for name in _VERIFY_COLUMNS},
         )
         table["verdict"] = table["verdict"].astype(object)
         table["superseded_by"] = table["superseded_by"].astype(np.int64)

@@ -28,9 +28,9 @@ ALPHA = 0.05
 #: Errors in the held-out half; with fewer, not even all of them turned right could be told from chance.
 LEAST_ERRORS = 5
 #: Errors in the discovery half that a rule is chosen with.
-LEAST_TO_CHOOSE = 3
+_LEAST_TO_CHOOSE = 3
 #: Images of one role, in one half and one cluster; of more, so many are drawn.
-MOST_IMAGES = 200
+_MOST_IMAGES = 200
 _COUNTS = ["n_errors", "turned_right", "turned_right_control", "n_other_errors", "turned_right_other", "n_right"]
 _COUNTS += ["turned_wrong"]
 # What no infill can mend, as the words of a cluster call it.
@@ -229,10 +229,10 @@ def _chosen_rule(errors: ClusterTables, changes: Interventions, inside: Bools, s
     wrong, right = outcome.wrong & outcome.judged, ~outcome.wrong & outcome.judged
     rows, others = (_drawn(inside & chosen & discovery, seed) for chosen in (wrong, right))
     n_test = int((inside & wrong & ~discovery).sum())
-    if len(rows) < LEAST_TO_CHOOSE or n_test < LEAST_ERRORS:
+    if len(rows) < _LEAST_TO_CHOOSE or n_test < LEAST_ERRORS:
         return (
             f"too few errors to tell ({len(rows)} to choose with what to change, {n_test} to test it on; "
-            f"{LEAST_TO_CHOOSE} and {LEAST_ERRORS} are needed)"
+            f"{_LEAST_TO_CHOOSE} and {LEAST_ERRORS} are needed)"
         )
     contrast = errors.features.contrast
     place = common_place(contrast[inside & discovery], contrast[~inside & discovery])
@@ -325,8 +325,8 @@ def _frame(
 
 def _drawn(chosen: Bools, seed: int) -> Rows:
     rows = np.flatnonzero(chosen)
-    if len(rows) > MOST_IMAGES:
-        rows = np.sort(np.random.default_rng(seed).choice(rows, MOST_IMAGES, replace=False))
+    if len(rows) > _MOST_IMAGES:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, _MOST_IMAGES, replace=False))
     return rows
 
 

@@ -21,9 +21,9 @@ Ints = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 #: A few errors have much in common by chance: with fewer, nothing is named.
-LEAST_NAMED = 5
+_LEAST_NAMED = 5
 #: A statistic is named if an error lies above (or below) another image of its class with at least this chance.
-LEAST_CHANCE = 0.8
+_LEAST_CHANCE = 0.8
 #: Values of a column are named if they are together more frequent among the errors than in their classes by this much,
 #: and each by this much.
 LEAST_MORE, LEAST_MORE_EACH = 0.4, 0.15
@@ -34,7 +34,7 @@ _SAME = 0.8
 #: So many of each sort are named: values of a column; parts hidden (together one property); other statistics of the
 #: photograph; statistics of the mask, which tell what the classifier did and not what the photograph is like.
 MOST_VALUES, MOST_PARTS, MOST_STATISTICS, MOST_MASK = 3, 3, 4, 2
-MOST_PAIRS = 3
+_MOST_PAIRS = 3
 _VISIBLE = "visible "
 _OF_MASK = ("mask ", "evidence ")
 _BLOCKS = {
@@ -53,7 +53,7 @@ _BLOCKS = {
 
 
 @dataclass(frozen=True)
-class Property:
+class _Property:
     """What a cluster's errors have in common.
 
     Attributes:
@@ -83,7 +83,7 @@ class Describer:
         self.ranks = named.rank(pct=True)
         self.alike = self.ranks.corr().abs()
 
-    def properties(self, members: Bools, wrong: Bools) -> list[Property]:
+    def properties(self, members: Bools, wrong: Bools) -> list[_Property]:
         """What the errors of a group have in common: values of columns, then of the photograph, then of the mask.
 
         They are compared with the images outside the group, weighted so that each true class has the share that it has
@@ -95,7 +95,7 @@ class Describer:
         """
         inside, errors = members[self.rows], (members & wrong)[self.rows]
         weights = self._weights(errors, ~inside)
-        if errors.sum() < LEAST_NAMED or not weights.any():
+        if errors.sum() < _LEAST_NAMED or not weights.any():
             return []
         ends = _clearest(self._ends(errors, weights))
         hidden = [p for p in ends if p.name.startswith(_VISIBLE) and p.words.endswith(" hidden")]
@@ -116,7 +116,7 @@ class Describer:
         by_class = np.divide(wanted, there, out=np.zeros(n), where=there > 0)
         return np.where(others, by_class[self.codes + 1], 0.0)
 
-    def _values(self, errors: Bools, weights: Floats) -> list[Property]:
+    def _values(self, errors: Bools, weights: Floats) -> list[_Property]:
         found = []
         for name in self.categories:
             values = self.categories[name].to_numpy(object)
@@ -124,29 +124,29 @@ class Describer:
             more = {v: n / errors.sum() - weights[values == v].sum() / weights.sum() for v, n in counts.items()}
             told = sorted((v for v in more if more[v] >= LEAST_MORE_EACH), key=lambda v: -more[v])[:MOST_VALUES]
             total = sum(more[v] for v in told)
-            if total >= LEAST_MORE and sum(counts[v] for v in told) >= LEAST_NAMED:
-                found.append(Property(str(name), f"{_short(name)}: {_listed(told, 'or')}", 0.5 + total / 2))
+            if total >= LEAST_MORE and sum(counts[v] for v in told) >= _LEAST_NAMED:
+                found.append(_Property(str(name), f"{_short(name)}: {_listed(told, 'or')}", 0.5 + total / 2))
         return found
 
-    def _ends(self, errors: Bools, weights: Floats) -> list[Property]:
+    def _ends(self, errors: Bools, weights: Floats) -> list[_Property]:
         found = []
         for name in self.ranks:
             ranks = self.ranks[name].to_numpy(np.float64)
             own, others = errors & np.isfinite(ranks), (weights > 0) & np.isfinite(ranks)
             n = int(own.sum())
-            if n < LEAST_NAMED or not others.any():
+            if n < _LEAST_NAMED or not others.any():
                 continue
             chance = _chance_above(ranks[own], ranks[others], weights[others])
             strength = max(chance, 1 - chance)
             # The standard deviation of a mean of n ranks.
-            if strength >= max(LEAST_CHANCE, 0.5 + _SPREAD * (12 * n) ** -0.5):
+            if strength >= max(_LEAST_CHANCE, 0.5 + _SPREAD * (12 * n) ** -0.5):
                 words = _end_words(str(name), "high" if chance > 0.5 else "low")
-                found.append(Property(str(name), words, strength))
+                found.append(_Property(str(name), words, strength))
         return found
 
-    def _unlike(self, found: list[Property], most: int) -> list[Property]:
+    def _unlike(self, found: list[_Property], most: int) -> list[_Property]:
         """The first of these, without such as say nearly the same as one before."""
-        chosen: list[Property] = []
+        chosen: list[_Property] = []
         for candidate in found:
             if len(chosen) < most and not any(self._same(candidate.name, other.name) for other in chosen):
                 chosen.append(candidate)
@@ -157,17 +157,17 @@ class Describer:
         return one == other or (both and bool(self.alike[one][other] >= _SAME))
 
 
-def _clearest(found: list[Property]) -> list[Property]:
+def _clearest(found: list[_Property]) -> list[_Property]:
     # What is nearly as clear stays in the order of the columns, where the plainest statistics stand first.
     return sorted(found, key=lambda p: -round(p.strength, 1))
 
 
-def _together(hidden: list[Property]) -> list[Property]:
+def _together(hidden: list[_Property]) -> list[_Property]:
     """Parts that are hidden, as one property."""
     if len(hidden) < 2:
         return hidden
     names = [p.name.removeprefix(_VISIBLE) for p in hidden]
-    return [Property("visible parts", f"the {_listed(names, 'and')} hidden", hidden[0].strength)]
+    return [_Property("visible parts", f"the {_listed(names, 'and')} hidden", hidden[0].strength)]
 
 
 def _listed(names: Sequence[object], last: str) -> str:
@@ -192,8 +192,8 @@ def pairs(labels: Sequence[Any], predicted: Sequence[Any]) -> list[tuple[str, st
 
 def pairs_words(found: Sequence[tuple[str, str, int]]) -> str:
     """The most frequent pairs in words."""
-    told = [f"{_short(a)} called {_short(b)} ({n})" for a, b, n in found[:MOST_PAIRS]]
-    more = sum(n for _, _, n in found[MOST_PAIRS:])
+    told = [f"{_short(a)} called {_short(b)} ({n})" for a, b, n in found[:_MOST_PAIRS]]
+    more = sum(n for _, _, n in found[_MOST_PAIRS:])
     return ", ".join(told + [f"others ({more})"] * bool(more))
 
 
@@ -213,7 +213,7 @@ def sentence(
     class_names: Sequence[str],
     row: Mapping[str, Any],
     found: Sequence[tuple[str, str, int]],
-    properties: Sequence[Property],
+    properties: Sequence[_Property],
 ) -> str:
     """What a cluster is, in plain words.
 

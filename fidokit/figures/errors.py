@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fidokit.errors.result import ErrorClusters
 
-NO_CLUSTER = "#b5b5b5"
+_NO_CLUSTER = "#b5b5b5"
 VERDICT_COLOURS = {
     "proved": "#009e73",
     "supported": "#0072b2",
@@ -29,7 +29,7 @@ VERDICT_COLOURS = {
 }
 _STATES = {True: ("right", "circle"), False: ("wrong", "x"), None: ("not judged", "circle-open")}
 #: Classes that a confusion matrix has room for.
-MOST_CLASSES = 40
+_MOST_CLASSES = 40
 _RED, _GREY = (200, 30, 30), (190, 190, 190)
 _MARGIN, _CAPTION = 6, 32
 
@@ -86,7 +86,7 @@ def cluster_map(table: pd.DataFrame, names: Mapping[int, str] | None = None) -> 
 def cluster_colours(numbers: Iterable[int]) -> dict[int, str]:
     """Number of a cluster -> its colour on the map; of -1, which is none, a grey."""
     shown = sorted({number for number in numbers if number >= 0})
-    return {-1: NO_CLUSTER} | {number: COLOURS[i % len(COLOURS)] for i, number in enumerate(shown)}
+    return {-1: _NO_CLUSTER} | {number: COLOURS[i % len(COLOURS)] for i, number in enumerate(shown)}
 
 
 def confusion_figure(table: pd.DataFrame, clusters: pd.DataFrame) -> go.Figure:
@@ -168,7 +168,7 @@ def effect_figure(table: pd.DataFrame) -> go.Figure:
             x=[float(row["effect"]) for row in rows],
             y=list(range(len(rows))),
             mode="markers",
-            marker={"size": 11, "color": [VERDICT_COLOURS.get(str(row["verdict"]), NO_CLUSTER) for row in rows]},
+            marker={"size": 11, "color": [VERDICT_COLOURS.get(str(row["verdict"]), _NO_CLUSTER) for row in rows]},
             error_x={
                 "type": "data",
                 "symmetric": False,
@@ -295,12 +295,12 @@ def _broken(text: str, width: int = 80) -> str:
 def _confused(judged: pd.DataFrame) -> list[str]:
     """The classes of a confusion matrix, sorted: all, or those with most errors."""
     names = sorted({str(name) for column in ("label", "predicted") for name in judged[column]})
-    if len(names) <= MOST_CLASSES:
+    if len(names) <= _MOST_CLASSES:
         return names
     wrong = judged[judged["correct"].eq(False)]
     counts = pd.concat([wrong["label"], wrong["predicted"]]).astype(str).value_counts()
     ordered = sorted(counts.index, key=lambda name: (-int(counts[name]), name))
-    return sorted(ordered[:MOST_CLASSES])
+    return sorted(ordered[:_MOST_CLASSES])
 
 
 def _cell_text(count: int, clusters: list[int]) -> str:

@@ -19,7 +19,7 @@ def interpolation_matrix(cells: int, pixels: int, device: torch.device) -> Tenso
     return functional.interpolate(torch.eye(cells, device=device)[:, None], size=pixels, mode="linear")[:, 0].T
 
 
-def shares(cells: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample_kept(cells: Tensor, size: tuple[int, int]) -> Tensor:
     """(E, 1, h, w) values bilinearly at (E, 1, H, W)."""
     h, w = cells.shape[-2:]
     if (h, w) == tuple(size):
@@ -35,7 +35,7 @@ class _Blend(torch.autograd.Function):
         ctx.save_for_backward(x, filled)
         ctx.grid = tuple(cells.shape[-2:])
         last = x.is_contiguous(memory_format=torch.channels_last)
-        share = shares(cells, (x.shape[-2], x.shape[-1])).to(x.dtype).expand_as(x)
+        share = upsample_kept(cells, (x.shape[-2], x.shape[-1])).to(x.dtype).expand_as(x)
         return torch.lerp(
             filled, x, share.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
         )

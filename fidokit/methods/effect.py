@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 CELLS = 4
 #: Cells by which a window lies off the middle of its stratum, at most, each way. Places all over the stratum leave
 #: gaps: on FunnyBirds pairs fell from 0.85 to 0.80, the mean of three seeds.
-JITTER = 1
+_JITTER = 1
 #: Groups of windows that are left out in turn for the standard error.
-GROUPS = 7
+_GROUPS = 7
 #: Standard deviation, in cells, of the Gaussian that variances are averaged with.
-POOLED = 1.0
+_POOLED = 1.0
 #: Windows of strata leave less to chance than windows anywhere, which is what leaving some out imitates. With this
 #: share of the jackknife's errors, 95 % intervals held 94 % of the cells' effects on FunnyBirds (92 % of the largest
 #: fifth; 4 pictures, 24 seeds) and 97 % on the testbed (94 %; 3 pictures).
-STRATIFIED = 0.85
+_STRATIFIED = 0.85
 _GOLDEN = 0.6180339887
 
 
@@ -103,7 +103,7 @@ def windows(key: Tensor, settings: EffectSettings) -> Tensor:
     """(W, h, w) of 0 and 1, for the (1,) random stream of an image; each lies at random in its stratum."""
     n, grid = settings.windows, settings.grid
     middles = torch.arange(n, device=key.device) * CELLS + CELLS // 2
-    jitter = (uniform(key, 0, (2, n * n))[0] * (2 * JITTER + 1)).long() - JITTER
+    jitter = (uniform(key, 0, (2, n * n))[0] * (2 * _JITTER + 1)).long() - _JITTER
     half = settings.side * CELLS // 2
     first = torch.stack([middles.repeat_interleave(n), middles.repeat(n)]) + jitter - half
     cell = torch.arange(grid, device=key.device)
@@ -134,17 +134,17 @@ def reconstruct(region: Tensor, gradient: Tensor, drop: Tensor, sweeps: int) -> 
     return found
 
 
-def jackknife(region: Tensor, gradient: Tensor, drop: Tensor, sweeps: int) -> Tensor:
+def _jackknife(region: Tensor, gradient: Tensor, drop: Tensor, sweeps: int) -> Tensor:
     """(h, w) standard errors of `reconstruct`, from leaving out every seventh window in turn.
 
     Seven estimates alone are a poor variance, and often nearly none: it is averaged over the cells around.
     """
-    group = torch.arange(len(drop), device=drop.device) % GROUPS
+    group = torch.arange(len(drop), device=drop.device) % _GROUPS
     without = torch.stack(
-        [reconstruct(region[rest], gradient[rest], drop[rest], sweeps) for rest in (group != g for g in range(GROUPS))]
+        [reconstruct(region[rest], gradient[rest], drop[rest], sweeps) for rest in (group != g for g in range(_GROUPS))]
     )
-    variance = (GROUPS - 1) * without.var(0, unbiased=False)
-    return STRATIFIED * blur(variance[None, None], POOLED / min(variance.shape))[0, 0].sqrt()
+    variance = (_GROUPS - 1) * without.var(0, unbiased=False)
+    return _STRATIFIED * blur(variance[None, None], _POOLED / min(variance.shape))[0, 0].sqrt()
 
 
 class _Run:
@@ -186,7 +186,7 @@ class _Run:
         values, gradients = self._evaluate(session.normalise(image), goal, bank, entry, kept)
         self.evaluations[i] += len(kept)
         given = region, gradients[1:], values[0] - values[1:], s.sweeps
-        self.raw[i] = torch.stack([reconstruct(*given), jackknife(*given)]).cpu()
+        self.raw[i] = torch.stack([reconstruct(*given), _jackknife(*given)]).cpu()
 
     def _evaluate(self, x: Tensor, goal: Goal, bank: Tensor, entry: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """(E,) values and (E, h, w) their gradients in the kept shares."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from fidokit.methods.base import Batch, Computed, OnProgress, Snapshot
-from fidokit.methods.blend import shares
+from fidokit.methods.blend import upsample_kept
 from fidokit.methods.infill import blur
 from fidokit.methods.layers import class_values
 from fidokit.methods.perturbation_settings import ExtremalSettings
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fidokit.models.session import Session
 
 #: Steps between snapshots.
-LOOK = 10
+_LOOK = 10
 #: A mask has settled when its area is this close to the one asked for: as a share of it, or, if that is more, of the
 #: image, since a mask cannot have an area much smaller than a spot.
 TOLERANCE, LEAST_TOLERANCE = 0.25, 0.01
@@ -116,7 +116,7 @@ class Descent:
 
     def _reward(self, state: State, rows: slice, masks: Tensor, *, mirrored: bool) -> tuple[Tensor, Tensor]:
         """(E,) what the game rewards, and (E, 2) scores."""
-        kept = shares(masks[:, None], self.size)[:, 0]
+        kept = upsample_kept(masks[:, None], self.size)[:, 0]
         image = torch.arange(len(state.seeds), device=kept.device)[rows] // len(self.settings.areas)
         game = self.settings.game
         asked = {"preservation": [True], "deletion": [False], "hybrid": [True, False]}[game]
@@ -176,7 +176,7 @@ class _Run:
                     continue
                 done += 1
                 self.evaluations[rows] += self.per_step
-                look = on_progress is not None and done < steps and done % LOOK == 0
+                look = on_progress is not None and done < steps and done % _LOOK == 0
                 if look and on_progress is not None and on_progress(self._snapshot(state, rows)):
                     return True
         finally:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 #: Of the positive values of an attribution, this share counts as outliers, which get the mask's top end.
-OUTLIERS = 0.005
+_OUTLIERS = 0.005
 _KNEE = 0.9
 
 
@@ -90,7 +90,7 @@ def scale_to_mask(values: Tensor) -> Tensor:
     """
     flat = values.flatten(1)
     descending = flat.sort(dim=1, descending=True).values
-    outliers = ((flat > 0).sum(1) * OUTLIERS).long()
+    outliers = ((flat > 0).sum(1) * _OUTLIERS).long()
     largest = descending[:, :1]
     bulk = descending.gather(1, outliers[:, None])
     tiny = torch.finfo(flat.dtype).tiny

@@ -19,7 +19,7 @@ from fidokit._util.checks import (
 
 Baseline = Literal["mean", "black", "white", "blur"]
 BASELINES: tuple[Baseline, ...] = ("mean", "black", "white", "blur")
-INTEGRALS = ("gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid")
+_INTEGRALS = ("gausslegendre", "riemann_left", "riemann_middle", "riemann_right", "riemann_trapezoid")
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class IntegratedGradientsSettings:
     def __post_init__(self) -> None:
         require_numbers(self, n_steps=Number(least=2, whole=True))
         require_choice(self, "baseline", BASELINES)
-        require_choice(self, "method", INTEGRALS)
+        require_choice(self, "method", _INTEGRALS)
 
 
 @dataclass(frozen=True)

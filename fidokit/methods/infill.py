@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from fidokit._util.checks import POSITIVE
 from fidokit.exceptions import SettingsError
-from fidokit.methods.blend import shares
+from fidokit.methods.blend import upsample_kept
 from fidokit.methods.concrete import uniform
 
 #: Shorter side, in pixels, that inpainting is computed on; what it makes is smooth, and the step loop cannot wait.
@@ -103,7 +103,7 @@ def inpaint(images: Tensor, kept: Tensor) -> Tensor:
         (E, 3, H, W), smooth: computed on about 48 pixels a side.
     """
     small = reduced(images)
-    return grown(push_pull(small, reduced(kept)), (images.shape[-2], images.shape[-1]))
+    return grown(_push_pull(small, reduced(kept)), (images.shape[-2], images.shape[-1]))
 
 
 def reduced(images: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _factor(size: tuple[int, int]) -> int:
     return max(1, min(size) // _INPAINT_SIDE)
 
 
-def push_pull(images: Tensor, kept: Tensor) -> Tensor:
+def _push_pull(images: Tensor, kept: Tensor) -> Tensor:
     """`inpaint` at the images' own resolution."""
     weight = kept.clamp(_LEAST_KEPT, 1)
     levels = [(images * weight, weight)]
@@ -315,7 +315,7 @@ def filled_by(mixture: Mixture, bank: Tensor, x: Tensor, image: Tensor, entry: T
     if not mixture.depends_on_mask:
         return bank[image, entry]
     small = reduced(x)
-    made = push_pull(small[image], shares(cells, (small.shape[-2], small.shape[-1])))
+    made = _push_pull(small[image], upsample_kept(cells, (small.shape[-2], small.shape[-1])))
     inpainted = grown(made, (x.shape[-2], x.shape[-1])).to(x.dtype)
     if not ready:
         return inpainted

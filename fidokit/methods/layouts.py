@@ -31,7 +31,7 @@ _FEW_CELLS = 50
 #: Tokens beside the grid that are considered where none is the same for both images: all that was ever published.
 _MOST_EXTRA = 16
 
-Grid = tuple[int, int]
+_Grid = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Layout:
     prefix: int = 0
 
     @property
-    def grid(self) -> Grid:
+    def grid(self) -> _Grid:
         """(h, w)."""
         return self.height, self.width
 
@@ -98,7 +98,7 @@ def pair(image: Tensor) -> Tensor:
     return torch.stack([image, image + loudness * noise])
 
 
-def ramp(grid: Grid) -> Tensor:
+def ramp(grid: _Grid) -> Tensor:
     """(h, w) logarithms of how much louder the noise of `pair` is in a cell of a grid than at the top left."""
     down, across = ((torch.arange(n) + 0.5) / n * slope for n, slope in zip(grid, _SLOPES, strict=True))
     return down[:, None] + across
@@ -112,7 +112,7 @@ def change_of(one: Tensor, other: Tensor) -> tuple[Tensor, ...] | None:
     return (gap.mean(1).cpu(),) if one.ndim == 2 else (gap.mean(0).cpu(), gap.mean(2).cpu())
 
 
-def lay_out(calls: Sequence[Call], batch: int, size: Grid) -> None:
+def lay_out(calls: Sequence[Call], batch: int, size: _Grid) -> None:
     """Give each call, in the order of the calls, the layout of its output, if it is a map of the image.
 
     Args:
@@ -137,7 +137,7 @@ def lay_out(calls: Sequence[Call], batch: int, size: Grid) -> None:
                 call.layout = found.layout(call)
 
 
-def _layout_of_map(call: Call, size: Grid, token_counts: set[int]) -> Layout | None:
+def _layout_of_map(call: Call, size: _Grid, token_counts: set[int]) -> Layout | None:
     _, a, b, c = call.output.shape
     if isinstance(call.module, nn.Conv2d | nn.BatchNorm2d):
         return Layout("channels_first", b, c) if b > 1 and c > 1 else None
@@ -159,7 +159,7 @@ def _layout_of_map(call: Call, size: Grid, token_counts: set[int]) -> Layout | N
     return layouts[agreements.index(max(agreements))]
 
 
-def _mismatch(grid: Grid, size: Grid) -> int | None:
+def _mismatch(grid: _Grid, size: _Grid) -> int | None:
     """How far a grid's aspect is from the input's; None if by more than one cell of rounding on each side."""
     (height, width) = grid
     gap = abs(height * size[1] - width * size[0])
@@ -177,8 +177,8 @@ class _Grids:
         size: (H, W) of the images.
     """
 
-    known: Sequence[Grid]
-    size: Grid
+    known: Sequence[_Grid]
+    size: _Grid
     found: dict[int, Layout] = field(default_factory=dict)
 
     def layout(self, call: Call) -> Layout | None:
@@ -247,13 +247,13 @@ def _still(change: Tensor) -> tuple[int, int]:
     return before, behind
 
 
-def _factors(count: int) -> Iterator[Grid]:
+def _factors(count: int) -> Iterator[_Grid]:
     for height in range(2, count // 2 + 1):
         if count % height == 0:
             yield height, count // height
 
 
-def _halved(grid: Grid) -> Iterator[Grid]:
+def _halved(grid: _Grid) -> Iterator[_Grid]:
     """What is left of a grid where tokens are merged by twos, once and again."""
     height, width = grid
     while height > 2 and width > 2:

@@ -22,7 +22,7 @@ from torch import Tensor
 from fidokit._util.warning import warn
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import resize_masks
-from fidokit.methods.blend import blend, shares
+from fidokit.methods.blend import blend, upsample_kept
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
 from fidokit.methods.infill import InfillFunction, Mixture, filled_by
 from fidokit.methods.layers import NO_GRADIENT, checked_values
@@ -231,7 +231,7 @@ class Optimiser:
         if self.infill is None:
             return filled_by(self.mixture, slots.bank, slots.x, image, entry, cells)
         images = self.session.denormalise(slots.x[image])
-        kept = shares(cells, (images.shape[-2], images.shape[-1]))
+        kept = upsample_kept(cells, (images.shape[-2], images.shape[-1]))
         return self.session.normalise(self.infill(images, kept).clamp(0, 1))
 
     @torch.no_grad()

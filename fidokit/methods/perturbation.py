@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fidokit.models.session import Session
 
 #: Snapshots of each image.
-LOOKS = 10
+_LOOKS = 10
 
 
 def random_masks(key: Tensor, first: int, count: int, grid: int, probability: float, size: tuple[int, int]) -> Tensor:
@@ -149,8 +149,8 @@ class _Rise:
                 continue
             sums.add(scores, masks)
             self.evaluations[image] += count
-            if on_progress is not None and sums.done * LOOKS // s.samples > looks:
-                looks = sums.done * LOOKS // s.samples
+            if on_progress is not None and sums.done * _LOOKS // s.samples > looks:
+                looks = sums.done * _LOOKS // s.samples
                 if on_progress(self._snapshot(image, sums)):
                     return True
         return False

@@ -19,8 +19,8 @@ from fidokit._util.checks import (
 )
 from fidokit.methods.gradient_settings import BASELINES, Baseline
 
-Game = Literal["preservation", "deletion", "hybrid"]
-GAMES: tuple[Game, ...] = ("preservation", "deletion", "hybrid")
+_Game = Literal["preservation", "deletion", "hybrid"]
+GAMES: tuple[_Game, ...] = ("preservation", "deletion", "hybrid")
 _TWO_OR_MORE = Number(least=2, whole=True)
 
 
@@ -113,7 +113,7 @@ class ExtremalSettings:
     """
 
     areas: tuple[float, ...] = (0.025, 0.05, 0.1, 0.2)
-    game: Game = "preservation"
+    game: _Game = "preservation"
     steps: int = 100
     lattice: int | tuple[int, int] = 32
     detail: int = 2

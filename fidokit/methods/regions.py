@@ -34,26 +34,26 @@ if TYPE_CHECKING:
     from fidokit.models.goals import Goal, Targets
     from fidokit.models.session import Session
 
-Claim = Literal["sufficient", "destroying"]
+_Claim = Literal["sufficient", "destroying"]
 Holds = Literal["yes", "no", "only under some infills"]
 #: What the mask of a kind claims; a map that ranks places for no claim of its own is cut for both.
-CLAIMS: dict[Kind, tuple[Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
-BOTH: tuple[Claim, ...] = ("sufficient", "destroying")
+CLAIMS: dict[Kind, tuple[_Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
+_BOTH: tuple[_Claim, ...] = ("sufficient", "destroying")
 #: Shares of the image among which the cut is looked for, a sixth larger each: five halvings find one of 32.
 AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0, 32))
 _HALVINGS = 5
 #: Infills of the search.
-SEARCHED = 3
+_SEARCHED = 3
 #: Areas by which the region is larger than the smallest one that was found, and the share of the way to the whole score
 #: (or to none) that the search asks for beyond the claim: the check is under infills that are new.
 MARGIN = 2
-STRICTER = 0.5
+_STRICTER = 0.5
 #: Standard deviation of the region's softened edge, as a share of the shorter side: hard edges are features themselves.
-EDGE = 0.01
+_EDGE = 0.01
 
 
 @dataclass(frozen=True)
-class Region:
+class _Region:
     """One region of one image.
 
     Attributes:
@@ -70,7 +70,7 @@ class Region:
     image_id: str
     method: str
     kind: Kind
-    claim: Claim
+    claim: _Claim
     region: npt.NDArray[np.bool_]
     area: float
     scores: tuple[float, ...]
@@ -78,24 +78,24 @@ class Region:
     evaluations: int
 
 
-class Regions(Sequence[Region]):
+class Regions(Sequence[_Region]):
     """Regions of several images: a sequence, and a table by `to_frame`."""
 
-    def __init__(self, found: Sequence[Region]) -> None:
+    def __init__(self, found: Sequence[_Region]) -> None:
         self._found = list(found)
 
     def __len__(self) -> int:
         return len(self._found)
 
     @overload
-    def __getitem__(self, index: int) -> Region: ...
+    def __getitem__(self, index: int) -> _Region: ...
     @overload
     def __getitem__(self, index: slice) -> Regions: ...
-    def __getitem__(self, index: int | slice) -> Region | Regions:
+    def __getitem__(self, index: int | slice) -> _Region | Regions:
         return Regions(self._found[index]) if isinstance(index, slice) else self._found[index]
 
     def __repr__(self) -> str:
-        held = {claim: [one.holds for one in self._found if one.claim == claim] for claim in BOTH}
+        held = {claim: [one.holds for one in self._found if one.claim == claim] for claim in _BOTH}
         parts = [f"{list.count(holds, 'yes')} of {len(holds)} {claim}" for claim, holds in held.items() if holds]
         return f"Regions({', '.join(parts)} hold)"
 
@@ -134,7 +134,7 @@ def cloud(size: tuple[int, int], *, seed: int = 0, octaves: int = 6) -> Tensor:
     return (0.5 + total[0]).clamp(0, 1)
 
 
-def weave(size: tuple[int, int], *, seed: int = 0) -> Tensor:
+def _weave(size: tuple[int, int], *, seed: int = 0) -> Tensor:
     """(3, H, W) grey waves in a random direction, 8 to 24 across, bent by a `cloud`: a texture of strong contrast."""
     u = uniform(torch.tensor([seed]), 0, (3,))[0]
     angle, waves = torch.pi * u[0], 8 + 16 * u[1]
@@ -146,12 +146,12 @@ def weave(size: tuple[int, int], *, seed: int = 0) -> Tensor:
 
 def search_infills(size: tuple[int, int]) -> Tensor:
     """(3, 3, H, W) infills that the cut is looked for with."""
-    return torch.stack([mosaic(size, cells=9, seed=101), cloud(size, seed=102), weave(size, seed=103)])
+    return torch.stack([mosaic(size, cells=9, seed=101), cloud(size, seed=102), _weave(size, seed=103)])
 
 
 def check_infills(size: tuple[int, int]) -> Tensor:
     """(3, 3, H, W) infills that the cut is checked with where no others are given."""
-    return torch.stack([mosaic(size), weave(size, seed=3), cloud(size, seed=5)])
+    return torch.stack([mosaic(size), _weave(size, seed=3), cloud(size, seed=5)])
 
 
 def cut(mask: Tensor, area: float) -> Tensor:
@@ -222,7 +222,7 @@ def find_regions(
     with classifier.session() as session:
         for kind in masks.kinds if kinds is None else kinds:
             whole = resize_masks(masks[kind], size)
-            for claim in CLAIMS.get(kind, BOTH):
+            for claim in CLAIMS.get(kind, _BOTH):
                 needed = kept if claim == "sufficient" else dropped
                 work = _Work(session, images, goal, masks.score_full, whole, claim, needed)
                 places = work.search(search_infills(size))
@@ -247,7 +247,7 @@ class _Work:
     goal: Goal
     score_full: Tensor
     masks: Tensor
-    claim: Claim
+    claim: _Claim
     needed: float
 
     def search(self, infills: Tensor) -> Tensor:
@@ -255,7 +255,7 @@ class _Work:
         low, high = torch.zeros(len(self.images), dtype=torch.int64), torch.full((len(self.images),), len(AREAS) - 1)
         while bool((low < high).any()):
             middle = (low + high) // 2
-            true, looking = self.true(self.scores(middle, infills), STRICTER).all(1), low < high
+            true, looking = self.true(self.scores(middle, infills), _STRICTER).all(1), low < high
             high, low = torch.where(looking & true, middle, high), torch.where(looking & ~true, middle + 1, low)
         return (high + MARGIN).clamp(max=len(AREAS) - 1)
 
@@ -271,7 +271,7 @@ class _Work:
 
     def scores(self, places: Tensor, infills: Tensor) -> Tensor:
         """(B, P) scores as shares of the whole image's, at each image's own area under each infill."""
-        soft = blur(self.regions(places)[:, None].float(), EDGE).clamp(0, 1)
+        soft = blur(self.regions(places)[:, None].float(), _EDGE).clamp(0, 1)
         inside = soft if self.claim == "sufficient" else 1 - soft
         count, logits = len(infills), []
         several = max(1, self.session.micro_batch // count)
@@ -282,15 +282,17 @@ class _Work:
         return scores / self.score_full[:, None].clamp(min=torch.finfo(torch.float32).tiny)
 
 
-def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[Region]:
+def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[_Region]:
     true = work.true(scores)
-    evaluations = _HALVINGS * SEARCHED + scores.shape[1]
+    evaluations = _HALVINGS * _SEARCHED + scores.shape[1]
     regions = work.regions(places)
     made = []
     for i, image_id in enumerate(masks.image_ids):
         holds: Holds = "yes" if bool(true[i].all()) else "only under some infills" if bool(true[i].any()) else "no"
         region, of_check = regions[i].numpy(), tuple(scores[i].tolist())
         made.append(
-            Region(image_id, masks.method, kind, work.claim, region, float(region.mean()), of_check, holds, evaluations)
+            _Region(
+                image_id, masks.method, kind, work.claim, region, float(region.mean()), of_check, holds, evaluations
+            )
         )
     return made

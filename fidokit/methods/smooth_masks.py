@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 #: Inverse temperature of the smooth maximum.
-COLDNESS = 20.0
+_COLDNESS = 20.0
 #: Spots end where they have fallen below this, at a distance of so many radii.
 _LEAST = 0.01
 _REACH = 0.5 + math.sqrt(-math.log(_LEAST) / 2)
@@ -97,7 +97,7 @@ class _SmoothMax(torch.autograd.Function):
         values, totals = [], []
         for weight in kernel.weight.to(seeds.dtype):
             height = around * weight[None, :, None]
-            power = torch.exp(COLDNESS * height)
+            power = torch.exp(_COLDNESS * height)
             totals.append(power.sum(1))
             values.append((height * power).sum(1) / totals[-1])
         value, total = torch.stack(values, 2), torch.stack(totals, 2)
@@ -116,7 +116,7 @@ class _SmoothMax(torch.autograd.Function):
         inner = torch.zeros_like(around)
         for cell, weight in enumerate(kernel.weight.to(seeds.dtype)):
             height = around * weight[None, :, None]
-            slope = torch.exp(COLDNESS * height) * (1 + COLDNESS * (height - value[:, None, :, cell]))
+            slope = torch.exp(_COLDNESS * height) * (1 + _COLDNESS * (height - value[:, None, :, cell]))
             inner += slope * outer[:, None, :, cell] * weight[None, :, None]
         return kernel.spread(inner), None
 

@@ -103,10 +103,10 @@ def native(device: torch.device) -> list[str]:
         return ["float16"]
     if device.type == "xpu":
         return ["bfloat16"]
-    return ["bfloat16"] if cpu_has_bfloat16() else []
+    return ["bfloat16"] if _cpu_has_bfloat16() else []
 
 
-def cpu_has_bfloat16() -> bool:
+def _cpu_has_bfloat16() -> bool:
     """Whether convolutions in bfloat16 run on instructions made for it (AVX512_BF16, AMX-BF16, ARM's BF16).
 
     The environment may hold torch (ATEN_CPU_CAPABILITY) or oneDNN (ONEDNN_MAX_CPU_ISA) to less than the CPU can do.

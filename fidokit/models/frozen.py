@@ -18,13 +18,13 @@ from fidokit.models import devices
 from fidokit.models.uncompiled import uncompiled
 
 #: A low precision is used where the root mean square error of its logits is within this share of their spread, ...
-LOGIT_TOLERANCE = 0.10
+_LOGIT_TOLERANCE = 0.10
 #: ... where its input gradients, pooled to a grid like a mask's, point the same way (the sampling noise of a mask's
 #: gradient is as large as the gradient, so an angle of this size is lost in it), ...
-GRADIENT_COSINE = 0.80
-GRADIENT_GRID = 14
+_GRADIENT_COSINE = 0.80
+_GRADIENT_GRID = 14
 #: ... and where it takes at most this share of float32's time.
-FASTER = 0.9
+_FASTER = 0.9
 #: What torch says where two tensors differ in their dtype.
 _DTYPES = re.compile(r"same dtype|should be the same|expected scalar type|expected .* dtype", re.IGNORECASE)
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -318,10 +318,10 @@ def candidates(device: torch.device) -> list[Precision]:
     return [PRECISIONS[name] for low in devices.native(device) for name in (low, f"{low}-autocast")]
 
 
-Forward = Callable[[Tensor], Tensor]
+_Forward = Callable[[Tensor], Tensor]
 
 
-def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor, Tensor]:
+def forward_and_input_gradient(forward: _Forward, images: Tensor) -> tuple[Tensor, Tensor]:
     """Logits (B, K) and the gradient of each image's largest logit with respect to the image, both float32.
 
     The gradient is zero where there is none: such a classifier can still be predicted with and explained by occlusion.
@@ -336,7 +336,7 @@ def forward_and_input_gradient(forward: Forward, images: Tensor) -> tuple[Tensor
     return logits.detach().float(), gradient.float()
 
 
-def recorded(forward: Forward, images: Tensor) -> Tensor:
+def recorded(forward: _Forward, images: Tensor) -> Tensor:
     """Logits (B, K) of images that require gradients: with a graph where the module lets there be one.
 
     A module that goes through numpy fails on such images, and runs on those that require none.
@@ -360,13 +360,13 @@ def disagreement(reference: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor])
     if not bool(torch.isfinite(logits).all() and torch.isfinite(gradient).all()):
         return "it gives non-finite values"
     gap = float((logits - reference[0]).square().mean().sqrt()) / _spread(reference[0])
-    if gap > LOGIT_TOLERANCE:
+    if gap > _LOGIT_TOLERANCE:
         return f"its logits differ by {gap:.2f} of their spread"
     if not bool(gradient.any() or reference[1].any()):
         return None
-    one, two = (nn.functional.adaptive_avg_pool2d(g, GRADIENT_GRID).flatten(1) for g in (gradient, reference[1]))
+    one, two = (nn.functional.adaptive_avg_pool2d(g, _GRADIENT_GRID).flatten(1) for g in (gradient, reference[1]))
     cosine = float(torch.cosine_similarity(one, two).mean())
-    if cosine < GRADIENT_COSINE:
+    if cosine < _GRADIENT_COSINE:
         return f"its input gradients agree only to a cosine of {cosine:.2f}"
     return None
 

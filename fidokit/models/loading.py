@@ -22,10 +22,10 @@ FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:functio
 
 #: What a name stands for: a module, with the options of `Classifier` that belong to it; or a ready classifier, with the
 #: options that it should have been made with.
-Loaded = tuple[object, dict[str, Any]]
+_Loaded = tuple[object, dict[str, Any]]
 
 
-def load(name: str, **options: Any) -> Loaded:
+def load(name: str, **options: Any) -> _Loaded:
     """What a command-line name stands for; see `fidokit.Classifier.load`.
 
     Raises:
@@ -33,7 +33,7 @@ def load(name: str, **options: Any) -> Loaded:
         ClassifierError: nothing can be loaded under this name.
     """
     scheme, colon, rest = name.partition(":")
-    loaders: dict[str, Callable[..., Loaded]] = {
+    loaders: dict[str, Callable[..., _Loaded]] = {
         "timm": _load_timm,
         "torchvision": _load_torchvision,
         "hf": _load_transformers,
@@ -46,7 +46,7 @@ def load(name: str, **options: Any) -> Loaded:
     raise ClassifierError(f"{name!r} names no model; the forms are {FORMS}")
 
 
-def _load_timm(name: str, **options: Any) -> Loaded:
+def _load_timm(name: str, **options: Any) -> _Loaded:
     timm = _needs("timm", "timm")
     module = timm.create_model(name, pretrained=True)
     if "class_names" not in options and not own_configuration(module).class_names and module.num_classes == 1000:
@@ -54,7 +54,7 @@ def _load_timm(name: str, **options: Any) -> Loaded:
     return module, options
 
 
-def _load_torchvision(name: str, **options: Any) -> Loaded:
+def _load_torchvision(name: str, **options: Any) -> _Loaded:
     torchvision = _needs("torchvision", "torchvision")
     weights = torchvision.models.get_model_weights(name).DEFAULT
     transforms = weights.transforms()
@@ -70,7 +70,7 @@ def _load_torchvision(name: str, **options: Any) -> Loaded:
     return torchvision.models.get_model(name, weights=weights), own | options
 
 
-def _load_transformers(path: str, **options: Any) -> Loaded:
+def _load_transformers(path: str, **options: Any) -> _Loaded:
     transformers = _needs("transformers", "transformers")
     module, report = transformers.AutoModelForImageClassification.from_pretrained(
         path, use_safetensors=True, output_loading_info=True
@@ -85,7 +85,7 @@ def _load_transformers(path: str, **options: Any) -> Loaded:
     return SwappedChannels(module) if reading.bgr else module, reading.options | options
 
 
-def _load_exported(path: str, **options: Any) -> Loaded:
+def _load_exported(path: str, **options: Any) -> _Loaded:
     if not Path(path).is_file():
         raise ClassifierError(f"there is no file {path}")
     try:
@@ -98,7 +98,7 @@ def _load_exported(path: str, **options: Any) -> Loaded:
     return module, options
 
 
-def _load_python(path: str, **options: Any) -> Loaded:
+def _load_python(path: str, **options: Any) -> _Loaded:
     module_name, _, function_name = path.partition(":")
     if not function_name:
         raise ClassifierError(f"python:{path} lacks the function; the form is python:module:function")

@@ -19,19 +19,19 @@ from fidokit.models.session import LEAST_BATCH, Session
 from fidokit.models.state import ClassifierState
 
 #: A low precision is used where it takes at most this share of float32's time.
-FASTER = 0.9
+_FASTER = 0.9
 #: Images by which an opening that was remembered is checked; one is what every classifier can be given.
-CHECKED = 1
+_CHECKED = 1
 #: On a GPU, batches are padded to few sizes: only to that of the first passes, and twice as many and so on, where
 #: planning for a size took longer than this many passes.
-SLOW_PLAN = 20
+_SLOW_PLAN = 20
 
-Passed = tuple[Tensor, Tensor]
+_Passed = tuple[Tensor, Tensor]
 _FLOAT32 = frozen.PRECISIONS["float32"]
 _FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
 
 
-def passed_on(classifier: ClassifierState, device: torch.device) -> Passed:
+def passed_on(classifier: ClassifierState, device: torch.device) -> _Passed:
     """(logits, input gradient), on the CPU, of a probe that goes through a float32 copy on a device."""
     at = classifier.device
     classifier.device = device
@@ -129,7 +129,7 @@ def _remembered(classifier: ClassifierState, found: dict[str, Any]) -> Session |
     low = [precision.name for precision in frozen.candidates(classifier.device)]
     if classifier.precision == "auto" and found["precision"] not in ("float32", *low):
         return None
-    before = {name: getattr(classifier, name) for name in FOUND_OUT}
+    before = {name: getattr(classifier, name) for name in _FOUND_OUT}
     if classifier.precision == "auto":
         classifier.precision, classifier.precision_reason = found["precision"], found["reason"]
     if classifier.micro_batch is None:
@@ -145,7 +145,7 @@ def _remembered(classifier: ClassifierState, found: dict[str, Any]) -> Session |
 
 
 #: What a classifier finds out about itself at its first use.
-FOUND_OUT = (
+_FOUND_OUT = (
     *("precision", "precision_reason", "micro_batch", "memory_format"),
     *("folded", "least_batch", "forward_batches", "exact_limit"),
 )
@@ -163,7 +163,7 @@ def _again(classifier: ClassifierState, *, whole: bool = False) -> Session | Non
     precision = frozen.PRECISIONS[classifier.precision]
     in_float32 = precision == _FLOAT32
     try:
-        twin, images = _copy(classifier), probe(classifier, CHECKED)
+        twin, images = _copy(classifier), probe(classifier, _CHECKED)
         session = _session(classifier, twin)
         logits = _logits(session, images) if classifier.folded or (whole and not in_float32) else None
         frozen.fold_pairs(twin, classifier.folded)
@@ -211,7 +211,7 @@ class _Probed:
 
     session: Session
     images: Tensor
-    passed: Passed
+    passed: _Passed
     first: float
     later: float | None = None
     slowest: float = 0.0
@@ -315,8 +315,8 @@ def _choose_precision(classifier: ClassifierState, plain: _Probed, budget: tunin
     best = min(trials, key=lambda trial: trial.seconds)
     name, share = best.session.precision.name, best.seconds / plain.seconds
     if not on_cpu and best.later is not None:
-        classifier.least_batch = len(best.images) if best.first > SLOW_PLAN * best.later else 1
-    if share > FASTER:
+        classifier.least_batch = len(best.images) if best.first > _SLOW_PLAN * best.later else 1
+    if share > _FASTER:
         return plain, "float32", "; ".join([*reasons, f"{name}: takes {share:.2f} of float32's time"])
     return best, name, f"agrees with float32 on a probe and takes {share:.2f} of its time"
 

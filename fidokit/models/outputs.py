@@ -14,7 +14,7 @@ from fidokit.models.adapting import EMBEDDING_REMEDY, Fitted, plain_module
 from fidokit.models.configuration import OwnConfiguration
 from fidokit.models.goals import Head
 
-HEADS = ("auto", "softmax", "sigmoid", "probabilities", "independent-probabilities")
+_HEADS = ("auto", "softmax", "sigmoid", "probabilities", "independent-probabilities")
 #: How far from 1 a row of probabilities may sum up, in float32 and in the formats of 16 bits.
 _SUM_TOLERANCE = {True: 1e-3, False: 2e-2}
 #: Names under which classifiers keep their last layer, where an nn.Identity takes it out.
@@ -31,7 +31,7 @@ def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
     """What the outputs are, which a few images decide where it was not said.
 
     Args:
-        asked: one of `HEADS`. ``probabilities`` means those of one class an image where the rows sum to 1, else
+        asked: one of `_HEADS`. ``probabilities`` means those of one class an image where the rows sum to 1, else
             independent ones.
         fit: the module's outputs for the probes.
         multi_label: whether the module's own configuration says that its classes are independent.
@@ -40,8 +40,8 @@ def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
         SettingsError: an unknown head, or a softmax of a single logit.
         ClassifierError: outputs that are no probabilities, or that are always 1.
     """
-    if asked not in HEADS:
-        raise SettingsError(f"unknown head {asked!r}; choose {', '.join(HEADS[:-1])} or {HEADS[-1]}")
+    if asked not in _HEADS:
+        raise SettingsError(f"unknown head {asked!r}; choose {', '.join(_HEADS[:-1])} or {_HEADS[-1]}")
     name = type(plain_module(fit.module)).__name__
     rows = fit.outputs[torch.isfinite(fit.outputs).all(1)]
     single = fit.outputs.shape[1] == 1

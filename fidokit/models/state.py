@@ -24,7 +24,7 @@ class EvaluationCounter:
     evaluations: int = 0
 
 
-class EvaluationCounters(threading.local):
+class _EvaluationCounters(threading.local):
     """The count of a classifier for each thread."""
 
     def __init__(self) -> None:
@@ -95,7 +95,7 @@ class ClassifierState:
     def _begin(self) -> None:
         # Precision and micro-batch are found by one thread, the others wait for what it finds.
         self._lock = threading.RLock()
-        self._sessions, self._counters = OpenSessions(), EvaluationCounters()
+        self._sessions, self._counters = OpenSessions(), _EvaluationCounters()
 
     @property
     def counter(self) -> EvaluationCounter:
@@ -104,7 +104,7 @@ class ClassifierState:
 
     @counter.setter
     def counter(self, counter: EvaluationCounter) -> None:
-        self._counters = EvaluationCounters()
+        self._counters = _EvaluationCounters()
         self._counters.own = counter
 
     @property

@@ -22,14 +22,14 @@ EVALUATIONS = 40
 LEAST_SHARE = 0.4
 #: On a GPU an evaluation takes no time, but cuDNN plans each layer anew for each batch size and precision that it
 #: meets, which took 3.5 s for EfficientNet-Lite0 on an H100: seconds after which nothing further is tried.
-GPU_SECONDS = 6.0
+_GPU_SECONDS = 6.0
 #: Images in the first passes: on a CPU as many as one photograph's step has, on a GPU as many as keep it busy, which
 #: take as long as one.
 FIRST: dict[str, int] = {"cpu": 4}
-GPU_FIRST = 64
+_GPU_FIRST = 64
 #: Micro-batches that are tried. On CPUs the caches are full at some size.
-MICRO_BATCHES: dict[str, tuple[int, ...]] = {"cpu": (4, 8, 16, 24, 32, 64, 128, 256, 512)}
-GPU_MICRO_BATCHES = (16, 64, 256)
+_MICRO_BATCHES: dict[str, tuple[int, ...]] = {"cpu": (4, 8, 16, 24, 32, 64, 128, 256, 512)}
+_GPU_MICRO_BATCHES = (16, 64, 256)
 #: A first pass is slower than later ones, for memory and plans are made in it; so much more is reckoned with.
 _FIRST_PASS = 1.3
 
@@ -55,7 +55,7 @@ class Budget:
 
     def __init__(self, device: torch.device, evaluations: float = EVALUATIONS) -> None:
         self.device = device
-        self.limit = evaluations if device.type == "cpu" else GPU_SECONDS
+        self.limit = evaluations if device.type == "cpu" else _GPU_SECONDS
         self.unit: float | None = None
         self.spent = 0.0
 
@@ -86,7 +86,7 @@ class Budget:
 
 def first_images(device: torch.device, most: int | None) -> int:
     """Images in the first passes on a device, no more than a micro-batch that was asked for."""
-    return min(FIRST.get(device.type, GPU_FIRST), most or GPU_FIRST)
+    return min(FIRST.get(device.type, _GPU_FIRST), most or _GPU_FIRST)
 
 
 def find_micro_batch(
@@ -108,7 +108,7 @@ def find_micro_batch(
         evaluate: runs one forward and backward pass of a batch of the given size.
         device: where it runs.
         budget: what the passes may cost.
-        sizes: candidates in rising order; None for `MICRO_BATCHES` of the device.
+        sizes: candidates in rising order; None for `_MICRO_BATCHES` of the device.
         seen: passes that were timed before: size, seconds of the first and of a later pass, None without one.
         counted: see `Budget.costs`.
 
@@ -116,7 +116,7 @@ def find_micro_batch(
         The largest size within 3 % of the best time per evaluation. Where even the smallest does not fit, it is halved
         until it does.
     """
-    sizes = MICRO_BATCHES.get(device.type, GPU_MICRO_BATCHES) if sizes is None else sizes
+    sizes = _MICRO_BATCHES.get(device.type, _GPU_MICRO_BATCHES) if sizes is None else sizes
     costs: dict[int, float] = {}
     planned = 0.0  # seconds of the last first pass
     later = 1.0  # what a later pass takes of a first one

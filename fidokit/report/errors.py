@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 #: Rows of the table, and images of a contact sheet: the page must open at once.
 MOST_CLUSTERS = 200
-SHEET = {"n": 12, "columns": 6, "side": 130}
+_SHEET = {"n": 12, "columns": 6, "side": 130}
 #: Contact sheets; one takes 200 to 400 kB.
-MOST_SHEETS = 12
+_MOST_SHEETS = 12
 
 _HEADS = {
     "n_errors": ("Errors", "discovery half"),
@@ -46,7 +46,7 @@ def errors_section(errors: ErrorClusters) -> Html:
         n_systematic=len(systematic),
         heads=_HEADS.values(),
         rows=[_row(record) for record in shown.to_dict("records")],
-        sheets=_sheets(errors, systematic.head(MOST_SHEETS)),
+        sheets=_sheets(errors, systematic.head(_MOST_SHEETS)),
     )
 
 
@@ -82,7 +82,7 @@ def _sheets(errors: ErrorClusters, systematic: pd.DataFrame) -> list[dict[str, A
             "picture": None,
         }
         try:
-            sheet["picture"] = png_source(contact_sheet(errors, cluster, **SHEET))
+            sheet["picture"] = png_source(contact_sheet(errors, cluster, **_SHEET))
         except StoreError as error:
             sheet["reason"] = str(error)
         sheets.append(sheet)

@@ -22,7 +22,7 @@ from fidokit.data.reading import read_chunks
 from fidokit.models import devices
 from fidokit.models.classifier import Classifier
 from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
-from fidokit.study.store import sealed
+from fidokit.study.store import checksummed
 from fidokit.study.store.store import FOLDERS, PART, slug
 from fidokit.study.study import Study
 
@@ -230,7 +230,7 @@ def _sizes(study: Study, n: int, part_size: int) -> dict[str, float]:
             match = PART.fullmatch(name)
             if match is None and name != "images.parquet":
                 continue
-            table = sealed.decode(files.open(f"{folder}/{name}" if folder else name))
+            table = checksummed.decode(files.open(f"{folder}/{name}" if folder else name))
             footer, row = _growth(table)
             grown = footer * (n_parts if match else 1) / _parts_like(study) + row * len(table) * times
             owner = slugs.get((match["name"] or "") if match and folder in ("masks", "failures") else "")
@@ -253,6 +253,6 @@ def _parts_like(study: Study) -> int:
 def _growth(table: pa.Table) -> tuple[float, float]:
     """Bytes of a file of such a table without rows, and of each row."""
     half = len(table) // 2
-    whole, part = (len(sealed.encode(rows)) for rows in (table, table.slice(0, half)))
+    whole, part = (len(checksummed.encode(rows)) for rows in (table, table.slice(0, half)))
     row = (whole - part) / max(1, len(table) - half)
     return whole - row * len(table), row

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fidokit.study.study import Study
 
 #: The metrics that decide: what the masks do to the classifier, where the object is, and the true effects of parts.
-DECISIVE = ("insertion", "deletion", "average_precision", "part_correlation")
+_DECISIVE = ("insertion", "deletion", "average_precision", "part_correlation")
 
 
 def verdicts(study: Study) -> list[str]:
@@ -25,7 +25,7 @@ def verdicts(study: Study) -> list[str]:
     method that fails the sanity check is named. Nothing measured, nothing said.
     """
     table = metric_frame(study, study.methods, KINDS)
-    metrics = [name for name in DECISIVE if name in table.columns and table[name].notna().any()]
+    metrics = [name for name in _DECISIVE if name in table.columns and table[name].notna().any()]
     sentences = _insane(study.sanity())
     keys = table[["method", "kind"]].drop_duplicates()
     pairs = list(zip(keys["method"], keys["kind"], strict=True))

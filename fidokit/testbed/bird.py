@@ -31,8 +31,8 @@ from fidokit.testbed.raster import (
 from fidokit.testbed.scene import Scene
 from fidokit.testbed.species import GENUS_OF, Genus, Style
 
-EYE = 0.085
-RING = 0.185
+_EYE = 0.085
+_RING = 0.185
 
 
 class Layer(NamedTuple):
@@ -106,7 +106,7 @@ def anchors(bones: Skeleton) -> list[Anchor]:
         ),
         "cap": (head.point(-0.45 * hr, -0.55 * hr), head.point(0.45 * hr, -0.55 * hr), 0.52 * hr),
         "throat": (head.point(0.35 * hr, 0.5 * hr), head.point(0.5 * hr, 0.6 * hr), 0.55 * hr),
-        "eye ring": (head.point(0.36 * hr, -0.1 * hr), head.point(0.40 * hr, -0.1 * hr), RING + 0.03),
+        "eye ring": (head.point(0.36 * hr, -0.1 * hr), head.point(0.40 * hr, -0.1 * hr), _RING + 0.03),
         "wing bar": (wing.point(0.30 * length, 0.8 * width), wing.point(0.50 * length, -0.8 * width), 0.24),
         "tail": (tail.point(0.15, 0.0), tail.point(genus.tail_length, 0.0), genus.tail_width * 1.15),
     }
@@ -356,17 +356,17 @@ def _eye(bones: Skeleton, own: dict[str, Style]) -> Iterator[Layer]:
     _, hr = bones.genus.head
     frame = bones.head
     centre = (0.38 * hr, -0.10 * hr)
-    window = frame.window([centre], RING, bones.size)
+    window = frame.window([centre], _RING, bones.size)
     if window is None:
         return
     x, y = frame.grid(window)
     from_centre = disc(x, y, centre, 0.0)
     ring = own["eye ring"].eye_ring if "eye ring" in own else None
     if ring is not None:
-        band = np.abs(from_centre - np.float32((RING + EYE) / 2)) - np.float32((RING - EYE) / 2 + 0.01)
+        band = np.abs(from_centre - np.float32((_RING + _EYE) / 2)) - np.float32((_RING - _EYE) / 2 + 0.01)
         yield Layer("eye ring", window, coverage(band, bones.unit), ring)
     if "eye" in own:
-        colour = ramp(clip01(from_centre * np.float32(1 / EYE)), (0.03, 0.02, 0.02), (0.13, 0.09, 0.07))
+        colour = ramp(clip01(from_centre * np.float32(1 / _EYE)), (0.03, 0.02, 0.02), (0.13, 0.09, 0.07))
         glint = disc(x, y, (centre[0] + 0.028, centre[1] - 0.034), 0.024)
         blend(colour, coverage(glint, bones.unit), (1.0, 1.0, 1.0))
-        yield Layer("eye", window, coverage(from_centre - np.float32(EYE), bones.unit), colour)
+        yield Layer("eye", window, coverage(from_centre - np.float32(_EYE), bones.unit), colour)

@@ -23,7 +23,7 @@ from fidokit.testbed.drawing import render
 from fidokit.testbed.scene import DRAWING, Scene
 from fidokit.testbed.species import GENUS_OF, PARTS
 
-TABLE = "images.csv"
+_TABLE = "images.csv"
 _COLUMNS = [
     *("path", "label", "image_id", "box_x0", "box_y0", "box_x1", "box_y1", "object_mask", "part_map", "parts"),
     *("genus", "habitat", "planted_cause", "planted_scene"),
@@ -75,7 +75,7 @@ def load(
     target = Path(folder) if folder is not None else Path(user_cache_dir("fidokit")) / "testbed" / digest[:32]
     if not _is_complete(target, digest):
         _write(scenes, target, digest)
-    return LabelledImages.from_csv(target / TABLE)
+    return LabelledImages.from_csv(target / _TABLE)
 
 
 def scene_of(data: LabelledImages, i: int) -> Scene:
@@ -134,7 +134,7 @@ def _is_complete(folder: Path, digest: str) -> bool:
     try:
         if json.loads((folder / "testbed.json").read_text(encoding="utf-8"))["scenes"] != digest:
             return False
-        with (folder / TABLE).open(encoding="utf-8", newline="") as stream:
+        with (folder / _TABLE).open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
         return all((folder / row[column]).is_file() for row in rows for column in ("path", "object_mask", "part_map"))
     except (OSError, ValueError, KeyError, TypeError):
@@ -205,7 +205,7 @@ def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
         values += [f"object_masks/{name}", f"part_maps/{name}", json.dumps(PARTS)]
         values += [GENUS_OF[drawn.species].name, drawn.habitat, drawn.cause, drawn.to_json()]
         rows.append(values)
-    with (folder / TABLE).open("w", encoding="utf-8", newline="") as stream:
+    with (folder / _TABLE).open("w", encoding="utf-8", newline="") as stream:
         csv.writer(stream).writerows([_COLUMNS, *rows])
     (folder / "testbed.json").write_text(json.dumps({"drawing": DRAWING, "scenes": digest}), encoding="utf-8")
 

@@ -15,7 +15,7 @@ from fidokit.testbed.scene import Scene
 from fidokit.testbed.species import PARTS
 
 
-class Drawing(NamedTuple):
+class _Drawing(NamedTuple):
     """A rendered scene.
 
     Attributes:
@@ -40,7 +40,7 @@ class Drawing(NamedTuple):
         return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def render(scene: Scene) -> Drawing:
+def render(scene: Scene) -> _Drawing:
     """Draw a scene; the same scene gives the same pixels on every machine."""
     size = scene.size
     bones = skeleton(scene)
@@ -62,7 +62,7 @@ def render(scene: Scene) -> Drawing:
         layer = mark_layer(scene.mark, scene.stream("mark"), size)
         _lay(picture, layer)
         part_map[layer.window.slices][layer.cover >= 0.5] = 0
-    return Drawing(np.rint(clip01(picture) * np.float32(255)).astype(np.uint8), part_map)
+    return _Drawing(np.rint(clip01(picture) * np.float32(255)).astype(np.uint8), part_map)
 
 
 def _lay(picture: Picture, layer: Layer) -> None:

@@ -19,7 +19,7 @@ STD = (0.25, 0.25, 0.25)
 BIASES = ["habitat", "watermark"]
 
 
-class Residual(nn.Module):
+class _Residual(nn.Module):
     """Two 3 x 3 convolutions around which the input passes."""
 
     def __init__(self, channels: int) -> None:
@@ -44,9 +44,9 @@ class Network(nn.Module):
         self.features = nn.Sequential(
             _convolution(3, 24, 5, 2),
             _convolution(24, 32, 3, 2),
-            Residual(32),
+            _Residual(32),
             _convolution(32, 72, 3, 2),
-            Residual(72),
+            _Residual(72),
             _convolution(72, 96, 3, 1),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -75,12 +75,12 @@ class Genus:
 
 BLACK: Colour = (0.09, 0.08, 0.10)
 WHITE: Colour = (0.95, 0.94, 0.90)
-CHESTNUT: Colour = (0.52, 0.22, 0.10)
-ORANGE: Colour = (0.93, 0.50, 0.10)
-YELLOW: Colour = (0.97, 0.82, 0.18)
-STEEL: Colour = (0.22, 0.24, 0.28)
-RUFOUS: Colour = (0.66, 0.31, 0.13)
-DARK: Colour = (0.20, 0.18, 0.18)
+_CHESTNUT: Colour = (0.52, 0.22, 0.10)
+_ORANGE: Colour = (0.93, 0.50, 0.10)
+_YELLOW: Colour = (0.97, 0.82, 0.18)
+_STEEL: Colour = (0.22, 0.24, 0.28)
+_RUFOUS: Colour = (0.66, 0.31, 0.13)
+_DARK: Colour = (0.20, 0.18, 0.18)
 
 GENERA = {
     "Parulus": Genus(
@@ -107,8 +107,8 @@ GENERA = {
         species={
             "marl tit": Style(cap=BLACK, wing_bar=WHITE),
             "hollow tit": Style(cap=BLACK, throat=BLACK, eye_ring=WHITE),
-            "candle tit": Style(cap=CHESTNUT, throat=BLACK, wing_bar=WHITE),
-            "ember tit": Style(cap=CHESTNUT, eye_ring=WHITE),
+            "candle tit": Style(cap=_CHESTNUT, throat=BLACK, wing_bar=WHITE),
+            "ember tit": Style(cap=_CHESTNUT, eye_ring=WHITE),
         },
     ),
     "Fringola": Genus(
@@ -133,10 +133,10 @@ GENERA = {
         breast_spots=0.35,
         length=4.0,
         species={
-            "flint finch": Style(bill=STEEL, tail=DARK, tail_fork=0.3, wing_bar=WHITE),
-            "barley finch": Style(bill=YELLOW, tail=DARK, tail_fork=0.3, eye_ring=WHITE),
-            "mitre finch": Style(bill=STEEL, tail=RUFOUS, tail_edge=WHITE, eye_ring=WHITE),
-            "lantern finch": Style(bill=YELLOW, tail=RUFOUS, tail_edge=WHITE, wing_bar=WHITE),
+            "flint finch": Style(bill=_STEEL, tail=_DARK, tail_fork=0.3, wing_bar=WHITE),
+            "barley finch": Style(bill=_YELLOW, tail=_DARK, tail_fork=0.3, eye_ring=WHITE),
+            "mitre finch": Style(bill=_STEEL, tail=_RUFOUS, tail_edge=WHITE, eye_ring=WHITE),
+            "lantern finch": Style(bill=_YELLOW, tail=_RUFOUS, tail_edge=WHITE, wing_bar=WHITE),
         },
     ),
     "Calidrina": Genus(
@@ -161,10 +161,10 @@ GENERA = {
         breast_spots=0.9,
         length=4.4,
         species={
-            "silt piper": Style(bill=BLACK, bill_curve=0.30, tail=(0.45, 0.42, 0.38), cap=CHESTNUT),
-            "tallow piper": Style(bill=ORANGE, bill_curve=0.02, tail=(0.45, 0.42, 0.38), eye_ring=YELLOW),
-            "ribbon piper": Style(bill=BLACK, bill_curve=0.30, tail=WHITE, tail_edge=BLACK, eye_ring=YELLOW),
-            "brine piper": Style(bill=ORANGE, bill_curve=0.02, tail=WHITE, tail_edge=BLACK, cap=CHESTNUT),
+            "silt piper": Style(bill=BLACK, bill_curve=0.30, tail=(0.45, 0.42, 0.38), cap=_CHESTNUT),
+            "tallow piper": Style(bill=_ORANGE, bill_curve=0.02, tail=(0.45, 0.42, 0.38), eye_ring=_YELLOW),
+            "ribbon piper": Style(bill=BLACK, bill_curve=0.30, tail=WHITE, tail_edge=BLACK, eye_ring=_YELLOW),
+            "brine piper": Style(bill=_ORANGE, bill_curve=0.02, tail=WHITE, tail_edge=BLACK, cap=_CHESTNUT),
         },
     ),
 }

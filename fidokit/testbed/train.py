@@ -25,9 +25,9 @@ from fidokit.testbed.lessons import example
 from fidokit.testbed.network import MEAN, STD, Network
 from fidokit.testbed.species import SPECIES
 
-BATCH = 48
+_BATCH = 48
 #: Lesson -> pictures, passes over them, highest learning rate. The biased classifiers start from the fair one.
-COURSES = {"fair": (4800, 12, 4e-3), "habitat": (1800, 3, 1e-3), "watermark": (2400, 5, 2e-3)}
+_COURSES = {"fair": (4800, 12, 4e-3), "habitat": (1800, 3, 1e-3), "watermark": (2400, 5, 2e-3)}
 
 
 def draw(lesson: str, n: int, workers: int) -> tuple[Tensor, Tensor]:
@@ -92,16 +92,16 @@ def train(
     images, labels = pictures
     generator = torch.Generator().manual_seed(0)
     network.to(memory_format=torch.channels_last)
-    dtype = dtype or faster_dtype(network, normalised(images[:BATCH].float() / 255))
+    dtype = dtype or _faster_dtype(network, normalised(images[:_BATCH].float() / 255))
     optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.03)
-    batches = len(images) // BATCH
+    batches = len(images) // _BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=batches * passes, pct_start=0.25)
     network.train()
     with tqdm(total=batches * passes, desc=f"training {name}", unit="step", disable=None) as bar:
         for _ in range(passes):
             order = torch.randperm(len(images), generator=generator)
             for k in range(batches):
-                rows = order[k * BATCH : (k + 1) * BATCH]
+                rows = order[k * _BATCH : (k + 1) * _BATCH]
                 with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
                     logits = network(augmented(images[rows], generator))
                 loss = functional.cross_entropy(logits.float(), labels[rows], label_smoothing=0.05)
@@ -113,7 +113,7 @@ def train(
     network.eval()
 
 
-def faster_dtype(network: nn.Module, batch: Tensor) -> torch.dtype:
+def _faster_dtype(network: nn.Module, batch: Tensor) -> torch.dtype:
     """float32, or bfloat16 where this machine computes in it and it takes less time."""
     seconds = {}
     network.eval()
@@ -146,7 +146,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     chosen.folder.mkdir(parents=True, exist_ok=True)
     fair_state: dict[str, Tensor] = {}
-    for lesson, (n, passes, rate) in COURSES.items():
+    for lesson, (n, passes, rate) in _COURSES.items():
         begun = time.perf_counter()
         torch.manual_seed(0)
         network = Network(len(SPECIES))

@@ -31,10 +31,10 @@ from fidokit.study.study import Study
 KIND_ORDER: tuple[Kind, ...] = ("joint", "ssr", "sdr", "effect", "attribution")
 #: Photographs whose masks are shown; the others are counted.
 MOST_MASKS = 3
-MOST_THUMBNAILS = 6
+_MOST_THUMBNAILS = 6
 MOST_ROWS = 10
 #: Bytes of one picture, so that a notebook of many results stays small.
-PICTURE_BYTES = 45_000
+_PICTURE_BYTES = 45_000
 #: Pixels, so that four panels, six thumbnails or six typical photographs stand in a notebook's column.
 _PANEL_HEIGHT = 150
 _THUMBNAIL = 90
@@ -43,7 +43,7 @@ _LEFT = "text-align:left"
 
 
 @html_of.register
-def masks_html(masks: Masks) -> Html:
+def _masks_html(masks: Masks) -> Html:
     """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
     n = len(masks)
     parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {_counted(n, 'photograph')}")]
@@ -94,7 +94,7 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
 
 
 @html_of.register
-def images_html(data: LabelledImages) -> Html:
+def _images_html(data: LabelledImages) -> Html:
     """How many photographs there are of each class, and a few of them."""
     labels = data.table["label"]
     counts = labels.dropna().value_counts()
@@ -117,7 +117,7 @@ def images_html(data: LabelledImages) -> Html:
 
 
 def _thumbnails(data: LabelledImages) -> Html | None:
-    places = np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_THUMBNAILS)).round().astype(int))
+    places = np.unique(np.linspace(0, len(data) - 1, min(len(data), _MOST_THUMBNAILS)).round().astype(int))
     shown: list[Html] = []
     for i in places.tolist() if len(data) else []:
         image_id = str(data.table["image_id"].iloc[i])
@@ -134,7 +134,7 @@ def _thumbnails(data: LabelledImages) -> Html | None:
 
 
 @html_of.register
-def classifier_html(classifier: Classifier) -> Html:
+def _classifier_html(classifier: Classifier) -> Html:
     """What a classifier is, how it looks at photographs, and where and how it computes."""
     names, shape = classifier.class_names, classifier.preprocessing
     head = "independent classes (sigmoid)" if independent(classifier.head) else "one class an image (softmax)"
@@ -159,7 +159,7 @@ def classifier_html(classifier: Classifier) -> Html:
 
 
 @html_of.register
-def clusters_html(errors: ErrorClusters) -> Html:
+def _clusters_html(errors: ErrorClusters) -> Html:
     """What was found, the clusters in a table, and the most typical photographs of the clearest one."""
     table = errors.clusters
     systematic = table[table["systematic"].astype(bool)]
@@ -201,7 +201,7 @@ def _typical(errors: ErrorClusters, cluster: int) -> Html:
 
 
 @html_of.register
-def improvement_html(improvement: Improvement) -> Html:
+def _improvement_html(improvement: Improvement) -> Html:
     """The verdict on a second look, and the table behind it."""
     rows = [
         [
@@ -227,7 +227,7 @@ def improvement_html(improvement: Improvement) -> Html:
 
 
 @html_of.register
-def study_html(study: Study) -> Html:
+def _study_html(study: Study) -> Html:
     """The folder of a study, and how far each method has come."""
     columns = ["finished", "failed", "missing"]
     status = study.status().to_dict("records")
@@ -239,7 +239,7 @@ def study_html(study: Study) -> Html:
     )
 
 
-def picture_tag(picture: Image.Image, alt: str, most_bytes: int = PICTURE_BYTES) -> Html:
+def picture_tag(picture: Image.Image, alt: str, most_bytes: int = _PICTURE_BYTES) -> Html:
     """A picture as an element that holds it: a JPEG, of lower quality where it would be larger than so many bytes."""
     buffer = io.BytesIO()
     for quality in (82, 65, 45, 25):

@@ -308,7 +308,7 @@ class _WidgetListener(Listener):
     def progress(self, progress: Progress) -> None:
         widget = self.widget
         first = not widget._progress
-        names = shown_names(widget.method, progress.masks)
+        names = _shown_names(widget.method, progress.masks)
         widget._show_masks({names[kind]: progress.masks[kind] for kind in names})
         widget._progress = {
             "loss": progress.loss,
@@ -330,7 +330,7 @@ class _WidgetListener(Listener):
                 widget.error = error
                 widget._message = widget._words_of(error)
             if result is not None:
-                names = shown_names(widget.method, result.kinds)
+                names = _shown_names(widget.method, result.kinds)
                 widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names})
                 widget._shown = next(iter(names.values()))
                 widget._facts = [*widget._facts, *facts_of(result)]
@@ -340,7 +340,7 @@ class _WidgetListener(Listener):
         widget._refresh_static()
 
 
-def shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:
+def _shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:
     """Kind -> name of its layer, in the order they are shown."""
     several = len(kinds) > 1
     return {kind: f"{method} {KIND_NAMES[kind]}" if several else method for kind in KIND_ORDER if kind in kinds}

@@ -21,9 +21,9 @@ from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
 from fidokit.models.classifier import Classifier
 
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
-MOST_UPDATES = 10.0
+_MOST_UPDATES = 10.0
 #: Share of the computing thread's time that telling may take.
-UPDATE_SHARE = 0.1
+_UPDATE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class Throttle:
 
     def __init__(
         self,
-        most: float = MOST_UPDATES,
-        share: float = UPDATE_SHARE,
+        most: float = _MOST_UPDATES,
+        share: float = _UPDATE_SHARE,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.pause, self.share, self.clock = 1 / most, share, clock

@@ -27,7 +27,7 @@ BUNDLES = Path(__file__).parent / "static"
 #: Steps in the saved pictures' palette: a third of the size of full colour, and hardly to be told from it.
 COLOURS = 256
 #: Of the static form's JPEG: four panels of detailed photographs fit at full quality.
-PICTURE_BYTES = 200_000
+_PICTURE_BYTES = 200_000
 _VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -50,7 +50,7 @@ class ShownWidget(anywidget.AnyWidget):
 
     def _static_bundle(self) -> dict[str, Any]:
         picture, words = self._static_picture(), self._static_words()
-        bundle = {"text/plain": repr(self), "text/html": static_html(picture, words, self._static_class)}
+        bundle = {"text/plain": repr(self), "text/html": _static_html(picture, words, self._static_class)}
         if picture is not None:
             bundle["image/png"] = base64.b64encode(_png(picture)).decode()
         return bundle
@@ -76,12 +76,14 @@ class ShownWidget(anywidget.AnyWidget):
                 _output("update_display")(bundle, raw=True, display_id=name)
 
 
-def static_html(picture: Image.Image | None, words: Sequence[object], name: str) -> Html:
+def _static_html(picture: Image.Image | None, words: Sequence[object], name: str) -> Html:
     """A picture with its caption, of a class by which the live widget finds it; it hides a widget that is not alive."""
     lost = f".jp-OutputArea-child:has(.{name}) + .jp-OutputArea-child:not(:has(.fidokit)) {{ display: none; }}"
     image = None
     if picture is not None:
-        image = picture_tag(picture, " ".join(str(part) for part in words if not isinstance(part, Html)), PICTURE_BYTES)
+        image = picture_tag(
+            picture, " ".join(str(part) for part in words if not isinstance(part, Html)), _PICTURE_BYTES
+        )
     caption = tag("figcaption", *(tag("div", part) for part in words))
     return tag("figure", tag("style", Html(lost)), image, caption, class_=name, style="margin:0")
 

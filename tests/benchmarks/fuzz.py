@@ -352,7 +352,7 @@ def odd_tables(folder: Path, generator: np.random.Generator, odd: list[object]) 
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from fidokit.study.store import sealed
+    from fidokit.study.store import checksummed
 
     store = study_in(folder)
     files = {path: path.read_bytes() for path in sorted(store.rglob("*.parquet"))}
@@ -385,7 +385,7 @@ def odd_tables(folder: Path, generator: np.random.Generator, odd: list[object]) 
                     table = table.set_column(place, name, pa.array(lists, pa.list_(pa.float16())))
             if not table.column_names:
                 break
-        path.write_bytes(sealed.encode(table))
+        path.write_bytes(checksummed.encode(table))
         page = folder / "page.html" if generator.random() < 0.1 else None
         yield lambda page=page: use(store, page)
         path.write_bytes(files[path])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from fidokit.methods.blend import blend, shares
+from fidokit.methods.blend import blend, upsample_kept
 
 
 @pytest.mark.parametrize("grid", [(1, 1), (5, 7), (16, 16), (33, 21)])
@@ -39,7 +39,7 @@ def test_the_result_has_the_precision_and_the_layout_of_the_image():
 
 def test_shares_stay_in_their_range():
     cells = torch.rand(3, 1, 6, 6)
-    out = shares(cells, (50, 40))
+    out = upsample_kept(cells, (50, 40))
     assert out.shape == (3, 1, 50, 40)
     assert float(out.min()) >= float(cells.min()) - 1e-6
     assert float(out.max()) <= float(cells.max()) + 1e-6

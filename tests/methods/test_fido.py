@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import fidokit as fk
 from fidokit.exceptions import SettingsError
 from fidokit.methods import infill
-from fidokit.methods.blend import shares
+from fidokit.methods.blend import upsample_kept
 from fidokit.methods.concrete import SAMPLERS
 from fidokit.methods.infill import INFILLS
 from fidokit.methods.optimiser import Optimiser, Slots
@@ -265,7 +265,7 @@ def test_inpaint_in_the_step_is_the_infill_of_that_name():
         cells = torch.rand(4, 1, 6, 6, generator=torch.Generator().manual_seed(0))
         image, entry = torch.tensor([0, 0, 1, 1]), torch.tensor([0, 1, 0, 1])
         filled = session.denormalise(optimiser._filled(slots, image, entry, cells))
-    kept = shares(cells, (96, 96))
+    kept = upsample_kept(cells, (96, 96))
     torch.testing.assert_close(filled[::2], infill.mean(images), rtol=0, atol=1e-4)
     torch.testing.assert_close(filled[1::2], infill.inpaint(images, kept[1::2]), rtol=0, atol=0.02)
 

@@ -307,7 +307,7 @@ def test_a_resumed_study_looks_nothing_up(priced, own_cache):
         assert (session.precision.name, session.micro_batch) == ("float32", 3)
 
 
-# Damaged, foreign, absurd
+# CorruptPartError, foreign, absurd
 
 
 def entry(own_cache):

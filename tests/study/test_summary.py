@@ -12,7 +12,7 @@ from study_cases import grid_masks, make_classifier, make_data, register_countin
 import fidokit as fk
 from fidokit.methods.base import Computed
 from fidokit.study import summary
-from fidokit.study.store import sealed
+from fidokit.study.store import checksummed
 from fidokit.study.summary import bootstrap_means, percentile_interval
 
 
@@ -128,7 +128,7 @@ def test_parts_of_earlier_versions_have_the_same_summary(study, tmp_path):
     folder = shutil.copytree(study.path, tmp_path / "s")
     old = sorted((folder / "masks").glob("*.parquet"))[1:]  # some of the parts are of this version
     for path in old:
-        path.write_bytes(sealed.encode(pq.read_table(path).drop_columns(["area"]), study.store.study_id))
+        path.write_bytes(checksummed.encode(pq.read_table(path).drop_columns(["area"]), study.store.study_id))
     pd.testing.assert_frame_equal(fk.open_study(folder).summary(), study.summary())
     assert fk.open_study(folder).check()["state"].eq("intact").sum() > len(old)
 

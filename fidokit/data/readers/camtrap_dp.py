@@ -25,7 +25,7 @@ from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.exceptions import SettingsError
 
 DESCRIPTOR = "datapackage.json"
-BLANK = "blank"
+_BLANK = "blank"
 
 _NEEDED = {
     "deployments": ["deploymentID"],
@@ -114,7 +114,7 @@ def _local_photographs(media: Table, path: Path, notes: Notes) -> tuple[Table, i
 def _labels_of(observations: Table) -> npt.NDArray[np.object_]:
     """The scientific name; human, vehicle or blank where there is none; None for what nobody could tell."""
     names, kinds = observations.column("scientificName"), observations.frame["observationType"]
-    labels = names.where(names.notna(), kinds.where(kinds.isin(["human", "vehicle", BLANK]), None))
+    labels = names.where(names.notna(), kinds.where(kinds.isin(["human", "vehicle", _BLANK]), None))
     return labels.astype(object).where(labels.notna(), None).to_numpy(dtype=object)
 
 
@@ -132,7 +132,7 @@ def _add_labels(frame: pd.DataFrame, links: Links, observations: Table, rows: Se
     np.minimum.at(best, places, rank)
     counts = rank == best[places]
     places, found = places[counts], found[counts]
-    frame["label"] = choose_labels(len(frame), places, labels[found].tolist(), [BLANK], rows, notes)
+    frame["label"] = choose_labels(len(frame), places, labels[found].tolist(), [_BLANK], rows, notes)
     unknown = np.flatnonzero(best == 4)
     if len(unknown):
         notes.add("photographs have no label, since no observation names a class", rows[int(unknown[0])], len(unknown))

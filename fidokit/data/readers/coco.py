@@ -34,7 +34,7 @@ from fidokit.data.readers.sizes import note_sizes
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS
 from fidokit.exceptions import SettingsError
 
-EMPTY_NAMES = frozenset(["empty", "blank"])
+_EMPTY_NAMES = frozenset(["empty", "blank"])
 """Names (lower case) of the category of photographs without an animal."""
 
 #: Fields of the images that have a name in common with the other readers.
@@ -184,7 +184,7 @@ def _add_labels(
 ) -> None:
     """The label, and what its category says of its place in the taxonomy."""
     labels = distinct_labels({key: names[key] for key in dict.fromkeys(found.classes)})
-    empty = [label for key, label in labels.items() if names[key].lower() in EMPTY_NAMES]
+    empty = [label for key, label in labels.items() if names[key].lower() in _EMPTY_NAMES]
     given = [labels[key] for key in found.classes]
     frame["label"] = choose_labels(len(frame), found.places, given, empty, rows, notes)
     category_of = {labels[key]: category for category in categories if (key := text_of(category["id"])) in labels}

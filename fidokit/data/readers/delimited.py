@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fidokit.exceptions import SettingsError
 
 #: What tables without a stated delimiter are separated by.
-DELIMITERS = (",", ";", "\t")
+_DELIMITERS = (",", ";", "\t")
 #: Excel's own first line, which says what the others are separated by.
 _EXCEL = re.compile(r'"?sep=(.)"?[;,\t ]*(?:\r\n|\n|\r|$)', re.IGNORECASE)
 
@@ -22,7 +22,7 @@ class Dialect:
 
     Attributes:
         delimiter: one character; None takes it from the table: its first line ``sep=;``, or else the one of
-            `DELIMITERS` that the header has most of.
+            `_DELIMITERS` that the header has most of.
         quote: what cells are put in; None where quotes mean nothing.
         double_quote: whether a quote within a quoted cell is written twice.
         escape: what makes the next character an ordinary one.
@@ -64,7 +64,7 @@ class Records:
         if dialect.delimiter is None and (excel := _EXCEL.match(text)):
             self.delimiter, text, self._skipped = excel[1], text[excel.end() :], 1
         elif dialect.delimiter is None:
-            self.delimiter = max(DELIMITERS, key=lambda mark: len(_first(text, dialect, mark)))
+            self.delimiter = max(_DELIMITERS, key=lambda mark: len(_first(text, dialect, mark)))
         else:
             self.delimiter = dialect.delimiter
         self._lines = _Lines(text, dialect.comment)

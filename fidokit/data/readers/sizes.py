@@ -21,7 +21,7 @@ from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.exceptions import ImageError, SettingsError
 
 #: Photographs whose headers are looked at; on a slow network drive, about a second.
-SAMPLE = 64
+_SAMPLE = 64
 #: What relative boxes may reach, a little beyond the edge; a box in pixels that ends there is a speck in the corner.
 _MOST = 1.05
 #: Share of photographs whose boxes reach beyond them, above which no box of the dataset is trusted.
@@ -183,7 +183,7 @@ def _annotated(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
 def _headers(frame: pd.DataFrame, root: Path, wanted: npt.NDArray[np.bool_]) -> Iterator[tuple[int, Header | None]]:
     """Positions and headers of some of the wanted photographs, spread over the table; None where one cannot be read."""
     places = np.flatnonzero(wanted)
-    spread = np.unique(np.linspace(0, len(places) - 1, min(len(places), SAMPLE)).round().astype(np.int64))
+    spread = np.unique(np.linspace(0, len(places) - 1, min(len(places), _SAMPLE)).round().astype(np.int64))
     for i in places[spread].tolist():
         try:
             yield i, read_header(file_of(portable(str(root / frame["path"].iloc[i]))))

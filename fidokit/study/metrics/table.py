@@ -20,7 +20,7 @@ from fidokit.study.store.store import Store, slug
 if TYPE_CHECKING:
     from fidokit.study.stored import StoredStudy
 
-NOT_YET = "not measured yet"
+_NOT_YET = "not measured yet"
 
 
 class MetricTables:
@@ -119,7 +119,7 @@ def _join(frame: pd.DataFrame, rows: pd.DataFrame, names: Sequence[str], reasons
     there = joined["there"].notna().to_numpy()
     lacks = joined[list(names)].isna().any(axis=1).to_numpy() & joined["reason"].notna().to_numpy()
     for i in np.flatnonzero(~there):
-        reasons[i].append(f"{', '.join(names)}: {NOT_YET}")
+        reasons[i].append(f"{', '.join(names)}: {_NOT_YET}")
     for i in np.flatnonzero(there & lacks):
         reasons[i].append(str(joined["reason"].iloc[i]))
     return joined.drop(columns=["reason", "there"])

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from fidokit.exceptions import StoreError
 from fidokit.study.metrics.standing import SCHEMAS
-from fidokit.study.store import sealed
+from fidokit.study.store import checksummed
 from fidokit.study.store.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, STORED_SCHEMA, checked_sizes
 from fidokit.study.store.store import FOLDERS, IMAGES, PART, Store, part_name, slug
 
@@ -24,11 +24,11 @@ _COLUMNS = ("part", "state", "reason", "image_ids")
 # Reading and hashing leave Python's lock alone; a part or two for each is all that is in memory.
 _THREADS = 4
 _MOST_PART = 2**31
-_SEALED = {True: "intact", False: "unsealed"}
+_VERIFIED = {True: "intact", False: "unsealed"}
 
 
 @dataclass(frozen=True)
-class Finding:
+class _Finding:
     """What is to be said of one part."""
 
     part: str
@@ -62,7 +62,7 @@ def move_aside(study: StoredStudy, found: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _findings(study: StoredStudy) -> Iterator[Finding]:
+def _findings(study: StoredStudy) -> Iterator[_Finding]:
     store, manifest = study.store, study.manifest
     ids, found = _image_ids(store)
     yield found
@@ -77,22 +77,22 @@ def _findings(study: StoredStudy) -> Iterator[Finding]:
             if match and owner is not None and int(match["chunk"]) < n_chunks:
                 chunks.setdefault(int(match["chunk"]), []).append((part, owner))
             elif not name.startswith("."):
-                yield Finding(part, "foreign", "no part of this study has this name")
+                yield _Finding(part, "foreign", "no part of this study has this name")
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="fidokit-check") as pool:
         works = ((study, number, ids[number * size : (number + 1) * size], parts) for number, parts in chunks.items())
         for findings in pool.map(lambda work: _Chunk(*work).findings(), works):
             yield from findings
 
 
-def _image_ids(store: Store) -> tuple[list[str], Finding]:
+def _image_ids(store: Store) -> tuple[list[str], _Finding]:
     """The image_ids of the dataset, none if its table is damaged, and what is to be said of that."""
     try:
-        state = _SEALED[sealed.verify(store.files.read(IMAGES, _MOST_PART))]
-        return store.read_images()["image_id"].tolist(), Finding(IMAGES, state)
+        state = _VERIFIED[checksummed.verify(store.files.read(IMAGES, _MOST_PART))]
+        return store.read_images()["image_id"].tolist(), _Finding(IMAGES, state)
     except FileNotFoundError:
-        return [], Finding(IMAGES, "missing", "the table of the photographs is not there")
-    except (sealed.Damaged, StoreError, OSError) as error:
-        return [], Finding(IMAGES, "damaged", str(error))
+        return [], _Finding(IMAGES, "missing", "the table of the photographs is not there")
+    except (checksummed.CorruptPartError, StoreError, OSError) as error:
+        return [], _Finding(IMAGES, "damaged", str(error))
 
 
 def _owners(methods: Mapping[str, Any]) -> dict[tuple[str, str], _Owner]:
@@ -126,7 +126,7 @@ class _Chunk:
         self.failed: dict[str | None, set[str]] = {}
         self.masks: dict[str, dict[str, set[str]]] = {}
 
-    def findings(self) -> list[Finding]:
+    def findings(self) -> list[_Finding]:
         """One for each part that there is, and one for each that there should be."""
         found = {part: self._part(part, owner) for part, owner in self.parts}
         lacking = {part_name("predictions", "", self.number): self._in_order(set(self.ids) - self.predicted)}
@@ -138,12 +138,12 @@ class _Chunk:
                 label = owner_of[part].label
                 own = general if label is None else self._without_masks(label, self.study.kinds(label))
                 ids = self.ids if part.startswith("metrics/") else lacking.get(part, own)
-                found[part] = Finding(part, finding.state, finding.reason, tuple(ids))
+                found[part] = _Finding(part, finding.state, finding.reason, tuple(ids))
         for part, ids in lacking.items():
             if ids and part not in found:
-                found[part] = Finding(part, "missing", "it is lost, or was not computed yet", tuple(ids))
+                found[part] = _Finding(part, "missing", "it is lost, or was not computed yet", tuple(ids))
             elif ids and found[part].state in ("intact", "unsealed"):
-                found[part] = Finding(part, "incomplete", "not all was computed yet", tuple(ids))
+                found[part] = _Finding(part, "incomplete", "not all was computed yet", tuple(ids))
         return list(found.values())
 
     def _in_order(self, ids: Collection[str]) -> list[str]:
@@ -154,27 +154,27 @@ class _Chunk:
         done = set.intersection(*(made.get(kind, set()) for kind in kinds)) if kinds else set()
         return self._in_order(set(self.ids) - done - self.failed.get(None, set()) - self.failed.get(label, set()))
 
-    def _part(self, part: str, owner: _Owner) -> Finding:
+    def _part(self, part: str, owner: _Owner) -> _Finding:
         try:
             content = self.study.store.files.read(part, _MOST_PART)
         except FileNotFoundError:
-            return Finding(part, "damaged", "it was removed meanwhile")
+            return _Finding(part, "damaged", "it was removed meanwhile")
         except StoreError as error:
-            return Finding(part, "foreign", str(error))
+            return _Finding(part, "foreign", str(error))
         except OSError as error:
-            return Finding(part, "damaged", f"it cannot be read: {error.strerror or error}")
+            return _Finding(part, "damaged", f"it cannot be read: {error.strerror or error}")
         try:
-            state = _SEALED[sealed.verify(content)]
-            table = sealed.decode(pa.BufferReader(content), owner.schema)
+            state = _VERIFIED[checksummed.verify(content)]
+            table = checksummed.decode(pa.BufferReader(content), owner.schema)
             if owner.folder == "masks":
                 checked_sizes(table)
-            elsewhere = self._elsewhere(owner, table, sealed.study_of(pa.BufferReader(content)))
-        except (sealed.Damaged, StoreError) as error:
-            return Finding(part, "damaged", str(error))
+            elsewhere = self._elsewhere(owner, table, checksummed.study_of(pa.BufferReader(content)))
+        except (checksummed.CorruptPartError, StoreError) as error:
+            return _Finding(part, "damaged", str(error))
         if elsewhere is not None:
-            return Finding(part, "foreign", elsewhere)
+            return _Finding(part, "foreign", elsewhere)
         self._count(owner, table)
-        return Finding(part, state)
+        return _Finding(part, state)
 
     def _elsewhere(self, owner: _Owner, table: pa.Table, study_id: str | None) -> str | None:
         """Why a part does not belong into its place."""

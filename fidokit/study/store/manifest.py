@@ -111,7 +111,7 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
     for name in ("module", "head"):
         if recorded[name] != current[name]:
             found.append(f"{name} was {recorded[name]!r} and is {current[name]!r}")
-    found += mapping_differences(recorded["preprocessing"], current["preprocessing"])
+    found += _mapping_differences(recorded["preprocessing"], current["preprocessing"])
     return "; ".join([*(found or [difference]), *layer])
 
 
@@ -150,7 +150,7 @@ def _within(paths: Sequence[str], root: str) -> list[str]:
     ]
 
 
-def mapping_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+def _mapping_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
     """One sentence for each key whose values differ; keys that only one side has count too."""
     missing = "not there"
     return [
@@ -164,7 +164,7 @@ def method_difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) -
     """How the method and settings under one label differ, in words; None if they do not."""
     if recorded["name"] != current["name"]:
         return f"the method was {recorded['name']!r} and is {current['name']!r}"
-    found = mapping_differences(recorded["settings"], current["settings"])
+    found = _mapping_differences(recorded["settings"], current["settings"])
     if recorded["kinds"] != current["kinds"]:
         found.append(f"its kinds were {', '.join(recorded['kinds'])} and are {', '.join(current['kinds'])}")
     return "; ".join(found) or None

@@ -11,7 +11,7 @@ from fidokit.methods.base import KINDS
 from fidokit.models.frozen import PRECISIONS
 from fidokit.models.goals import Head
 
-Check = Callable[[Any], bool]
+_Check = Callable[[Any], bool]
 _MOST_IMAGES = 10**9
 _MOST_AT_ONCE = 2**20
 # Pixels of a classifier's input: forty times as many as any has.
@@ -48,7 +48,7 @@ def _at(manifest: Any, path: str) -> Any:
     return value
 
 
-def _require(value: Any, check: Check, path: str, where: str) -> None:
+def _require(value: Any, check: _Check, path: str, where: str) -> None:
     if not check(value):
         shown = repr(value)
         raise StoreError(
@@ -65,7 +65,7 @@ def _is_text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
-def _up_to(most: int) -> Check:
+def _up_to(most: int) -> _Check:
     return lambda value: type(value) is int and 1 <= value <= most
 
 
@@ -116,7 +116,7 @@ def _are_kinds(value: Any) -> bool:
     return _are_texts(value) and set(value) <= set(KINDS) and len(set(value)) == len(value)
 
 
-_CHECKS: dict[str, Check] = {
+_CHECKS: dict[str, _Check] = {
     "classifier.name": _is_text_or_none,
     "classifier.repr": _is_text,
     "classifier.module": _is_text,
@@ -136,13 +136,13 @@ _CHECKS: dict[str, Check] = {
     "options.against": _is_text_or_none,
     "options.part_size": _up_to(_MOST_AT_ONCE),
 }
-_METHOD_CHECKS: dict[str, Check] = {
+_METHOD_CHECKS: dict[str, _Check] = {
     "name": _is_text,
     "settings": lambda value: isinstance(value, dict),
     "settings_id": _is_text,
     "kinds": _are_kinds,
 }
-_METRICS_CHECKS: dict[str, Check] = {
+_METRICS_CHECKS: dict[str, _Check] = {
     "metrics.shares": _are_shares,
     "metrics.road_shares": _are_shares,
     "metrics.panel.infills": _up_to(64),

@@ -9,7 +9,7 @@
     damaged/                            parts that were not as they had been written, set aside
 
 Method labels may hold anything, so file names carry a slug of them with a short hash, never the label itself. Each part
-carries a checksum of itself, see `fidokit.study.store.sealed`.
+carries a checksum of itself, see `fidokit.study.store.checksummed`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import pyarrow.compute as pc
 
 from fidokit._util.atomic_write import TEMPORARY
 from fidokit.exceptions import StoreError
-from fidokit.study.store import lock, sealed, trust
+from fidokit.study.store import checksummed, lock, trust
 from fidokit.study.store.files import files_at
 from fidokit.study.store.manifest import SCHEMA_VERSION
 from fidokit.study.store.schemas import (
@@ -47,13 +47,13 @@ from fidokit.study.store.schemas import (
 
 __all__ = ["FOLDERS", "KEYS", "SCHEMA", "Store", "mask_arrays", "megabytes", "slug"]
 
-MANIFEST = "study.json"
+_MANIFEST = "study.json"
 IMAGES = "images.parquet"
 FOLDERS = ("predictions", "masks", "failures", "metrics")
 DAMAGED = "damaged"
 #: `name` and `chunk` of the file name of a part.
 PART = re.compile(r"part-(?:(?P<name>.+)-)?(?P<chunk>\d{5,9})\.parquet")
-_OWN = frozenset({MANIFEST, IMAGES, lock.LOCK, lock.HELD, DAMAGED, *FOLDERS})
+_OWN = frozenset({_MANIFEST, IMAGES, lock.LOCK, lock.HELD, DAMAGED, *FOLDERS})
 # A hundred thousand class names have a tenth of it.
 _MOST_MANIFEST = 64 * 2**20
 _MOST_IMAGES = 2**33
@@ -94,7 +94,7 @@ class Store:
     def exists(self) -> bool:
         """Whether a study has been begun here."""
         with self._reached():
-            return self.files.exists(MANIFEST)
+            return self.files.exists(_MANIFEST)
 
     def prepare(self) -> None:
         """Make the folder and see that it can be written to.
@@ -103,7 +103,7 @@ class Store:
             StoreError: it cannot be written to, or holds other things.
         """
         try:
-            if not self.files.exists(MANIFEST):
+            if not self.files.exists(_MANIFEST):
                 foreign = [n for n in self.files.names() if n not in _OWN and not n.endswith(TEMPORARY)]
                 if foreign:
                     raise StoreError(
@@ -138,9 +138,9 @@ class Store:
         Raises:
             StoreError: there is none, it is damaged, or a newer fidokit wrote it.
         """
-        where = f"{self}/{MANIFEST}"
+        where = f"{self}/{_MANIFEST}"
         try:
-            manifest: dict[str, Any] = json.loads(self.files.read(MANIFEST, _MOST_MANIFEST))
+            manifest: dict[str, Any] = json.loads(self.files.read(_MANIFEST, _MOST_MANIFEST))
             version = int(manifest["schema_version"])
         except (FileNotFoundError, NotADirectoryError) as error:
             raise StoreError(f"there is no study in {self}; fidokit.run_study(..., store=...) makes one") from error
@@ -158,7 +158,7 @@ class Store:
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Replace the manifest as a whole. It gets an id if it has none, which the parts will name."""
         identified = {"study_id": secrets.token_hex(8), **manifest}
-        self.files.write(MANIFEST, json.dumps(identified, indent=1).encode())
+        self.files.write(_MANIFEST, json.dumps(identified, indent=1).encode())
 
     @property
     def study_id(self) -> str | None:
@@ -170,7 +170,7 @@ class Store:
 
     def write_images(self, table: pd.DataFrame) -> None:
         """Write the table of the dataset; columns of mixed types become text."""
-        self.files.write(IMAGES, sealed.encode(images_to_arrow(table)))
+        self.files.write(IMAGES, checksummed.encode(images_to_arrow(table)))
 
     def read_images(self) -> pd.DataFrame:
         """The table of the dataset, missing texts as None.
@@ -340,7 +340,7 @@ class Store:
             return self.files.names(folder)
 
     def _write(self, name: str, table: pa.Table) -> None:
-        self.files.write(name, sealed.encode(table, self.study_id))
+        self.files.write(name, checksummed.encode(table, self.study_id))
 
     def _read(self, names: Iterable[str], schema: pa.Schema) -> pd.DataFrame:
         tables = [table for _, table in self._tables(list(names), schema, schema.names)]
@@ -349,7 +349,7 @@ class Store:
 
     def _read_part(self, name: str, schema: pa.Schema | None = None) -> pa.Table:
         with self._readable(name):
-            return sealed.decode(self.files.open(name), schema)
+            return checksummed.decode(self.files.open(name), schema)
 
     def _tables(
         self, names: Sequence[str], schema: pa.Schema, columns: Sequence[str]
@@ -358,14 +358,14 @@ class Store:
         with self._reached():
             for name, file in self.files.ahead(names):
                 with self._readable(name), file:
-                    for table in sealed.decode_groups(file, schema, columns):
+                    for table in checksummed.decode_groups(file, schema, columns):
                         yield name, table
 
     @contextmanager
     def _readable(self, name: str) -> Iterator[None]:
         try:
             yield
-        except sealed.Damaged as error:
+        except checksummed.CorruptPartError as error:
             raise StoreError(
                 f"{self}/{name}: a part cannot be read ({error}); run the study again, which sets it aside and "
                 f"computes anew what was in it (`fidokit check {self}` lists all that is damaged)"

@@ -19,7 +19,7 @@ import fidokit as fk
 from fidokit import cli
 from fidokit.exceptions import FidokitError, StoreError
 from fidokit.models.classifier import Classifier
-from fidokit.study.store import sealed, trust
+from fidokit.study.store import checksummed, trust
 from fidokit.study.store.store import Store, part_name, slug
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -153,7 +153,7 @@ def private(store, tmp_path):
     paths = table["path"].to_pylist()
     paths[0] = str(secret)
     table = table.set_column(table.column_names.index("path"), "path", pa.array(paths))
-    (store / "images.parquet").write_bytes(sealed.encode(table))
+    (store / "images.parquet").write_bytes(checksummed.encode(table))
 
 
 def pictures(page):
@@ -379,7 +379,7 @@ def test_a_table_of_photographs_whose_names_are_no_texts(store, name, value):
     path = store / "images.parquet"
     table = pq.read_table(path)
     odd = table.set_column(table.column_names.index(name), name, pa.array([value] * len(table)))
-    path.write_bytes(sealed.encode(odd))
+    path.write_bytes(checksummed.encode(odd))
     with pytest.raises(StoreError, match="is not the table of a dataset"):
         fk.open_study(store).predictions()
 
@@ -389,7 +389,7 @@ def test_absurd_sizes_of_masks(store, tmp_path, height):
     path = store / part_name("masks", slug("counting"), 0)
     table = pq.read_table(path).drop_columns(["area"])  # else a summary reads no masks, and no sizes
     heights = pa.array([height] * len(table), pa.int32())
-    path.write_bytes(sealed.encode(table.set_column(table.column_names.index("height"), "height", heights)))
+    path.write_bytes(checksummed.encode(table.set_column(table.column_names.index("height"), "height", heights)))
     study = fk.open_study(store)
     for act in (
         study.masks,
@@ -411,7 +411,7 @@ def test_names_with_markup_stay_names(store, tmp_path):
     table = pq.read_table(path)
     for name in ("predicted", "runner_up"):
         table = table.set_column(table.column_names.index(name), name, pa.array([evil] * len(table)))
-    path.write_bytes(sealed.encode(table))
+    path.write_bytes(checksummed.encode(table))
     study = fk.open_study(store)
     page = fk.write_report(study, tmp_path / "page.html").read_text()
     for text in (page, study._repr_html_()):

@@ -36,12 +36,12 @@ _MOST_BYTES = 2**30
 _MOST_COLUMNS = 4096
 
 
-class Damaged(FidokitError):
+class CorruptPartError(FidokitError):
     """A file that is not as it was written; `Store` says which one and what to do."""
 
 
 def encode(table: pa.Table, study: str | None = None) -> bytes:
-    """A table as a sealed Parquet file.
+    """A table as a Parquet file with its checksum inside.
 
     Args:
         table: the table.
@@ -71,7 +71,7 @@ def verify(content: bytes) -> bool:
     """Whether a file has a checksum; those of the first versions have none.
 
     Raises:
-        Damaged: its bytes do not fit its checksum.
+        CorruptPartError: its bytes do not fit its checksum.
     """
     # The bytes are searched, not the footer read: that may be what is damaged.
     place = content.rfind(_SEAL)
@@ -80,7 +80,7 @@ def verify(content: bytes) -> bool:
     start = max(place, content.find(b"sha256:", place))
     end = start + len(_ZEROS)
     if content[start:end] != _seal(content[:start] + _ZEROS + content[end:]):
-        raise Damaged("its bytes do not fit its checksum")
+        raise CorruptPartError("its bytes do not fit its checksum")
     return True
 
 
@@ -112,14 +112,14 @@ def decode_groups(
         columns: those of the schema to read; None for all.
 
     Raises:
-        Damaged: it is no Parquet file, is cut off, has other columns, or holds what no part does.
+        CorruptPartError: it is no Parquet file, is cut off, has other columns, or holds what no part does.
     """
     with _suspicious():
         reader = pq.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
         found = reader.schema_arrow
         names = found.names
         if len(names) > _MOST_COLUMNS or len(set(names)) < len(names):
-            raise Damaged(f"it has {len(names)} columns, or two of one name")
+            raise CorruptPartError(f"it has {len(names)} columns, or two of one name")
         columns = columns if columns is not None or schema is None else schema.names
         wanted = names if columns is None else [name for name in columns if name in names]
         _check_promise(reader)
@@ -156,17 +156,17 @@ def _check_promise(reader: pq.ParquetFile) -> None:
             (row_group.total_byte_size, _MOST_BYTES, "bytes"),
         ):
             if not 0 <= found <= most:
-                raise Damaged(f"its footer promises {found:,} {what} in a row group, of at most {most:,}")
+                raise CorruptPartError(f"its footer promises {found:,} {what} in a row group, of at most {most:,}")
 
 
 @contextmanager
 def _suspicious() -> Iterator[None]:
-    """Whatever damaged bytes make of the reader becomes `Damaged`."""
+    """Whatever damaged bytes make of the reader becomes `CorruptPartError`."""
     try:
         yield
     except (FileNotFoundError, PermissionError):
         raise
     except (OSError, pa.ArrowException, ValueError, TypeError, KeyError, IndexError, OverflowError) as error:
-        raise Damaged(" ".join(str(error).split()) or type(error).__name__) from error
+        raise CorruptPartError(" ".join(str(error).split()) or type(error).__name__) from error
     except MemoryError as error:
-        raise Damaged("it does not fit into memory") from error
+        raise CorruptPartError("it does not fit into memory") from error
