@@ -10,7 +10,7 @@ from setuptools.command.build_py import build_py
 FOLDER = "notebooks"
 
 
-class _BuildWithNotebooks(build_py):
+class BuildWithNotebooks(build_py):
     """Copies the repository's notebooks into the built package, and names them for the source distribution."""
 
     def run(self) -> None:
