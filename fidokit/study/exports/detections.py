@@ -21,7 +21,7 @@ from fidokit.data.geometry import Box
 from fidokit.data.readers.cells import portable
 from fidokit.data.readers.reading import read_json
 from fidokit.exceptions import SettingsError
-from fidokit.study.exports.results import plain_labels, relative_boxes
+from fidokit.study.exports.results import relative_boxes, rows_of
 from fidokit.study.exports.writing import check_free, write_whole
 from fidokit.study.stored import StoredStudy
 
@@ -53,7 +53,7 @@ def to_detections(
     if name is None:
         raise SettingsError(f"{source} has neither a list 'images' nor 'predictions'; give the JSON of a detector")
     entries = [entry for entry in document[name] if isinstance(entry, dict)]
-    rows = results.assign(predicted=results["predicted"].replace(plain_labels(study))).to_dict("records")
+    rows = rows_of(study, results)
     found = _entries_of(study, entries, _LISTS[name])
     lost = [row["image_id"] for row, place in zip(rows, found, strict=True) if place is None]
     if len(lost) == len(rows):
@@ -97,17 +97,18 @@ def to_detections(
 
 def _entries_of(study: StoredStudy, entries: Sequence[Mapping[str, Any]], key: str) -> list[int | None]:
     """The entry of each photograph: the one whose file is its path, or the only one that it ends in."""
-    named = [_posix(portable(str(entry.get(key, "")))) for entry in entries]
-    exact = {name: i for i, name in enumerate(named)}
+    given = [entry.get(key) for entry in entries]
+    named = [_posix(portable(name)) if isinstance(name, str) else "" for name in given]
+    exact = {name: i for i, name in enumerate(named) if name}
     by_last: dict[str, list[int]] = {}
-    for i, name in enumerate(named):
+    for name, i in exact.items():
         by_last.setdefault(name.rpartition("/")[2], []).append(i)
     root = _posix(str(study.manifest["dataset"]["root"])).rstrip("/") + "/"
     places: list[int | None] = []
     for path, file in zip(study.images["path"], _column(study, _FILE), strict=True):
         whole = _posix(str(path))
         relative = whole.removeprefix(root)
-        place = exact.get(_posix(str(file)), exact.get(relative, exact.get(whole)))
+        place = exact.get(_posix(str(file or "")), exact.get(relative, exact.get(whole)))
         if place is None:
             ends = [
                 i

@@ -26,7 +26,7 @@ from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.base import resize_masks
 from fidokit.methods.regions import cut
 from fidokit.study.exports.brush import packed
-from fidokit.study.exports.results import plain_labels, relative_boxes, relative_paths
+from fidokit.study.exports.results import plain_labels, relative_boxes, relative_paths, rows_of
 from fidokit.study.exports.writing import check_free, write_whole
 from fidokit.study.selection import Selection
 from fidokit.study.stored import StoredStudy
@@ -87,7 +87,7 @@ def to_label_studio(
     groups: dict[str, list[int]] = {}
     for i in chosen:
         groups.setdefault(paths[i], []).append(i)
-    rows = results.assign(predicted=results["predicted"].replace(plain)).to_dict("records")
+    rows = rows_of(study, results)
     drawer = _Drawer(study, shapes)
     tasks = [
         {

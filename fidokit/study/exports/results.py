@@ -58,6 +58,8 @@ def result_table(study: StoredStudy, findings: Findings) -> pd.DataFrame:
     """See `Study.results`."""
     table = study.predictions()
     table["score"] = table["score"].astype(float)
+    for name in ("label", "predicted", "runner_up"):
+        table[name] = table[name].astype(object).where(table[name].notna(), None)
     table["state"] = _states(table)
     notes = table["reason"].astype(object).where(table["reason"].notna(), None)
     table = table.drop(columns="reason")
@@ -76,6 +78,16 @@ def result_table(study: StoredStudy, findings: Findings) -> pd.DataFrame:
         dtype=object,
     )
     return table
+
+
+def rows_of(study: StoredStudy, results: pd.DataFrame) -> list[dict[Any, Any]]:
+    """The rows of `result_table`, classes called as the dataset calls them."""
+    plain = plain_labels(study)
+    named = {name: results[name].map(lambda text: plain.get(text, text)) for name in ("predicted", "runner_up")}
+    return [
+        row | {name: row[name] if isinstance(row[name], str) else None for name in named}
+        for row in results.assign(**named).to_dict("records")
+    ]
 
 
 def chosen_mask(study: StoredStudy, mask: tuple[str, str] | None) -> tuple[str, str]:

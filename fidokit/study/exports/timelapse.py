@@ -18,7 +18,7 @@ import pandas as pd
 from fidokit._util.spreadsheet import csv_bytes, is_formula
 from fidokit._util.warning import warn
 from fidokit.exceptions import SettingsError
-from fidokit.study.exports.results import OPEN, STATES, WRONG, plain_labels, relative_paths
+from fidokit.study.exports.results import OPEN, STATES, WRONG, relative_paths, rows_of
 from fidokit.study.exports.writing import check_free, write_whole
 from fidokit.study.stored import StoredStudy
 
@@ -63,7 +63,7 @@ def to_timelapse(
     groups: dict[tuple[str, str], list[int]] = {}
     for i, key in enumerate(keys):
         groups.setdefault(key, []).append(i)
-    rows = results.assign(predicted=results["predicted"].replace(plain_labels(study))).to_dict("records")
+    rows = rows_of(study, results)
     table = pd.DataFrame(list(groups), columns=list(KEYS), dtype=object)
     for name, data_label in chosen.items():
         cells = [_FILLED[name]([rows[i] for i in places]) for places in groups.values()]
