@@ -17,6 +17,7 @@ import pandas as pd
 
 from fidokit._util.spreadsheet import csv_bytes, is_formula
 from fidokit._util.warning import warn
+from fidokit.data.readers.cells import text_of
 from fidokit.exceptions import SettingsError
 from fidokit.study.exports.results import OPEN, STATES, WRONG, relative_paths, rows_of
 from fidokit.study.exports.writing import check_free, write_whole
@@ -111,19 +112,27 @@ def _has(results: pd.DataFrame, name: str) -> bool:
 
 
 def _keys(study: StoredStudy, root: str | Path | None) -> list[tuple[str, str]]:
-    """RelativePath and File of each photograph, as the table has them that the data came from, or as Timelapse would
-    write them: with backslashes, as on Windows."""
-    paths = relative_paths(study, root)
-    parts = [(folder, name) for folder, _, name in (path.rpartition("/") for path in paths)]
-    column = next((name for name in study.images.columns if str(name).casefold() == "relativepath"), None)
-    given: list[Any] = [None] * len(paths) if column is None else study.images[column].tolist()
-    texts = [cell for cell in given if isinstance(cell, str)]
-    separator = "/" if any("/" in cell for cell in texts) and not any("\\" in cell for cell in texts) else "\\"
+    """RelativePath and File of each photograph: as they stand in the dataset's table, or else as Timelapse would write
+    them for its path, with backslashes as on Windows."""
+    folders, files = (_column(study, name) if root is None else [None] * len(study) for name in KEYS)
+    paths = study.images["path"].tolist()
+    known = [isinstance(file, str) and Path(path).name == file for path, file in zip(paths, files, strict=True)]
+    if all(known):
+        return [(text_of(folder) or "", str(file)) for folder, file in zip(folders, files, strict=True)]
+    texts = [folder for folder in folders if isinstance(folder, str)]
+    separator = "/" if any("/" in text for text in texts) and not any("\\" in text for text in texts) else "\\"
     # What is written otherwise in the table, such as a folder "001" that was read as a number, is told by the path.
     return [
-        (cell if isinstance(cell, str) and _same(cell, folder) else folder.replace("/", separator), name)
-        for cell, (folder, name) in zip(given, parts, strict=True)
+        (text if isinstance(text, str) and _same(text, folder) else folder.replace("/", separator), name)
+        for text, (folder, _, name) in zip(
+            folders, (p.rpartition("/") for p in relative_paths(study, root)), strict=True
+        )
     ]
+
+
+def _column(study: StoredStudy, name: str) -> list[Any]:
+    images = study.images
+    return images[name].tolist() if name in images.columns else [None] * len(images)
 
 
 def _same(cell: str, folder: str) -> bool:

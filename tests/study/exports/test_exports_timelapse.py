@@ -113,6 +113,30 @@ def test_folders_whose_names_are_numbers(table, tmp_path, counting):
     assert read(study.to_timelapse(tmp_path / "out.csv"))["RelativePath"].tolist() == ["007"]
 
 
+def test_keys_that_the_table_kept(tmp_path, counting):
+    """Photographs may lie elsewhere than in the folder of Timelapse's template."""
+    data = make_data(tmp_path / "data", 3)
+    table = data.table.assign(RelativePath=["Archive\\blue", None, "Archive"], File=["002.png", "001.png", "000.png"])
+    data = fk.LabelledImages.from_table(table, root=data.root)
+    study = fk.run_study(make_classifier(), data, ["counting"], store=tmp_path / "study", progress=False)
+    made = read(study.to_timelapse(tmp_path / "out.csv"))
+    assert made["RelativePath"].tolist() == ["Archive\\blue", "", "Archive"]
+    assert read(study.to_timelapse(tmp_path / "own.csv", root=data.root))["RelativePath"].tolist() == [
+        "blue",
+        "green",
+        "red",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(fk.LabelledImages, "from_timelapse"), reason="there is no reader of Timelapse yet")
+def test_it_joins_what_the_reader_of_timelapse_read(table, tmp_path, counting):
+    data = fk.LabelledImages.from_timelapse(table)
+    study = fk.run_study(make_classifier(), data, ["counting"], store=tmp_path / "study", progress=False)
+    made, given = read(study.to_timelapse(tmp_path / "out.csv")), pd.read_csv(table, dtype=str, keep_default_na=False)
+    joined = given.merge(made, on=["RelativePath", "File"], validate="one_to_one")
+    assert len(joined) == len(given) == len(made)
+
+
 def test_several_animals_share_the_row_of_their_file(tmp_path, counting):
     data = make_data(tmp_path / "data", 3)
     table = pd.concat([data.table, data.table.iloc[:2].assign(image_id=["x", "y"], label=["red", None])])
