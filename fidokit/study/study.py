@@ -40,6 +40,8 @@ class Study(HtmlDisplay, ExportedStudy):
         [{'method': 'grad-cam', 'finished': 8, 'failed': 0, 'missing': 0}]
         >>> study.masks().shape[0]
         8
+        >>> study.to_timelapse("results.csv").name
+        'results.csv'
     """
 
     def reread(self) -> Study:
