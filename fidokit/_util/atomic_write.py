@@ -23,6 +23,25 @@ def write_atomically(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
+def create_atomically(path: Path, content: bytes) -> bool:
+    """Write a file as `write_atomically` does if there is nothing of this name; whether that was so.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with temporary_file(path, content) as temporary:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            if os.path.lexists(path):
+                return False
+            os.replace(temporary, path)  # noqa: PTH105
+    sync_folder(path.parent)
+    return True
+
+
 @contextmanager
 def temporary_file(path: Path, content: bytes) -> Iterator[Path]:
     """A file beside a path that has the content, and is on the disk; gone afterwards."""

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fidokit._util.spreadsheet import csv_bytes
 from fidokit.data.geometry import Preprocessing
 from fidokit.data.photographs import photograph_size
 from fidokit.data.readers.cells import file_of
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, MissingExtra, SettingsError, StoreError
 
-#: A cell that begins so is run as a formula by spreadsheets.
-_FORMULAE = ("=", "+", "-", "@", "\t", "\r")
 #: Longer side of the masks given to FiftyOne, in pixels: four to a cell.
 _LONGEST = 112
 
@@ -56,12 +55,6 @@ def to_csv(errors: ClusterTables, folder: str | Path) -> list[Path]:
     except OSError as error:
         raise StoreError(f"{folder} cannot be written: {error.strerror or error}; choose another folder") from error
     return paths
-
-
-def csv_bytes(table: pd.DataFrame) -> bytes:
-    """A table as CSV in UTF-8; a text that a spreadsheet would run as a formula gets an apostrophe before it."""
-    # Names of files that are not UTF-8 hold surrogates; they are written as escapes.
-    return _plain(table).to_csv(index=False).encode("utf-8", "backslashreplace")
 
 
 def _wrong_photographs(errors: ClusterTables) -> pd.DataFrame:
@@ -141,18 +134,3 @@ def _over_photograph(
     scale = _LONGEST / max(width, height)
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     return geometry.mask_to_photograph(errors.features.masks[i], size)
-
-
-def _plain(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose texts a spreadsheet shows and never runs; lists become texts."""
-    made = table.copy()
-    for name in made.columns:
-        if not pd.api.types.is_numeric_dtype(made[name].dtype) and not pd.api.types.is_bool_dtype(made[name].dtype):
-            made[name] = pd.Series([_cell(value) for value in made[name]], index=made.index, dtype=object)
-    return made.rename(columns=_cell)
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        value = "; ".join(" ".join(map(str, v)) if isinstance(v, list | tuple) else str(v) for v in value)
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULAE) else value

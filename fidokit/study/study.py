@@ -14,17 +14,18 @@ from fidokit._util.checks import COUNT, check_number
 from fidokit._util.display import HtmlDisplay
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, resize_masks
+from fidokit.study.exports.exported import ExportedStudy
 from fidokit.study.metrics.measuring import Measuring, Request
 from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.metrics.table import metric_frame
 from fidokit.study.selection import Selection
 from fidokit.study.store.checking import check, move_aside
 from fidokit.study.store.store import SCHEMA, mask_arrays
-from fidokit.study.stored import StoredStudy, known_names
+from fidokit.study.stored import known_names
 from fidokit.study.summary import sanity_verdicts, summarise
 
 
-class Study(HtmlDisplay, StoredStudy):
+class Study(HtmlDisplay, ExportedStudy):
     """Masks of several methods over a dataset, read from its store; made by `run_study` and `open_study`.
 
     Attributes:
@@ -39,6 +40,8 @@ class Study(HtmlDisplay, StoredStudy):
         [{'method': 'grad-cam', 'finished': 8, 'failed': 0, 'missing': 0}]
         >>> study.masks().shape[0]
         8
+        >>> study.to_timelapse("results.csv").name
+        'results.csv'
     """
 
     def reread(self) -> Study:

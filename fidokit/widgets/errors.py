@@ -13,7 +13,7 @@ import traitlets
 from ipywidgets import CallbackDispatcher
 from PIL import Image
 
-from fidokit.errors.export import csv_bytes
+from fidokit._util.spreadsheet import csv_bytes
 from fidokit.errors.result import ErrorClusters
 from fidokit.errors.verification import Verification
 from fidokit.exceptions import ImageError, SettingsError

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from fidokit._util.atomic_write import TEMPORARY, temporary_file, write_atomically
+from fidokit._util.atomic_write import TEMPORARY, create_atomically, temporary_file, write_atomically
 
 
 def test_a_file_is_written_and_replaced(tmp_path):
@@ -50,3 +50,17 @@ def test_a_temporary_file_is_beside_it_hidden_and_told_by_its_name(tmp_path):
 def test_a_folder_that_is_not_there_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "file", b"content")
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_is_only_made_where_there_is_none(tmp_path, monkeypatch, links):
+    def refuse(*_):
+        raise OSError(1, "no hard links here")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "file"
+    assert create_atomically(path, b"first")
+    assert not create_atomically(path, b"second")
+    assert path.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [path]

@@ -143,7 +143,7 @@ def test_csv_files(errors, tmp_path):
 
 
 def test_a_text_that_a_spreadsheet_would_run_is_quoted():
-    from fidokit.errors.export import _plain
+    from fidokit._util.spreadsheet import _plain
 
     table = _plain(pd.DataFrame({"label": ["=1+1", "marsh tit", None, "-x"], "n": [1, 2, 3, -4]}))
     assert table["label"].tolist()[:2] == ["'=1+1", "marsh tit"]

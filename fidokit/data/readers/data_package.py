@@ -51,6 +51,51 @@ class Table:
         return Table(self.frame.iloc[positions].reset_index(drop=True), self.names_of(positions))
 
 
+@dataclass(frozen=True)
+class _Resource:
+    """A table's entry in the descriptor.
+
+    Attributes:
+        entry: as it stands there.
+        files: in which the table lies, one after the other.
+        dialect, encoding: how they are written.
+    """
+
+    entry: Mapping[str, Any]
+    files: list[Path]
+    dialect: Dialect
+    encoding: str
+
+    @classmethod
+    def find(cls, descriptor: Mapping[str, Any], path: Path, name: str) -> _Resource:
+        """That of the table of a name; for the errors see `read_table`."""
+        resources = descriptor.get("resources")
+        found = [
+            resource
+            for resource in (resources if isinstance(resources, list) else [])
+            if isinstance(resource, dict) and resource.get("name") == name
+        ]
+        if not found:
+            raise SettingsError(f"{path} has no resource {name!r}; the package must list the table and its file")
+        parts = found[0].get("path")
+        parts = [parts] if isinstance(parts, str) else parts
+        if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
+            raise SettingsError(f"{path}: the resource {name!r} has no path; save the table as a CSV file")
+        for part in parts:
+            if "://" in part:
+                raise SettingsError(
+                    f"{path}: the table {part} lies on a server; download it and give its file name here"
+                )
+        dialect = _dialect(found[0], path, f"{path.parent / parts[0]} cannot be read as CSV")
+        encoding = found[0].get("encoding", "utf-8")
+        if not isinstance(encoding, str):
+            raise SettingsError(
+                f"{path}, resource {name}: the encoding is {encoding!r}; it must be a name such as utf-8"
+            )
+        files = [path.parent / path_inside(part, f"{path}, resource {name}") for part in parts]
+        return cls(found[0], files, dialect, encoding)
+
+
 def read_table(
     descriptor: Mapping[str, Any], path: Path, name: str, needed: Sequence[str], further: Sequence[str], notes: Notes
 ) -> Table:
@@ -68,28 +113,10 @@ def read_table(
         SettingsError: the table cannot be read, a column is missing, or the key is empty or stands there twice; the
             message names file and record.
     """
-    resources = descriptor.get("resources")
-    found = [
-        resource
-        for resource in (resources if isinstance(resources, list) else [])
-        if isinstance(resource, dict) and resource.get("name") == name
-    ]
-    if not found:
-        raise SettingsError(f"{path} has no resource {name!r}; the package must list the table and its file")
-    parts = found[0].get("path")
-    parts = [parts] if isinstance(parts, str) else parts
-    if not isinstance(parts, list) or not parts or not all(isinstance(part, str) and part for part in parts):
-        raise SettingsError(f"{path}: the resource {name!r} has no path; save the table as a CSV file")
-    for part in parts:
-        if "://" in part:
-            raise SettingsError(f"{path}: the table {part} lies on a server; download it and give its file name here")
-    dialect = _dialect(found[0], path, f"{path.parent / parts[0]} cannot be read as CSV")
-    encoding = found[0].get("encoding", "utf-8")
-    if not isinstance(encoding, str):
-        raise SettingsError(f"{path}, resource {name}: the encoding is {encoding!r}; it must be a name such as utf-8")
-    files = [path.parent / path_inside(part, f"{path}, resource {name}") for part in parts]
-    missing = _missing(found[0], path)
-    frames = [_read_file(file, dialect, encoding, needed, further, missing, notes) for file in files]
+    resource = _Resource.find(descriptor, path, name)
+    files = resource.files
+    missing = _missing(resource.entry, path)
+    frames = [_read_file(resource, file, needed, further, missing, notes) for file in files]
     rows = (
         RowNames(f"{files[0]}, record ", range(1, len(frames[0]) + 1))
         if len(files) == 1
@@ -186,15 +213,40 @@ def _names(resource: Mapping[str, Any], where: str) -> tuple[str, ...]:
     return tuple(str(name) for name in names)
 
 
-def _read_file(
-    file: Path,
-    dialect: Dialect,
-    encoding: str,
-    needed: Sequence[str],
-    further: Sequence[str],
-    missing_values: Collection[str],
-    notes: Notes,
-) -> pd.DataFrame:
+def read_records(
+    descriptor: Mapping[str, Any], path: Path, name: str, key: str, notes: Notes
+) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of a table of the package at `path`, as they stand there.
+
+    Args:
+        descriptor: of the package, as it stands in the file `path`.
+        path: of the descriptor.
+        name: of the table.
+        key: a column that it has, by which it is told how its cells are separated.
+        notes: for what the descriptor does not say of the table.
+
+    Raises:
+        SettingsError: the table cannot be read, or its files have not the same columns; the message names the file.
+    """
+    resource = _Resource.find(descriptor, path, name)
+    header: list[str] = []
+    cells: list[list[str]] = []
+    for file in resource.files:
+        records = _opened(resource, file, [key], notes)
+        if header and records.header != header:
+            raise SettingsError(f"{file} has other columns than {resource.files[0]}; copy the package again")
+        header = records.header
+        cells += [row for _, row in records]
+    return header, cells
+
+
+def _opened(resource: _Resource, file: Path, needed: Sequence[str], notes: Notes) -> Records:
+    """The records of a file of a table.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+
     def error(line: int, record: int, what: str) -> SettingsError:
         place = f"record {record}, line {line}" if record else f"line {line}"
         return SettingsError(f"{file} cannot be read as CSV ({place}: {what})")
@@ -202,8 +254,8 @@ def _read_file(
     try:
         data = file.read_bytes()
         packed = file.suffix == ".gz" or data.startswith(_GZIP)
-        text = read_text(file, gzip.decompress(data) if packed else data, encoding=encoding)
-        records = _records(file, text, dialect, needed, error, notes)
+        text = read_text(file, gzip.decompress(data) if packed else data, encoding=resource.encoding)
+        return _records(file, text, resource.dialect, needed, error, notes)
     except (OSError, EOFError, zlib.error) as problem:
         reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else str(problem)
         raise SettingsError(f"{file} cannot be read ({reason}); check its path, or copy the package again") from problem
@@ -211,6 +263,17 @@ def _read_file(
         if isinstance(problem, SettingsError):
             raise
         raise SettingsError(f"{file} cannot be read as CSV ({problem}); check the dialect of the package") from problem
+
+
+def _read_file(
+    resource: _Resource,
+    file: Path,
+    needed: Sequence[str],
+    further: Sequence[str],
+    missing_values: Collection[str],
+    notes: Notes,
+) -> pd.DataFrame:
+    records = _opened(resource, file, needed, notes)
     if not records.header:
         raise SettingsError(f"{file} cannot be read as CSV (it is empty); copy the package again")
     missing = [column for column in needed if column not in records.header]

@@ -21,7 +21,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fidokit._util.atomic_write import TEMPORARY, sync_folder, temporary_file, write_atomically
+from fidokit._util.atomic_write import TEMPORARY, create_atomically, sync_folder, write_atomically
 from fidokit.exceptions import StoreError
 
 _PROBE = b"fidokit"
@@ -177,17 +177,7 @@ class LocalFiles(Files):
         write_atomically(path, content)
 
     def create(self, name: str, content: bytes) -> bool:
-        path = self.path(name)
-        with temporary_file(path, content) as temporary:
-            try:
-                os.link(temporary, path)
-            except FileExistsError:
-                return False
-            except OSError:
-                if path.exists():
-                    return False
-                os.replace(temporary, path)  # noqa: PTH105
-        return True
+        return create_atomically(self.path(name), content)
 
     def remove(self, name: str) -> None:
         self.path(name).unlink(missing_ok=True)
