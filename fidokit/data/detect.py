@@ -7,6 +7,10 @@ from pathlib import Path
 from fidokit.data.images import LabelledImages
 from fidokit.data.readers.birds import CUB_FOLDER, is_birds_folder, is_nabirds
 from fidokit.data.readers.camtrap_dp import DESCRIPTOR
+from fidokit.data.readers.csv_table import header_of
+from fidokit.data.readers.detector_results import is_detector_file
+from fidokit.data.readers.reading import read_text
+from fidokit.data.readers.timelapse import is_timelapse
 from fidokit.exceptions import SettingsError
 
 
@@ -15,7 +19,8 @@ def read_dataset(path: str | Path) -> LabelledImages:
 
     A folder with datapackage.json is a Camtrap DP; one with images.txt, image_class_labels.txt and classes.txt is
     NABirds if it has hierarchy.txt or photographers.txt, CUB-200-2011 if not; any other holds one folder a class. A
-    file datapackage.json is a Camtrap DP, any other .json COCO Camera Traps or iNaturalist, and any other file a CSV.
+    file datapackage.json is a Camtrap DP, a .json with detection_categories or predictions is a detector's, any other
+    .json COCO Camera Traps or iNaturalist; a table with Timelapse's columns is Timelapse's, and any other file a CSV.
 
     Raises:
         SettingsError: there is nothing at this path, or what is there cannot be used.
@@ -34,9 +39,13 @@ def read_dataset(path: str | Path) -> LabelledImages:
         return LabelledImages.from_folder(path)
     if not path.exists():
         raise SettingsError(
-            f"there is no dataset {path}; give a folder with one folder a class, a CSV, a COCO JSON, or the folder of "
-            "a Camtrap DP, of CUB-200-2011 or of NABirds"
+            f"there is no dataset {path}; give a folder with one folder a class, a CSV, a COCO JSON, a detector's "
+            "JSON, or the folder of a Camtrap DP, of CUB-200-2011 or of NABirds"
         )
     if path.name == DESCRIPTOR:
         return LabelledImages.from_camtrap_dp(path)
-    return LabelledImages.from_coco(path) if path.suffix.lower() == ".json" else LabelledImages.from_csv(path)
+    if path.suffix.lower() == ".json":
+        found = is_detector_file(read_text(path))
+        return LabelledImages.from_detections(path) if found else LabelledImages.from_coco(path)
+    found = is_timelapse(header_of(path))
+    return LabelledImages.from_timelapse(path) if found else LabelledImages.from_csv(path)
