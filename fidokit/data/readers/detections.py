@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fidokit._util.ambient import without_collection
 from fidokit._util.checks import UNIT, check_number
 from fidokit.data.readers.detector_results import (
     NOT_ANIMALS,
@@ -55,6 +56,18 @@ def read_detections(
     """See `LabelledImages.from_detections`."""
     if threshold is not None:
         check_number("threshold", threshold, UNIT)
+    with without_collection():
+        return _read(path, images, labels, threshold, categories, empty)
+
+
+def _read(
+    path: Path,
+    images: Path | None,
+    labels: Labels,
+    threshold: float | None,
+    categories: Sequence[str] | str | None,
+    empty: bool,
+) -> Reading:
     notes = Notes()
     results = read_results(path, notes)
     listed = _usable(results, path, notes)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,8 @@ def _text(value: Any) -> str | None:
 
 def _score(value: Any) -> float | None:
     """A number in [0, 1], or None."""
+    if type(value) is float and 0.0 <= value <= 1.0:
+        return value  # nearly all; a file holds hundreds of thousands
     if not is_number(value) or not -_ROUNDING <= value <= 1 + _ROUNDING:
         return None
     return min(max(float(value), 0.0), 1.0)
@@ -407,6 +410,7 @@ def _ranked(found: Any, where: str, notes: Notes) -> list[tuple[str, float | Non
     return sorted(pairs, key=lambda pair: -1.0 if pair[1] is None else pair[1], reverse=True)
 
 
+@lru_cache(maxsize=4096)
 def _readable(name: str) -> str:
     """SpeciesNet's "id;class;order;family;genus;species;english name": the last, or else the finest taxon."""
     parts = [part.strip() for part in name.split(";")]

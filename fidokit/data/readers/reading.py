@@ -195,7 +195,7 @@ def add_fields(frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], used: 
     """
     names = list(dict.fromkeys(key for record in records for key in record))
     for name in names:
-        column = _RENAMED.get(name, name)
+        column = portable(_RENAMED.get(name, name))
         if column in names:
             column = name
         if column in used or column in frame.columns:
