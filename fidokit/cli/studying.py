@@ -64,6 +64,10 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         help="a folder with one folder a class, a CSV, a COCO JSON, the JSON of MegaDetector, SpeciesNet or AddaxAI, "
         "a Timelapse CSV, or the folder of a Camtrap DP, of CUB or NABirds",
     )
+    command.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs, if not the folder of DATA")
+    command.add_argument(
+        "--labels", type=Path, metavar="CSV", help="with path and label, for what a detector found; see from_detections"
+    )
     command.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
     command.add_argument(
         "--settings", choices=PRESETS, default="default", help="for the methods that have such settings"
@@ -86,7 +90,7 @@ def dataset(arguments: argparse.Namespace) -> LabelledImages:
     from fidokit._util.checks import COUNT, check_number
     from fidokit.data.detect import read_dataset
 
-    data = read_dataset(arguments.data)
+    data = read_dataset(arguments.data, images=arguments.images, labels=arguments.labels)
     if arguments.limit is not None:
         check_number("--limit", arguments.limit, COUNT)
         spread = np.linspace(0, len(data) - 1, min(arguments.limit, len(data)))

@@ -30,7 +30,8 @@ def find_error_clusters(
         method: whose masks to read; None: the first with the preferred kind.
         kind: of these masks; None: joint, or else sdr, ssr, attribution.
         burst: a column of the user's table that names what belongs together, such as a burst of photographs or a night
-            at a trap: it stays in one half, since copies of one photograph would confirm each other.
+            at a trap: it stays in one half, since copies of one photograph would confirm each other. None: only the
+            rows of one photograph belong together, such as the animals in it.
         seed: of the halves, of the stability and of the images that large trees are grown from.
         progress: whether to show a progress bar while photographs are read.
 
@@ -73,9 +74,10 @@ def group_images(
 
 
 def _bursts(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
-    """The burst of each image, from a column of the user's table."""
+    """The burst of each image, from a column of the user's table; None where each is its own."""
     if column is None:
-        return None
+        paths = study.images.set_index("image_id")["path"].loc[list(image_ids)]
+        return [str(path) for path in paths] if paths.duplicated().any() else None
     table = study.data.metadata().set_index("image_id")
     if column not in table.columns:
         there = ", ".join(map(str, table.columns)) or "no columns beside paths and labels"

@@ -458,6 +458,22 @@ def test_study_of_what_a_detector_found(capsys, place):
     assert fidokit.open_study("whole").manifest["classifier"]["preprocessing"]["use_boxes"] is False
 
 
+def test_photographs_and_labels_of_a_detector_lie_elsewhere(capsys, place):
+    images = [
+        {"file": f"{name}.png", "detections": [{"category": "1", "conf": 0.9, "bbox": [0, 0, 1, 1]}]} for name in (1, 2)
+    ]
+    Path("md.json").write_text(json.dumps({"detection_categories": {"1": "animal"}, "images": images}))
+    Path("labels.csv").write_text(f"path,label\n1.png,Grauspecht\n2.png,{NAMES[0]}\n")
+    arguments = ["study", "md.json", "--model", MODEL, "--methods", "left-half", "--no-metrics"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "give the folder to which the paths are relative as `images`" in err
+    assert run(capsys, *arguments, "--images", "photographs", "--labels", "labels.csv")[0] == 0
+    assert fidokit.open_study("runs/md").images["label"].tolist() == ["Grauspecht", NAMES[0]]
+    assert run(capsys, "study", "birds.csv", "--model", MODEL, "--labels", "labels.csv")[0] == 2
+    assert run(capsys, "study", "photographs", "--model", MODEL, "--images", "photographs")[0] == 2
+
+
 def test_study_of_a_folder_with_boxes_and_options(capsys, place):
     frame = pd.read_csv("birds.csv").assign(x0=1, y0=1, x1=20, y1=20)
     frame.to_csv("boxes.csv", index=False)
