@@ -31,7 +31,7 @@ def find_error_clusters(
         kind: of these masks; None: joint, or else sdr, ssr, attribution.
         burst: a column of the user's table that names what belongs together, such as a burst of photographs or a night
             at a trap: it stays in one half, since copies of one photograph would confirm each other. None: only the
-            rows of one photograph belong together, such as the animals in it.
+            animals that a detector found in one photograph belong together.
         seed: of the halves, of the stability and of the images that large trees are grown from.
         progress: whether to show a progress bar while photographs are read.
 
@@ -76,8 +76,9 @@ def group_images(
 def _bursts(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
     """The burst of each image, from a column of the user's table; None where each is its own."""
     if column is None:
-        paths = study.images.set_index("image_id")["path"].loc[list(image_ids)]
-        return [str(path) for path in paths] if paths.duplicated().any() else None
+        images = study.images.set_index("image_id").loc[list(image_ids)]
+        several = "detection" in images.columns and bool(images["path"].duplicated().any())
+        return images["path"].tolist() if several else None
     table = study.data.metadata().set_index("image_id")
     if column not in table.columns:
         there = ", ".join(map(str, table.columns)) or "no columns beside paths and labels"
