@@ -35,9 +35,10 @@ def _plan(arguments: argparse.Namespace) -> int:
         workers = [int(part) for part in arguments.workers.split(",")]
     except ValueError as error:
         raise SettingsError(f"--workers {arguments.workers}: give whole numbers, such as {_WORKERS}") from error
+    data = dataset(arguments)
     made = plan(
         load_classifier(arguments),
-        dataset(arguments),
+        data,
         study_methods(arguments.methods, arguments.settings),
         targets="label" if arguments.targets == "label" else None,
         against=arguments.against,

@@ -61,7 +61,12 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         "data",
         type=Path,
         metavar="DATA",
-        help="a folder with one folder a class, a CSV, a COCO JSON, or the folder of a Camtrap DP, of CUB or NABirds",
+        help="a folder with one folder a class, a CSV, a COCO JSON, the JSON of MegaDetector, SpeciesNet or AddaxAI, "
+        "a Timelapse CSV, or the folder of a Camtrap DP, of CUB or NABirds",
+    )
+    command.add_argument("--images", type=Path, metavar="FOLDER", help="of the photographs, if not the folder of DATA")
+    command.add_argument(
+        "--labels", type=Path, metavar="CSV", help="with path and label, for what a detector found; see from_detections"
     )
     command.add_argument("--methods", default=METHODS, help=f"names, separated by commas; default {METHODS}")
     command.add_argument(
@@ -70,22 +75,29 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
     command.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
     command.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
     command.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
-    command.add_argument("--boxes", action="store_true", help="crop each photograph to its annotated box")
+    command.add_argument(
+        "--boxes",
+        action=argparse.BooleanOptionalAction,
+        help="crop each photograph to its annotated box; default for what a detector found, one box an animal",
+    )
     command.add_argument("--no-metrics", action="store_true", help="leave out the measuring of masks, half of the time")
 
 
 def dataset(arguments: argparse.Namespace) -> LabelledImages:
-    """The photographs that the options of `add_dataset` name."""
+    """The photographs that the options of `add_dataset` name; with several boxes a photograph, sets ``--boxes``."""
     import numpy as np
 
     from fidokit._util.checks import COUNT, check_number
     from fidokit.data.detect import read_dataset
 
-    data = read_dataset(arguments.data)
+    data = read_dataset(arguments.data, images=arguments.images, labels=arguments.labels)
     if arguments.limit is not None:
         check_number("--limit", arguments.limit, COUNT)
         spread = np.linspace(0, len(data) - 1, min(arguments.limit, len(data)))
         data = data.subset(spread.round().astype(int))
+    if arguments.boxes is None and "detection" in data.table.columns and data.boxed.any():
+        arguments.boxes = True
+        print("Each animal is cropped to its box; --no-boxes shows the classifier whole photographs.", file=sys.stderr)
     if arguments.boxes and not data.boxed.any():
         raise SettingsError(f"--boxes: {arguments.data} has no boxes; add the columns box_x0, box_y0, box_x1, box_y1")
     return data

@@ -37,6 +37,27 @@ class Annotated:
         has_boxes = BOX_COLUMNS[0] in self.table.columns
         return self.table[BOX_COLUMNS[0]].notna().to_numpy() if has_boxes else np.zeros(len(self.table), dtype=np.bool_)
 
+    def box_notes(self, preprocessing: Preprocessing) -> list[str]:
+        """What there is to say where a classifier does not look into the boxes that tell rows of one photograph apart.
+
+        Args:
+            preprocessing: of the classifier.
+        """
+        if preprocessing.use_boxes:
+            return []
+        several = int((self.table["path"].duplicated(keep=False).to_numpy() & self.boxed).sum())
+        if not several:
+            return []
+        remedy = (
+            "make it with use_boxes=True (--boxes)"
+            if preprocessing.transform is None
+            else "make it with use_boxes=True, and mean, std and size in place of its transform"
+        )
+        return [
+            f"{several} rows are animals in a photograph that other rows show too, but the classifier is shown the "
+            f"whole photograph each time; {remedy}"
+        ]
+
     def box(self, i: int, size: tuple[int, int] | None = None) -> Box | None:
         """The annotated box at position i in pixels of the upright photograph, or None.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -111,6 +111,25 @@ class Geometry:
     def _scale(self) -> tuple[float, float]:
         x0, y0, x1, y1 = self.window
         return self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
+
+
+def laid_together(
+    masks: Sequence[tuple[npt.NDArray[np.float32], Geometry]], size: tuple[int, int] | None = None
+) -> npt.NDArray[np.float32]:
+    """Masks of several inputs, such as the animals of one photograph, laid over it; the largest where they overlap.
+
+    Args:
+        masks: (h, w) masks, at least one, each with where its input lies in the photograph.
+        size: (height, width) of a rendering of the photograph; default its full resolution.
+
+    Returns:
+        (height, width) float32.
+    """
+    (mask, geometry), *others = masks
+    result = geometry.mask_to_photograph(mask, size)
+    for other, its_geometry in others:
+        np.maximum(result, its_geometry.mask_to_photograph(other, size), out=result)
+    return result
 
 
 @dataclass(frozen=True)

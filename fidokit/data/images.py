@@ -20,16 +20,20 @@ from fidokit._util.display import HtmlDisplay
 from fidokit._util.warning import warn
 from fidokit.data.annotated import Annotated
 from fidokit.data.geometry import Box, Fit, Geometry, Interpolation, Preprocessing, from_input, to_input
+from fidokit.data.labels import judged
 from fidokit.data.photographs import MAX_PIXELS, read_photograph
 from fidokit.data.readers.birds import read_cub, read_nabirds
 from fidokit.data.readers.camtrap_dp import read_camtrap_dp
 from fidokit.data.readers.cells import file_of, portable, relative_all
 from fidokit.data.readers.coco import read_coco
 from fidokit.data.readers.csv_table import read_csv
+from fidokit.data.readers.detections import read_detections
 from fidokit.data.readers.folder import SUFFIXES, read_folder
+from fidokit.data.readers.given_labels import Labels
 from fidokit.data.readers.reading import Notes, Reading, RowNames
 from fidokit.data.readers.sizes import complete_annotated
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS, SECRET_PREFIX, complete_table
+from fidokit.data.readers.timelapse import read_timelapse
 from fidokit.data.torch_dataset import TorchDataset
 from fidokit.exceptions import SettingsError
 
@@ -57,7 +61,8 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
     own functions do not use that transform: they make the classifier's input by its `Preprocessing`.
 
     Attributes:
-        table: one row a photograph: image_id (unique), path, label (None where unknown), and, where there are such:
+        table: one row a photograph, or an animal in it: image_id (unique), path, label (None where unknown), and, where
+            there are such:
             box_x0, box_y0, box_x1, box_y1: pixels of the upright photograph, NaN where there is none;
             annotated_width, annotated_height: size of the picture to which box and part_points refer instead of the
             upright photograph in its file, NaN where that is meant, 1 x 1 where they are relative; `box` and
@@ -70,7 +75,8 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
             and every other column of the user's own table.
         classes: the sorted labels.
         skipped: what the reader passed over: hidden files and such that are no image by their suffix (`from_folder`),
-            photographs of the dataset that cannot be used (`from_coco`, `from_camtrap_dp`).
+            photographs of the dataset that cannot be used (`from_coco`, `from_camtrap_dp`, `from_detections`,
+            `from_timelapse`).
         left_out: what `from_folder` passed over, by ending, with the entries of folders that it did not enter.
 
     Example:
@@ -221,6 +227,99 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
         return cls._from_reading(read_camtrap_dp(Path(path), None if root is None else Path(root)), path)
 
     @classmethod
+    def from_detections(
+        cls,
+        path: str | Path,
+        *,
+        images: str | Path | None = None,
+        labels: Labels = None,
+        threshold: float | None = None,
+        categories: Sequence[str] | str | None = None,
+        empty: bool = False,
+    ) -> LabelledImages:
+        """What a detector found, one row an animal, each with its box.
+
+        Reads MegaDetector's batch output (1.0 to 1.6, which other tools write too), AddaxAI's (EcoAssist's) recognition
+        file, and SpeciesNet's predictions JSON (versions 4 and 5). Several animals in one photograph are several rows.
+        A classifier with ``use_boxes=True`` is shown each of them alone, and its masks lie where they belong in the one
+        photograph; ``unit="file"`` and ``burst="file"`` count the animals of one photograph as what they are, not
+        independent.
+
+        Columns beside image_id (path#detection), path, label and the box:
+            file: the path as the detector wrote it;
+            detection: the box's place in the list of its photograph, from 0;
+            detection_category, detection_confidence: as the detector gave them;
+            n_boxes: how many rows the photograph has;
+            recorded_label, recorded_score: the best class that a classifier gave when the file was made, and its score,
+            missing where it gave none; recorded_classifications: all of them, a JSON list of [class, score];
+            recorded_taxon: what the file says of the class's place in the taxonomy; recorded_source: which part of
+            SpeciesNet decided. They are there to be compared, see `recorded`; no study takes them for its classifier's;
+            and the further fields of the photographs that are no lists, such as datetime, location, latitude,
+            sequence (seq_id), country and manually_checked.
+
+        Args:
+            path: of the JSON file.
+            images: folder to which its paths are relative; default the folder of the JSON file. Absolute paths, of
+                Windows too, are looked for below it without their first parts, unless they are right as they stand.
+            labels: for whole photographs (each of its animals then has the label) or single animals: a mapping or
+                Series of path, or image_id, to label; a table or CSV with the columns path (or Timelapse's RelativePath
+                and File), optionally detection, and label; or the name of a column of the result: "recorded_label"
+                compares a classifier with the one before it. Default: no row has a label, apart from what people
+                verified in AddaxAI.
+            threshold: least confidence of a detection. Default: the file's typical_detection_threshold, which the
+                format has for that; without it 0.8 for MegaDetector 2 to 4, and 0.2 for later ones and for SpeciesNet.
+            categories: of the detections that become rows. Default: all but people, vehicles and what means nothing.
+            empty: whether photographs without such a detection are rows too, without a box. Default: they are left out.
+
+        Raises:
+            SettingsError: the file cannot be read, is none of these, has boxes in pixels, or no photograph that can be
+                used; none of the photographs looked for is there; `labels` fits none of them; the message names file
+                and record.
+
+        Warns:
+            RuntimeWarning: how many photographs (videos and failures of the detector among them), detections (of other
+                categories, below the threshold, with boxes outside the picture or confidences beyond 0 to 1), boxes and
+                labels were left out, and what was taken for what.
+
+        Example:
+            >>> data = fk.LabelledImages.from_detections("detections.json", labels={"site/IMG_1.jpg": "fox"})
+            >>> data.table[["image_id", "label", "detection_confidence"]].values.tolist()
+            [['site/IMG_1.jpg#0', 'fox', 0.97], ['site/IMG_1.jpg#1', 'fox', 0.64]]
+        """
+        folder = None if images is None else Path(images)
+        return cls._from_reading(read_detections(Path(path), folder, labels, threshold, categories, empty), path)
+
+    @classmethod
+    def from_timelapse(
+        cls, path: str | Path, *, images: str | Path | None = None, label: str | Sequence[str] | None = None
+    ) -> LabelledImages:
+        """The CSV that Timelapse exports: File, RelativePath (of Windows too), DateTime, DeleteFlag and own fields.
+
+        One row a photograph; of several records (Timelapse's duplicates) the first gives the columns, and a photograph
+        of several classes has no label, empty or blank aside. Records with the DeleteFlag and videos are left out. All
+        columns are kept, File and RelativePath as they stand, and DateTime is there as datetime too.
+
+        Args:
+            path: of the CSV.
+            images: folder to which RelativePath is relative; default the folder of the CSV.
+            label: the column of the labels, or several: the label is what stands in one of them. Of columns that hold
+                nothing but true and false it is the name of the one that is true. Default: the only column that is
+                called like one: Label, Species, scientificName, class, category.
+
+        Raises:
+            SettingsError: the table cannot be read, lacks a column, or has no photograph that can be used; none of the
+                photographs looked for is there; the message names file and line.
+
+        Warns:
+            RuntimeWarning: how many records were left out, and what column was taken for the labels.
+
+        Example:
+            >>> fk.LabelledImages.from_timelapse("TimelapseData.csv", label="Species").classes
+            ['fox', 'hare']
+        """
+        return cls._from_reading(read_timelapse(Path(path), None if images is None else Path(images), label), path)
+
+    @classmethod
     def _from_reading(cls, reading: Reading, source: str | Path) -> LabelledImages:
         data = cls._completed(reading.frame, reading.root, reading.rows, reading.notes)
         data.skipped, data.left_out = reading.skipped, dict(reading.left_out)
@@ -340,6 +439,23 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
             if column not in OWN_COLUMNS and not str(column).startswith(SECRET_PREFIX)
         ]
         return self.table[["image_id", *own]].copy()
+
+    def recorded(self) -> pd.DataFrame:
+        """The answers that `from_detections` found in the file, in the order of the table, judged by the labels.
+
+        image_id, path, label, predicted, correct and score, as in the predictions of a study, so that a run can be
+        audited without its model. A label is judged if it is one of the recorded names, or written only a little
+        otherwise; `correct` is missing where it is not, and without an answer.
+
+        Raises:
+            SettingsError: nothing is recorded.
+        """
+        if not {"recorded_label", "recorded_score", "recorded_classifications"} <= set(self.table.columns):
+            raise SettingsError("no classifications are recorded; from_detections reads those that a JSON holds")
+        table = self.table[["image_id", "path", "label", "recorded_label", "recorded_score"]]
+        table = table.rename(columns={"recorded_label": "predicted", "recorded_score": "score"})
+        names = {str(name) for text in self.table["recorded_classifications"].dropna() for name, _ in json.loads(text)}
+        return judged(table, sorted(names))
 
     def fingerprint(self) -> str:
         """SHA-256 (hex) over image_id, path relative to the root, label, box and file size of every row, in order.

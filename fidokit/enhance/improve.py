@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fidokit.study.study import Study
 
 #: Columns that often name what is not independent: a note asks about them where they are not used.
-_USUAL_UNITS = ("photograph", "sequence", "burst", "event", "individual")
+_USUAL_UNITS = ("photograph", "file", "sequence", "burst", "event", "individual")
 
 
 def classify_with_masks(

@@ -46,6 +46,7 @@ _TAXONOMY = frozenset(
         *("label", "class", "order", "family", "genus", "species", "kingdom", "phylum", "tribe", "subfamily"),
         *("taxon", "taxon_id", "taxonomy", "scientific_name", "scientificname", "common_name", "vernacular_name"),
         *("category", "category_id", "category_name", "supercategory", "parent", "group", "target", "class_name"),
+        *("recorded_label", "recorded_taxon", "recorded_classifications", "detection_category"),
     ]
 )
 #: A column names things if its values come up this often, on average.

@@ -30,7 +30,8 @@ def find_error_clusters(
         method: whose masks to read; None: the first with the preferred kind.
         kind: of these masks; None: joint, or else sdr, ssr, attribution.
         burst: a column of the user's table that names what belongs together, such as a burst of photographs or a night
-            at a trap: it stays in one half, since copies of one photograph would confirm each other.
+            at a trap: it stays in one half, since copies of one photograph would confirm each other. None: only the
+            animals that a detector found in one photograph belong together.
         seed: of the halves, of the stability and of the images that large trees are grown from.
         progress: whether to show a progress bar while photographs are read.
 
@@ -73,9 +74,11 @@ def group_images(
 
 
 def _bursts(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
-    """The burst of each image, from a column of the user's table."""
+    """The burst of each image, from a column of the user's table; None where each is its own."""
     if column is None:
-        return None
+        images = study.images.set_index("image_id").loc[list(image_ids)]
+        several = "detection" in images.columns and bool(images["path"].duplicated().any())
+        return images["path"].tolist() if several else None
     table = study.data.metadata().set_index("image_id")
     if column not in table.columns:
         there = ", ".join(map(str, table.columns)) or "no columns beside paths and labels"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fidokit._util.ambient import unaffected
 from fidokit._util.function_names import function_name
+from fidokit._util.warning import warn
 from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import GivenImages, Images, as_tensor, given_images
 from fidokit.data.reading import read_chunks
@@ -195,6 +196,8 @@ def explain(
         image_ids, read = [str(i) for i in range(len(images))], list(range(len(images)))
     else:
         explained = given_images(images, classifier.check_images)
+        for note in explained.box_notes(classifier.preprocessing):
+            warn(note)
         images, image_ids, unread, read = _read(explained, classifier)
     if isinstance(explained, Tensor | GivenImages):
         names = dict(zip(identities(images), image_ids, strict=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.html import Html
-from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.geometry import Geometry, Preprocessing, laid_together
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError
 from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, colour_map, overlay_png, overlay_size
@@ -64,7 +65,10 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         _Slot(f"m{position}", method, kind)
         for position, (method, kind) in enumerate((m, kind) for m in study.methods for kind in study.kinds(m))
     ]
-    masks = masks_of(study, set(shown["image_id"]))
+    boxed = set() if data is None or not preprocessing.use_boxes else set(data.table["image_id"][data.boxed])
+    animals = _animals(predicted[predicted["image_id"].isin(boxed)])
+    told: set[str] = set()
+    masks = masks_of(study, set(shown["image_id"]).union(*(animals.get(path, ()) for path in shown["path"])))
     reasons = {(row.image_id, row.method): str(row.reason) for row in failures.itertuples()}
     articles = []
     for row in shown.to_dict("records"):
@@ -76,7 +80,20 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
             for slot, mask in own
         ]
         explained = next((mask for _, mask in own if mask), None)
-        articles.append(_article(row, explained) | {"view": view, "figures": figures})
+        others: list[tuple[_Slot, Html]] = []
+        ids = animals.get(row["path"], [])
+        if data is not None and view.thumbnail is not None and ids and row["path"] not in told:
+            told.add(row["path"])
+            places = [view.of(data, study.positions[one], preprocessing) for one in ids]
+            for slot in slots:
+                found = [
+                    (masks.get((one, slot.method, slot.kind)), place) for one, place in zip(ids, places, strict=True)
+                ]
+                laid = [(mask["mask"], place) for mask, place in found if mask and place]
+                others += [(slot, view.overlay_of(laid))] if laid else []
+        articles.append(
+            _article(row, explained) | {"view": view, "figures": figures, "together": others, "animals": len(ids)}
+        )
     counts = {"all": len(shown)} | shown["state"].value_counts().to_dict()
     states = [("all", "All"), *((state, f"{SIGNS[state]} {_WORDS[state]}") for state in ("wrong", "right", "unknown"))]
     colours = colour_map(COLOUR_MAP)[::31][:9].tolist()
@@ -93,6 +110,12 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         signs=SIGNS,
         judgements=_JUDGEMENTS,
     )
+
+
+def _animals(predicted: pd.DataFrame) -> dict[str, list[str]]:
+    """Path -> image_ids, for the photographs of which several of these rows show an animal."""
+    several = predicted[predicted["path"].duplicated(keep=False)]
+    return {str(path): ids.tolist() for path, ids in several.groupby("path", sort=False)["image_id"]}
 
 
 def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str, Any]:
@@ -153,7 +176,18 @@ class _View:
             f"width:{100 * (x1 - x0) / width:.2f}%;height:{100 * (y1 - y0) / height:.2f}%"
         )
 
+    def of(self, data: LabelledImages, position: int, preprocessing: Preprocessing) -> Geometry | None:
+        """Where the input of another row of the same photograph lies in it."""
+        try:
+            return data.geometry(position, preprocessing, (self.geometry.width, self.geometry.height))
+        except ImageError:
+            return None
+
     def overlay(self, mask: npt.NDArray[np.float32]) -> Html:
         """A mask over the input, laid where the input lies in the photograph."""
-        size = overlay_size(mask, self.geometry.width, self.geometry.height, LONGEST)
-        return png_source(overlay_png(self.geometry.mask_to_photograph(mask, size)))
+        return self.overlay_of([(mask, self.geometry)])
+
+    def overlay_of(self, masks: Sequence[tuple[npt.NDArray[np.float32], Geometry]]) -> Html:
+        """Masks over inputs of this photograph, each laid where its input lies."""
+        sizes = [overlay_size(mask, self.geometry.width, self.geometry.height, LONGEST) for mask, _ in masks]
+        return png_source(overlay_png(laid_together(masks, max(sizes))))

@@ -126,6 +126,8 @@ def run_study(
             entries |= _recorded(study, _without_settings(methods), entries)
             classifier = _resume(study, classifier, data, entries, options)
         _check_labels(classifier, data, targets)
+        for note in data.box_notes(classifier.preprocessing):
+            _warn(note)
         _check_space(files, classifier, data, entries)
         recipe = Recipe(files, classifier, entries, targets == "label", against, unsuited)
         cluster = None if client is None else stack.enter_context(_cluster(client, recipe, data))

@@ -12,6 +12,9 @@ import torch
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import COUNT, check_number
 from fidokit._util.display import HtmlDisplay
+from fidokit.data.geometry import Preprocessing, laid_together
+from fidokit.data.photographs import photograph_size
+from fidokit.data.readers.cells import file_of
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS, resize_masks
 from fidokit.study.exports.exported import ExportedStudy
@@ -151,6 +154,43 @@ class Study(HtmlDisplay, ExportedStudy):
             for place, mask in zip(self.places(batch["image_id"].to_pandas()), mask_arrays(batch), strict=True):
                 result[place] = resize_masks(torch.from_numpy(mask), size).numpy()
         return result
+
+    def photograph_mask(
+        self, image_id: str, method: str, kind: str, size: tuple[int, int] | None = None
+    ) -> npt.NDArray[np.float32]:
+        """The masks of all animals in one photograph, laid where they belong in it; the largest where they overlap.
+
+        Args:
+            image_id: of any row of the photograph; a photograph with one row has one mask.
+            method: its label.
+            kind: one of `kinds`.
+            size: (height, width) of a rendering of the photograph; None for its full resolution.
+
+        Returns:
+            (height, width) float32, 0 outside of what the classifier was shown.
+
+        Raises:
+            SettingsError: an image_id, method or kind that there is not, or the photograph has no such mask.
+            ImageError: the photograph cannot be read, or the classifier has a transform of its own.
+            StoreError: the photographs cannot be found.
+
+        Example:
+            >>> study.photograph_mask(data.table["image_id"].iloc[0], "grad-cam", "attribution").shape
+            (128, 128)
+        """
+        data, preprocessing = self.data, Preprocessing(**self.manifest["classifier"]["preprocessing"])
+        if image_id not in self.positions:
+            raise SettingsError(f"there is no photograph {image_id!r} in the study")
+        path = data.table["path"].iloc[self.positions[image_id]]
+        animals = data.table["image_id"][data.table["path"] == path].tolist()
+        masks = self.masks(method, kind, ["image_id", "mask"], animals)
+        if not len(masks):
+            raise SettingsError(f"{image_id!r} has no {kind!r} mask of {method!r}; failures() says why")
+        whole = photograph_size(file_of(path))
+        pairs = zip(masks["image_id"], masks["mask"], strict=True)
+        return laid_together(
+            [(mask, data.geometry(self.positions[own], preprocessing, whole)) for own, mask in pairs], size
+        )
 
     @unaffected()
     def metrics(

@@ -35,7 +35,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-KINDS = ("image", "csv", "coco", "camtrap", "cub", "nabirds", "manifest", "part", "table")
+KINDS = ("image", "csv", "coco", "camtrap", "detections", "timelapse", "cub", "nabirds", "manifest", "part", "table")
 LIMIT = 10
 """Seconds for an input."""
 MEMORY = 2 * 2**30
@@ -149,16 +149,19 @@ def exercise(data: object) -> None:
     """What a user does with a dataset."""
     from fidokit.data.geometry import Preprocessing
     from fidokit.exceptions import FidokitError
+    from fidokit.study.store.schemas import images_to_arrow
 
+    preprocessing = Preprocessing((32, 32), use_boxes=True)
     repr(data)
     data.fingerprint()
     data.metadata()
+    images_to_arrow(data.table)
     for i in range(min(3, len(data))):
         data.box(i)
         data.part_points(i)
         for load in (data.load, data.load_object_mask, data.load_part_masks):
             with contextlib.suppress(FidokitError):
-                load(i, Preprocessing((0, 0, 0), (1, 1, 1), (32, 32)))
+                load(i, preprocessing)
     data.subset([0])
 
 
@@ -255,6 +258,65 @@ def camtrap(folder: Path, generator: np.random.Generator, odd: list[object]) -> 
         path.write_bytes(change)
         yield lambda: exercise(LabelledImages.from_camtrap_dp(folder))
         path.write_bytes(files[path])
+
+
+def detections(folder: Path, generator: np.random.Generator, odd: list[object]) -> Iterator[Attempt]:
+    """MegaDetector's, AddaxAI's and SpeciesNet's files, and labels for them."""
+    from test_readers_detections import BLANK, CANID, CATEGORIES, CLASSES, FOX, found, photograph, save
+
+    from fidokit.data.images import LabelledImages
+
+    save(folder, "s/a.jpg", "b.jpg")
+    two = [found(classifications=[["0", 0.8], ["1", 0.1]]), found("1", 0.6, (0, 0, 0.3, 0.3))]
+    classified = found("4", 0.71, prev_conf=0.93, prev_category="1", classifications=[["1", 0.71]])
+    images = [
+        photograph("s\\a.jpg", *two, seq_id="s1", location=3, datetime="2020-05-01 10:00:00"),
+        photograph("b.jpg", classified, found("2"), manually_checked=True),
+        photograph("D:\\traps\\b.jpg", found(frame_number=3)),
+        {"file": "broken.jpg", "detections": None, "failure": "Failure image access"},
+    ]
+    info = {"format_version": "1.5", "detector_metadata": {"typical_detection_threshold": 0.2}}
+    further = {"classification_categories": CLASSES, "classification_category_descriptions": CLASSES}
+    names = {"detection_categories": CATEGORIES | {"4": "fox"}, **further}
+    scores = {"classes": [FOX, CANID], "scores": [0.55, 0.3]}
+    decided = {"raw_classifications": scores, "processed_classification": {"class": FOX, "score": 0.5, "source": "x"}}
+    predicted = [
+        {"filepath": "s/a.jpg", "detections": two, "classifications": scores, "prediction": CANID, "country": "GBR"},
+        {"filepath": "C:\\x\\b.jpg", "detections": [found("0", 1.0, **decided), found(label="animal", **decided)]},
+        {"filepath": "b.jpg", "failures": ["DETECTOR"], "prediction": BLANK, "prediction_score": 0.9},
+    ]
+    contents = [
+        json.dumps(content).encode()
+        for content in ({"info": info, "images": images, **names}, {"info": {}, "predictions": predicted})
+    ]
+    path, labels = folder / "detections.json", folder / "labels.csv"
+    table = b"path,detection,label\ns/a.jpg,0,fox\nb.jpg,,elk\ns\\a.jpg,1,\n"
+    while True:
+        content = contents[int(generator.integers(len(contents)))]
+        structured = generator.random() < 0.6
+        path.write_bytes(mutate_json(content, generator, odd) if structured else mutate(content, generator))
+        given = labels if generator.random() < 0.3 else None
+        labels.write_bytes(mutate(table, generator))
+
+        def attempt(given: Path | None = given, empty: bool = bool(generator.random() < 0.5)) -> None:
+            data = LabelledImages.from_detections(path, labels=given, empty=empty)
+            exercise(data)
+            if "recorded_label" in data.table.columns:
+                data.recorded()
+
+        yield attempt
+
+
+def timelapse(folder: Path, generator: np.random.Generator, _odd: list[object]) -> Iterator[Attempt]:
+    from test_readers_timelapse import write
+
+    from fidokit.data.images import LabelledImages
+
+    path = write(folder, "a.jpg,s1,2020-05-01 10:00:00,false,fox,1", "b.jpg,s1,,true,,", '"d.jpg",s2\\c,,False,hare,2')
+    content = path.read_bytes()
+    while True:
+        path.write_bytes(mutate(content, generator))
+        yield lambda: exercise(LabelledImages.from_timelapse(path))
 
 
 def birds(folder: Path, generator: np.random.Generator, name: str) -> Iterator[Attempt]:
@@ -397,6 +459,7 @@ def inputs(kind: str, folder: Path, seed: int, odd: list[object]) -> Iterator[At
     if kind in ("cub", "nabirds"):
         return birds(folder, generator, kind)
     made = {"image": images, "csv": tables, "coco": coco, "camtrap": camtrap}
+    made |= {"detections": detections, "timelapse": timelapse}
     made |= {"manifest": manifests, "part": parts, "table": odd_tables}
     return made[kind](folder, generator, odd)
 

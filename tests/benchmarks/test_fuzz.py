@@ -3,9 +3,8 @@
 import fuzz
 import pytest
 
-INPUTS = {"image": 80, "csv": 60, "coco": 60, "camtrap": 40, "cub": 40, "nabirds": 40} | dict.fromkeys(
-    ("manifest", "part", "table"), 20
-)
+INPUTS = {"image": 80, "csv": 60, "coco": 60, "camtrap": 40, "cub": 40, "nabirds": 40}
+INPUTS |= {"detections": 80, "timelapse": 40} | dict.fromkeys(("manifest", "part", "table"), 20)
 
 
 @pytest.mark.long

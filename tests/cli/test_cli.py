@@ -1,3 +1,4 @@
+import json
 import re
 import subprocess
 import sys
@@ -434,6 +435,43 @@ def test_study_limit_is_spread_over_the_table(capsys):
     assert fidokit.open_study("s").images["image_id"].tolist() == [report_cases.SCRIPT_FILE, "b2.png", "b5.png"]
     assert run(capsys, *arguments, "--limit", "100", "--store", "t")[0] == 0
     assert len(fidokit.open_study("t")) == 6
+
+
+def test_study_of_what_a_detector_found(capsys, place):
+    box = {"category": "1", "conf": 0.9}
+    boxes = [box | {"bbox": [0, 0, 0.5, 1]}, box | {"bbox": [0.5, 0, 0.5, 1]}]
+    images = [{"file": f"photographs/{name}.png", "detections": boxes} for name in (1, 2)]
+    info = {"format_version": "1.5", "detector_metadata": {"typical_detection_threshold": 0.2}}
+    content = {"info": info, "detection_categories": {"1": "animal"}, "images": images}
+    Path("md.json").write_text(json.dumps(content))
+    arguments = ["study", "md.json", "--model", MODEL, "--methods", "left-half", "--no-metrics"]
+    code, out, err = run(capsys, *arguments)
+    assert code == 0
+    assert "Each animal is cropped to its box" in err
+    assert "4 photographs" in out
+    study = fidokit.open_study("runs/md")
+    assert study.manifest["classifier"]["preprocessing"]["use_boxes"] is True
+    assert study.images["image_id"].tolist() == [f"photographs/{name}.png#{k}" for name in (1, 2) for k in (0, 1)]
+    code, _, err = run(capsys, *arguments, "--no-boxes", "--store", "whole")
+    assert code == 0
+    assert "4 rows are animals in a photograph that other rows show too" in err
+    assert fidokit.open_study("whole").manifest["classifier"]["preprocessing"]["use_boxes"] is False
+
+
+def test_photographs_and_labels_of_a_detector_lie_elsewhere(capsys, place):
+    images = [
+        {"file": f"{name}.png", "detections": [{"category": "1", "conf": 0.9, "bbox": [0, 0, 1, 1]}]} for name in (1, 2)
+    ]
+    Path("md.json").write_text(json.dumps({"detection_categories": {"1": "animal"}, "images": images}))
+    Path("labels.csv").write_text(f"path,label\n1.png,Grauspecht\n2.png,{NAMES[0]}\n")
+    arguments = ["study", "md.json", "--model", MODEL, "--methods", "left-half", "--no-metrics"]
+    code, _, err = run(capsys, *arguments)
+    assert code == 2
+    assert "give the folder to which the paths are relative as `images`" in err
+    assert run(capsys, *arguments, "--images", "photographs", "--labels", "labels.csv")[0] == 0
+    assert fidokit.open_study("runs/md").images["label"].tolist() == ["Grauspecht", NAMES[0]]
+    assert run(capsys, "study", "birds.csv", "--model", MODEL, "--labels", "labels.csv")[0] == 2
+    assert run(capsys, "study", "photographs", "--model", MODEL, "--images", "photographs")[0] == 2
 
 
 def test_study_of_a_folder_with_boxes_and_options(capsys, place):

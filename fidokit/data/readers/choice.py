@@ -10,6 +10,9 @@ import pandas as pd
 
 from fidokit.data.readers.reading import Notes
 
+EMPTY_NAMES = frozenset(["empty", "blank"])
+"""Names (lower case) of the category of photographs without an animal."""
+
 
 def choose_labels(
     n: int,

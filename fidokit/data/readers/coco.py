@@ -17,30 +17,22 @@ import pandas as pd
 from fidokit._util.checks import is_number
 from fidokit.data.placing import RELATIVE
 from fidokit.data.readers.cells import text_of
-from fidokit.data.readers.choice import choose_boxes, choose_labels
+from fidokit.data.readers.choice import EMPTY_NAMES, choose_boxes, choose_labels
 from fidokit.data.readers.reading import (
     Notes,
     Reading,
     RowNames,
-    column_of,
+    add_fields,
     corners,
     distinct_labels,
     path_inside,
     read_json,
-    texts_of,
     usable_boxes,
 )
 from fidokit.data.readers.sizes import note_sizes
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS, OWN_COLUMNS
 from fidokit.exceptions import SettingsError
 
-_EMPTY_NAMES = frozenset(["empty", "blank"])
-"""Names (lower case) of the category of photographs without an animal."""
-
-#: Fields of the images that have a name in common with the other readers.
-_RENAMED = {"seq_id": "sequence", "date": "datetime"}
-#: Fields of the images that are identifiers, even where they are written as numbers.
-_IDENTIFIERS = frozenset(["sequence", "location"])
 #: Fields of the images that are used up, or that the files know better.
 _USED = frozenset(["id", "file_name", "width", "height", "corrupt", *OWN_COLUMNS])
 #: Fields of the categories that are worth a column.
@@ -52,7 +44,10 @@ def read_coco(path: Path, root: Path | None = None) -> Reading:
     """See `LabelledImages.from_coco`."""
     content = read_json(path)
     if "detection_categories" in content:
-        raise SettingsError(f"{path} holds the results of a detector, no dataset; pass the dataset's own file")
+        raise SettingsError(
+            f"{path} holds the results of a detector, no dataset in COCO's format; read it with "
+            "LabelledImages.from_detections"
+        )
     images = _records(content, "images", path)
     categories = _records(content, "categories", path, needed=content.get("annotations") is not None)
     annotations = _records(content, "annotations", path, needed=False)
@@ -72,7 +67,7 @@ def read_coco(path: Path, root: Path | None = None) -> Reading:
     found = _known_annotations(annotations, position, listed, names, path, notes)
     _add_labels(frame, found, categories, names, rows, notes)
     _add_boxes(frame, found, images, folder, rows, notes)
-    _add_fields(frame, images)
+    add_fields(frame, images, _USED)
     of_sequence = np.array([record.get(_OF_SEQUENCE) is True for record in found.records], dtype=np.bool_)
     if of_sequence.any():
         frame[_OF_SEQUENCE] = np.isin(np.arange(len(frame)), found.places[of_sequence])
@@ -184,7 +179,7 @@ def _add_labels(
 ) -> None:
     """The label, and what its category says of its place in the taxonomy."""
     labels = distinct_labels({key: names[key] for key in dict.fromkeys(found.classes)})
-    empty = [label for key, label in labels.items() if names[key].lower() in _EMPTY_NAMES]
+    empty = [label for key, label in labels.items() if names[key].lower() in EMPTY_NAMES]
     given = [labels[key] for key in found.classes]
     frame["label"] = choose_labels(len(frame), found.places, given, empty, rows, notes)
     category_of = {labels[key]: category for category in categories if (key := text_of(category["id"])) in labels}
@@ -256,18 +251,3 @@ def _size(image: Mapping[str, Any]) -> tuple[float, float]:
     given = [_number(image.get("width")), _number(image.get("height"))]
     sides = [float(side) if _is_number(side) and side > 0 else np.nan for side in given]
     return (np.nan, np.nan) if np.isnan(sides).any() else (sides[0], sides[1])
-
-
-def _add_fields(frame: pd.DataFrame, images: Sequence[Mapping[str, Any]]) -> None:
-    """The further fields of the images, as columns."""
-    names = list(dict.fromkeys(key for image in images for key in image))
-    for name in names:
-        column = _RENAMED.get(name, name)
-        if column in names:
-            column = name
-        if column in _USED or column in frame.columns:
-            continue
-        values = [image.get(name) for image in images]
-        cells = texts_of(values) if column in _IDENTIFIERS else column_of(values)
-        if cells is not None:
-            frame[column] = cells

@@ -60,19 +60,28 @@ def with_known_columns(frame: pd.DataFrame, where: str, notes: Notes) -> pd.Data
             frame = frame.rename(columns={file: "path"})
             notes.say(f"the columns {str(folder)!r} and {str(file)!r} together are taken for path", where)
     if "label" not in frame.columns:
-        usual = [column for column in frame.columns if _plain(column) in _LABELS]
-        alike = [column for column in usual if _plain(column) == "label"] or usual
-        if len(alike) == 1:
+        alike = labels_in(frame, where, notes)
+        if alike:
             frame = frame.rename(columns={alike[0]: "label"})
-            notes.say(f"the column {str(alike[0])!r} is taken for label", where)
-        elif alike:
-            notes.say(
-                "no column label, so no photograph has one; rename one of "
-                f"{', '.join(repr(str(column)) for column in alike)} to label",
-                where,
-            )
     _note_boxes(frame, where, notes)
     return frame
+
+
+def labels_in(frame: pd.DataFrame, where: str, notes: Notes) -> list[Any]:
+    """The column that can only be that of the labels, in a list; empty, with a note, where several could be."""
+    usual = [column for column in frame.columns if _plain(column) in _LABELS]
+    alike = [column for column in usual if _plain(column) == "label"] or usual
+    if len(alike) == 1:
+        if alike[0] != "label":
+            notes.say(f"the column {str(alike[0])!r} is taken for label", where)
+        return alike
+    if alike:
+        notes.say(
+            "no column label, so no photograph has one; rename one of "
+            f"{', '.join(repr(str(column)) for column in alike)} to label",
+            where,
+        )
+    return []
 
 
 def _note_boxes(frame: pd.DataFrame, where: str, notes: Notes) -> None:

@@ -22,8 +22,23 @@ def read_csv(path: Path, root: Path | None = None) -> Reading:
     Raises:
         SettingsError: the table cannot be read; the message names file and line.
     """
-    table = Records(read_text(path), Dialect(), lambda line, _, what: SettingsError(f"{path}, line {line}: {what}"))
     notes = Notes()
+    frame, rows, where = read_rows(path)
+    frame = with_known_columns(frame, where, notes)
+    check_columns([str(name) for name in frame.columns], where)
+    for name in frame.columns:
+        if name not in OWN_COLUMNS:
+            frame[name] = numbers_if_all_are(frame[name])
+    return Reading(frame, path.parent if root is None else root, rows, notes=notes)
+
+
+def read_rows(path: Path) -> tuple[pd.DataFrame, RowNames, str]:
+    """The cells of a table, stripped, blank ones None; what messages call its rows, and what they call its header.
+
+    Raises:
+        SettingsError: the table cannot be read, or is empty; the message names file and line.
+    """
+    table = _records(path)
     where = f"{path}, line {table.header_line}"
     header = table.header
     rows: list[list[str]] = []
@@ -46,9 +61,17 @@ def read_csv(path: Path, root: Path | None = None) -> Reading:
             for position, name in enumerate(header)
         }
     )
-    frame = with_known_columns(frame, where, notes)
-    check_columns([str(name) for name in frame.columns], where)
-    for name in frame.columns:
-        if name not in OWN_COLUMNS:
-            frame[name] = numbers_if_all_are(frame[name])
-    return Reading(frame, path.parent if root is None else root, RowNames(f"{path}, line ", lines), notes=notes)
+    return frame, RowNames(f"{path}, line ", lines), where
+
+
+def header_of(path: Path) -> list[str]:
+    """The columns of a table.
+
+    Raises:
+        SettingsError: it cannot be read.
+    """
+    return _records(path).header
+
+
+def _records(path: Path) -> Records:
+    return Records(read_text(path), Dialect(), lambda line, _, what: SettingsError(f"{path}, line {line}: {what}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -58,6 +58,12 @@ class Notes:
     def __str__(self) -> str:
         counted = [f"{n} {what} (first: {self._first[what]})" for what, n in self._counts.items()]
         return "; ".join([*counted, *self._said.values()])
+
+
+#: Fields of photographs that have a name in common among the readers.
+_RENAMED = {"seq_id": "sequence", "sequence_id": "sequence", "date": "datetime", "location_id": "location"}
+#: Fields of photographs that are identifiers, even where they are written as numbers.
+_IDENTIFIERS = frozenset(["sequence", "location", "site", "deployment"])
 
 
 @dataclass
@@ -177,6 +183,27 @@ def column_of(values: Sequence[Any]) -> pd.Series[Any] | None:
 def texts_of(values: Sequence[Any]) -> pd.Series[Any]:
     texts = [text_of(value) for value in values]
     return pd.Series([None if text is None else portable(text.strip()) for text in texts], dtype=object)
+
+
+def add_fields(frame: pd.DataFrame, records: Sequence[Mapping[str, Any]], used: Collection[str]) -> None:
+    """The further fields of the records of photographs, one a row of the frame, as columns.
+
+    Args:
+        frame: gets the columns.
+        records: of its rows.
+        used: names of fields and columns that are used up, or that the files know better.
+    """
+    names = list(dict.fromkeys(key for record in records for key in record))
+    for name in names:
+        column = portable(_RENAMED.get(name, name))
+        if column in names:
+            column = name
+        if column in used or column in frame.columns:
+            continue
+        values = [record.get(name) for record in records]
+        cells = texts_of(values) if column in _IDENTIFIERS else column_of(values)
+        if cells is not None:
+            frame[column] = cells
 
 
 def distinct_labels(names: Mapping[str, str]) -> dict[str, str]:
