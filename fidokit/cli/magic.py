@@ -110,7 +110,7 @@ class _FidoMagic:
             what = "there is no variable of that name" if held is None else f"the variable holds a {_class_of(held)}"
             raise SettingsError(f"--model {name}: {what}; {_models(variables)}")
         if given := [f"--{option.replace('_', '-')}" for option in given_options(arguments)]:
-            raise SettingsError(f"{name} is made already, so that {', '.join(given)} cannot change it; leave that out")
+            raise SettingsError(f"{name} is made already, and {', '.join(given)} cannot change it; leave them out")
         return variables[name]
 
     def _loaded(self, arguments: argparse.Namespace) -> Classifier:

@@ -57,13 +57,12 @@ def lowered(model: ModelProto, path: str) -> ModelProto:
 
 
 def _name(nodes: list[NodeProto]) -> None:
-    """Give each node a name of its own, which becomes that of a module; what onnx2torch makes up can be there already."""
+    """Give each node a name of its own, that of a module; what onnx2torch makes up can be there already."""
     taken = {""}
     for node in nodes:
         name = (node.name or f"{node.op_type}/{node.output[0]}").replace(".", "/").lstrip("/")
-        node.name = next(
-            each for each in (name, *(f"{name}_{i}" for i in range(1, len(nodes) + 1))) if each not in taken
-        )
+        others = (f"{name}_{i}" for i in range(1, len(nodes) + 1))
+        node.name = next(each for each in (name, *others) if each not in taken)
         taken.add(node.name)
 
 

@@ -163,6 +163,8 @@ def class_names(taxa: list[tuple[str, ...]]) -> list[str]:
 
 def _class_name(taxon: tuple[str, ...]) -> str:
     ranks, common = taxon[1:-1], taxon[-1]
+    if set(ranks) == {common}:  # "no cv result" stands in all of them
+        return common
     genus, species = ranks[-2:]
     finest = next((name for name in reversed(ranks) if name), "")
     scientific = f"{genus} {species}" if genus and species else finest

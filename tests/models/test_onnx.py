@@ -301,6 +301,7 @@ def test_several_outputs_that_could_be_the_scores(path):
         Classifier.load(str(path))
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_several_inputs(path):
     class Place(nn.Module):
         def __init__(self):
