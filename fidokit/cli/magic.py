@@ -109,10 +109,8 @@ class _FidoMagic:
             held = self.shell.user_ns.get(name)
             what = "there is no variable of that name" if held is None else f"the variable holds a {_class_of(held)}"
             raise SettingsError(f"--model {name}: {what}; {_models(variables)}")
-        if given_options(arguments):
-            raise SettingsError(
-                f"--device, --precision and --micro-batch are those that {name} was made with; leave them out"
-            )
+        if given := [f"--{option.replace('_', '-')}" for option in given_options(arguments)]:
+            raise SettingsError(f"{name} is made already, and {', '.join(given)} cannot change it; leave them out")
         return variables[name]
 
     def _loaded(self, arguments: argparse.Namespace) -> Classifier:

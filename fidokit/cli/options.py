@@ -20,8 +20,8 @@ _Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
-#: The options of `add_model` beside the model: how it computes.
-MODEL_OPTIONS = ("device", "precision", "micro_batch")
+#: The options of `add_model` beside the model: how it computes, and what it does not say itself.
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "class_names", "trust_model")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -32,7 +32,10 @@ def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.A
 
 def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None) -> None:
     """The options of a classifier; `otherwise` says what happens without ``--model``, None that it must be given."""
-    names = f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}"
+    names = (
+        "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2, FILE.onnx, speciesnet:FOLDER or python:module:function; "
+        f"to try: {SAMPLE_MODEL}"
+    )
     command.add_argument(
         "--model",
         required=otherwise is None,
@@ -42,6 +45,14 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
     command.add_argument(
         "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
+    )
+    command.add_argument(
+        "--class-names", type=Path, metavar="FILE", help="names of the classes, one a line, of a model that has none"
+    )
+    command.add_argument(
+        "--trust-model",
+        action="store_true",
+        help="load speciesnet:FOLDER, a pickle: that runs whatever code is in it, so know where it comes from",
     )
 
 
@@ -127,13 +138,17 @@ def method_settings(name: str, preset: str) -> tuple[Any, Any]:
 def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Those of `MODEL_OPTIONS` that were given."""
     options = {name: getattr(arguments, name) for name in MODEL_OPTIONS}
-    return {name: value for name, value in options.items() if value not in ("auto", None)}
+    return {name: value for name, value in options.items() if value not in ("auto", None) and value is not False}
 
 
 def load_classifier(arguments: argparse.Namespace) -> Classifier:
+    from fidokit.models.class_names import read_names_file
     from fidokit.models.classifier import Classifier
 
     options = given_options(arguments)
+    if "class_names" in options:
+        options["class_names"] = read_names_file(options["class_names"])
+    options["trust"] = options.pop("trust_model", False)
     if getattr(arguments, "boxes", False):
         options["use_boxes"] = True
     if arguments.model.startswith("python:") and str(Path.cwd()) not in sys.path:

@@ -19,13 +19,19 @@ from fidokit.exceptions import ImageError, SettingsError
 Box: TypeAlias = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the upright photograph (EXIF orientation applied)."""
 
-Fit: TypeAlias = Literal["crop", "squash"]
-Interpolation: TypeAlias = Literal["bilinear", "bicubic"]
+Fit: TypeAlias = Literal["crop", "squash", "trim"]
+Interpolation: TypeAlias = Literal["bilinear", "bicubic", "bilinear-aliased"]
 
 UNKNOWN_PLACE = (
     "the classifier has a transform of its own, so that it is not known where its input lies in the photograph"
 )
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_RESAMPLING = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear-aliased": Image.Resampling.BILINEAR,
+}
+#: Of `Fit` "trim": share of the height that is left out at top and bottom together, and most pixels of it.
+_TRIMMED, _MOST_TRIMMED = 0.3, 400
 
 
 @dataclass(frozen=True)
@@ -171,10 +177,13 @@ class Preprocessing:
         mean: of each channel, subtracted by the classifier; default ImageNet's, as most published weights want.
         std: of each channel, divided by in the classifier; default ImageNet's.
         fit: "crop" takes a centred window of the input's aspect, so that animals keep their proportions (default);
-            "squash" takes the whole photograph.
+            "squash" takes the whole photograph; "trim" takes all of it but strips at the top and bottom, where cameras
+            print date and make: together 0.3 of the height, no more than 400 pixels (as SpeciesNet's classifier of
+            whole photographs, Gadot et al., https://doi.org/10.1049/cvi2.12318).
         crop_share: share of the sides of the largest centred window that is kept (timm's `crop_pct`); default 1, since
             camera traps seldom put the animal in the middle.
-        interpolation: of the resampling, with anti-aliasing.
+        interpolation: of the resampling, with anti-aliasing; "bilinear-aliased" without, for a classifier that was
+            trained so.
         use_boxes: crop to the annotated box where there is one; `crop_share` does not apply then.
         box_padding: share of the box's larger side added on each of its sides, for some context.
         transform: a function of your own from the upright PIL image to (3, H, W) floating point in [0, 1], before
@@ -279,6 +288,8 @@ class Preprocessing:
             if self.fit == "crop":
                 aspect = self.size[1] / self.size[0]
                 window_width, window_height = min(width, height * aspect), min(height, width / aspect)
+            elif self.fit == "trim":
+                window_height = float(max(int(height * (1 - _TRIMMED)), height - _MOST_TRIMMED))
             window_width, window_height = window_width * self.crop_share, window_height * self.crop_share
             x0, y0 = (width - window_width) / 2, (height - window_height) / 2
             window = (x0, y0, x0 + window_width, y0 + window_height)
@@ -293,7 +304,7 @@ class Preprocessing:
             )
         padding = self.box_padding * max(x1 - x0, y1 - y0)
         x0, y0, x1, y1 = x0 - padding, y0 - padding, x1 + padding, y1 + padding
-        if self.fit == "squash":
+        if self.fit != "crop":
             return max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height))
         aspect = self.size[1] / self.size[0]
         window_width, window_height = max(x1 - x0, (y1 - y0) * aspect), max(y1 - y0, (x1 - x0) / aspect)
@@ -308,7 +319,8 @@ def _move_inside(start: float, length: float, limit: float) -> float:
 
 def to_input(image: Image.Image, geometry: Geometry, interpolation: Interpolation = "bilinear") -> torch.Tensor:
     """Render the window of an upright photograph: (3, H, W) float32 in [0, 1], mean and std not applied."""
-    array = _render(image, geometry, _RESAMPLING[interpolation], fill=image.resize((1, 1), Image.Resampling.BOX))
+    fill = image.resize((1, 1), Image.Resampling.BOX)
+    array = _render(image, geometry, _RESAMPLING[interpolation], fill, aliased=interpolation == "bilinear-aliased")
     return torch.from_numpy(array).permute(2, 0, 1).contiguous().float().div_(255)
 
 
@@ -334,7 +346,7 @@ def render_mask(mask: Image.Image, geometry: Geometry) -> npt.NDArray[np.bool_]:
 
 
 def _render(
-    image: Image.Image, geometry: Geometry, resampling: Image.Resampling, fill: Image.Image
+    image: Image.Image, geometry: Geometry, resampling: Image.Resampling, fill: Image.Image, *, aliased: bool = False
 ) -> npt.NDArray[np.uint8]:
     height, width = geometry.size
     # The photograph's edges in input pixels: what lies between them is resampled, the rest filled.
@@ -348,7 +360,10 @@ def _render(
         min(max(right / scale_x + geometry.window[0], 0.0), geometry.width),
         min(max(bottom / scale_y + geometry.window[1], 0.0), geometry.height),
     )
-    part = image.resize((right - left, bottom - top), resampling, box=box)
+    if aliased:
+        part = image.transform((right - left, bottom - top), Image.Transform.EXTENT, box, resampling)
+    else:
+        part = image.resize((right - left, bottom - top), resampling, box=box)
     if part.size == (width, height):
         return np.array(part)
     canvas = fill.resize((width, height), Image.Resampling.NEAREST)

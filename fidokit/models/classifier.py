@@ -171,18 +171,30 @@ class Classifier(HtmlDisplay, ClassifierState):
             self.counter = EvaluationCounter()
 
     @classmethod
-    def load(cls, name: str, **options: Any) -> Classifier:
-        """A classifier by its command-line name; ``options`` are those of the constructor.
+    def load(cls, name: str, *, trust: bool = False, **options: Any) -> Classifier:
+        """A classifier by its command-line name.
 
-        ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``FILE.pt2`` (torch.export) or ``python:module:function``.
+        - ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``: published weights.
+        - ``FILE.pt2``: a program of torch.export.
+        - ``FILE.onnx``: converted to torch, so that there are gradients, and compared with onnxruntime. Size, layout
+          and names of the classes are taken from it where it has them.
+        - ``speciesnet:FOLDER``: Google's SpeciesNet classifier as it is published, which crops to a detector's boxes
+          or takes whole photographs, as its type says. Classes are called "Puma concolor (puma)".
+        - ``python:module:function``: what a function of yours makes.
+
+        Args:
+            name: in one of these forms.
+            trust: load ``speciesnet:FOLDER``, a pickle. To load a pickle is to run whatever code its author put into
+                it, with your rights; say it only of files of which you know where they come from. No other needs it.
+            options: of the constructor, before what comes with the name.
 
         Raises:
             MissingExtra: the library it needs is not installed.
-            ClassifierError: nothing can be loaded under this name.
+            ClassifierError: nothing can be loaded under this name, or a pickle without `trust`.
         """
         name = os.fspath(name)
         try:
-            made, own = loading.load(name, **options)
+            made, own = loading.load(name, trust=trust, **options)
             classifier = made if isinstance(made, Classifier) else cls(made, **own)  # type: ignore[arg-type]
         except FidokitError:
             raise

@@ -5,19 +5,21 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from fidokit.exceptions import ClassifierError, MissingExtra
+from fidokit.models import onnx_file, speciesnet
 from fidokit.models.adapting import SwappedChannels
 from fidokit.models.class_names import read_class_names
 from fidokit.models.configuration import own_configuration
 from fidokit.models.processors import read_processor
 from fidokit.models.state import ClassifierState
 
-FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function"
+FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2, FILE.onnx, speciesnet:FOLDER or python:module:function"
 
 
 #: What a name stands for: a module, with the options of `Classifier` that belong to it; or a ready classifier, with the
@@ -25,8 +27,13 @@ FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:functio
 _Loaded = tuple[object, dict[str, Any]]
 
 
-def load(name: str, **options: Any) -> _Loaded:
+def load(name: str, *, trust: bool = False, **options: Any) -> _Loaded:
     """What a command-line name stands for; see `fidokit.Classifier.load`.
+
+    Args:
+        name: in one of the `FORMS`.
+        trust: whether a file may be loaded that runs code.
+        options: of `fidokit.Classifier`.
 
     Raises:
         MissingExtra: the library it needs is not installed.
@@ -38,11 +45,14 @@ def load(name: str, **options: Any) -> _Loaded:
         "torchvision": _load_torchvision,
         "hf": _load_transformers,
         "python": _load_python,
+        "speciesnet": partial(_load_speciesnet, trust=trust),
     }
     if colon and scheme in loaders:
         return loaders[scheme](rest, **options)
     if name.endswith(".pt2"):
         return _load_exported(name, **options)
+    if name.endswith(".onnx"):
+        return _load_onnx(name, **options)
     raise ClassifierError(f"{name!r} names no model; the forms are {FORMS}")
 
 
@@ -96,6 +106,19 @@ def _load_exported(path: str, **options: Any) -> _Loaded:
             "torch.export.save(torch.export.export(module.eval(), (images,), dynamic_shapes=...), path)"
         ) from error
     return module, options
+
+
+def _load_onnx(path: str, **options: Any) -> _Loaded:
+    for package in ("onnx", "onnx2torch", "onnxruntime"):
+        _needs(package, "onnx")
+    return onnx_file.load(path, options)
+
+
+def _load_speciesnet(folder: str, *, trust: bool, **options: Any) -> _Loaded:
+    release = speciesnet.read_release(folder, trust=trust)
+    _needs("onnx2torch", "onnx")
+    module, own = speciesnet.load(release)
+    return module, own | options
 
 
 def _load_python(path: str, **options: Any) -> _Loaded:

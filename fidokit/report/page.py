@@ -36,6 +36,8 @@ _READING = {
     "Attribution": "What a gradient baseline such as Grad-CAM calls important; no region was optimised.",
     "One sign for all": "In every mask of every method, bright means that the place belongs to the region, clear that "
     "it does not.",
+    "Darkened": "Outside the classifier's input: it did not see that, and cannot know an animal there. If that "
+    "happens, let it crop to boxes (use_boxes=True) or take whole photographs (fit='squash').",
     "Whole, kept, dropped": "The score of the explained class, from 0 to 1: for the whole photograph, with only the "
     "mask's region kept, and with it dropped; what is missing is blurred.",
 }

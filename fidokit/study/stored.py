@@ -20,6 +20,9 @@ from fidokit.study.store.manifest_check import checked
 from fidokit.study.store.recorded import is_published, load_recorded
 from fidokit.study.store.store import Store
 
+#: Names of models that run code: neither the owner of a study nor `trust` has a store run them.
+_CODE = {"python:": "the Python function", "speciesnet:": "the pickle"}
+
 
 class StoredStudy:
     """A study as its store has it; see `Study` for what is computed from it.
@@ -216,11 +219,12 @@ class StoredStudy:
             raise StoreError(
                 f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
             )
-        if not is_published(name) and (name.startswith("python:") or not self.is_own):
-            what = "the Python function" if name.startswith("python:") else "what somebody else called"
+        code = next((what for scheme, what in _CODE.items() if name.startswith(scheme)), None)
+        if not is_published(name) and (code is not None or not self.is_own):
+            trust = ", trust=True" if name.startswith("speciesnet:") else ""
             raise StoreError(
-                f"the classifier of this study comes from {what} {name!r}, which is only run if you say so: "
-                f"classifier=fidokit.Classifier.load({name!r}) in {give}"
+                f"the classifier of this study comes from {code or 'what somebody else called'} {name!r}, which is "
+                f"only run if you say so: classifier=fidokit.Classifier.load({name!r}{trust}) in {give}"
             )
         try:
             return self.check_classifier(load_recorded(name, recorded))

@@ -139,7 +139,11 @@ def _classifier_html(classifier: Classifier) -> Html:
     names, shape = classifier.class_names, classifier.preprocessing
     head = "independent classes (sigmoid)" if independent(classifier.head) else "one class an image (softmax)"
     head += ", of which the module gives probabilities" if of_probabilities(classifier.head) else ""
-    windows = {"crop": "the largest centred window", "squash": "the whole photograph, squashed"}
+    windows = {
+        "crop": "the largest centred window",
+        "squash": "the whole photograph, squashed",
+        "trim": "the photograph without strips at top and bottom, squashed",
+    }
     seen = windows[shape.fit] + (f", {shape.crop_share:.1%} of its sides" if shape.crop_share < 1 else "")
     seen = f"the annotated box where there is one, else {seen}" if shape.use_boxes else seen
     if shape.transform is not None:
