@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
     from fidokit.methods.regions import find_regions as find_regions
     from fidokit.models.classifier import Classifier as Classifier
+    from fidokit.models.gallery import Gallery as Gallery
     from fidokit.report.page import write_report as write_report
     from fidokit.study.compare import compare as compare
     from fidokit.study.run import open_study as open_study
@@ -54,6 +55,7 @@ _HOMES = {
     "ExtremalSettings": "methods.perturbation_settings",
     "FidoSettings": "methods.fido",
     "FidokitError": "exceptions",
+    "Gallery": "models.gallery",
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
     "IntegratedGradientsSettings": "methods.gradient_settings",

@@ -26,6 +26,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
+from fidokit.models.apart import rows_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -224,10 +225,17 @@ def find_regions(
             whole = resize_masks(masks[kind], size)
             for claim in CLAIMS.get(kind, _BOTH):
                 needed = kept if claim == "sufficient" else dropped
-                work = _Work(session, images, goal, masks.score_full, whole, claim, needed)
-                places = work.search(search_infills(size))
-                found.append(_regions(masks, kind, work, places, work.scores(places, check)))
-    return Regions([one for of_kind in found for one in of_kind])
+                of_image: dict[int, _Region] = {}
+                for rows, left_out in rows_apart(classifier, images):
+                    index = torch.tensor(rows)
+                    own = masks.select(index)
+                    work = _Work(session, images[index], goal[index], own.score_full, whole[index], claim, needed)
+                    with classifier.leaving_out(left_out):
+                        places = work.search(search_infills(size))
+                        made = _regions(own, kind, work, places, work.scores(places, check))
+                    of_image |= zip(rows, made, strict=True)
+                found += [of_image[row] for row in sorted(of_image)]
+    return Regions(found)
 
 
 def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:

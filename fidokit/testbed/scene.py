@@ -8,7 +8,7 @@ from typing import Any
 
 from fidokit.exceptions import SettingsError
 from fidokit.testbed.raster import Stream
-from fidokit.testbed.species import GENUS_OF, HABITATS, HOMES, PARTS, SPECIES
+from fidokit.testbed.species import GENUS_OF, HABITATS, HOMES, OWN_MARK, PARTS, SPECIES
 
 DRAWING = 1
 """Version of the drawing; it changes whenever a pixel of any picture does."""
@@ -35,6 +35,8 @@ class Scene:
         clutter: 0 nothing stands in front of the bird, 1 much.
         cause: what was planted, or "none".
         mark: one of `MARKS`, or None.
+        individual: number of the bird whose own mark is drawn, see `fidokit.testbed.individual`; None for a bird
+            without one.
     """
 
     seed: int
@@ -54,6 +56,7 @@ class Scene:
     clutter: float
     cause: str = "none"
     mark: str | None = None
+    individual: int | None = None
 
     def stream(self, name: str) -> Stream:
         """The random stream of one aspect of this picture."""
@@ -61,7 +64,11 @@ class Scene:
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back without loss."""
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        if self.individual is None:
+            # Pictures of species are named by this text since before there were individuals.
+            del values["individual"]
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
@@ -70,7 +77,9 @@ class Scene:
         return cls(**(values | {"light": tuple(values["light"])}))
 
     def without(self, part: str) -> Scene:
-        """The same picture with one part taken away."""
+        """The same picture with one part taken away, or the bird's own mark."""
+        if part == OWN_MARK and self.individual is not None:
+            return replace(self, individual=None)
         return replace(self, parts=self.parts | {_one_of("part", part, PARTS): None})
 
     def exchanged(self, part: str, species: str) -> Scene:
