@@ -21,9 +21,9 @@ from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, read_together, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods import identities
+from fidokit.models.apart import logits_of_views
 from fidokit.models.classifier import Classifier, ProgressBar
 from fidokit.models.goals import probabilities, to_logits
-from fidokit.models.apart import logits_of_views
 from fidokit.models.isolation import attempt, logits_or_reasons
 from fidokit.models.session import Session
 

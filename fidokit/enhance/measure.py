@@ -26,9 +26,9 @@ from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewSco
 from fidokit.enhance.views import Read, Source, View, crop_size, read_together, render
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods import get_method
+from fidokit.models.apart import logits_of_views
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import probabilities
-from fidokit.models.apart import logits_of_views
 from fidokit.models.isolation import attempt, logits_or_reasons
 from fidokit.models.session import Session
 

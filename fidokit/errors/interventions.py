@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from fidokit.data.reading import Chunk, read_chunks
-from fidokit.errors.regions import Rule, control_region
+from fidokit.errors.regions import Rule
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, KEPT, Mixture, blur, mean
+from fidokit.methods.regions import control_region
 from fidokit.models.goals import probabilities
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.ranks import soften

@@ -282,6 +282,7 @@ def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
         return {kind: together([getattr(masks, name)[kind] for masks in made or [first]]) for kind in kinds}
 
     raws = [masks.raw for masks in made or [first]]
+    per_image: dict[str, Any] = {name: together([getattr(masks, name) for masks in several]) for name in _PER_IMAGE}
     whole = replace(
         first,
         image_ids=[image_id for masks in several for image_id in masks.image_ids],
@@ -293,7 +294,7 @@ def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
         raw=None if None in raws else together([raw for raw in raws if raw is not None]),
         notes={image_id: note for masks in several for image_id, note in masks.notes.items()},
         failures={image_id: why for masks in several for image_id, why in masks.failures.items()},
-        **{name: together([getattr(masks, name) for masks in several]) for name in _PER_IMAGE},
+        **per_image,
     )
     rows = sorted(range(len(whole)), key=lambda row: place[whole.image_ids[row]])
     return whole.select(torch.tensor(rows, dtype=torch.int64))

@@ -120,8 +120,8 @@ class Gallery(Classifier):
             raise ClassifierError(f"a torch.nn.Module is needed, not {type(module).__name__}")
         if not isinstance(references, LabelledImages):
             raise SettingsError(
-                f"references must be LabelledImages, not {type(references).__name__}; fidokit.LabelledImages.from_folder "
-                "makes them, one folder an individual"
+                f"references must be LabelledImages, not {type(references).__name__}; "
+                "fidokit.LabelledImages.from_folder makes them, one folder an individual"
             )
         if rule not in RULES:
             raise SettingsError(f"unknown rule {rule!r}; choose {' or '.join(RULES)}")
@@ -291,7 +291,8 @@ class Gallery(Classifier):
             torch.tensor(values).view(1, 3, 1, 1) for values in (self.preprocessing.mean, self.preprocessing.std)
         )
         found: list[tuple[int, ...]] = []
-        for part in images.cpu().split(_ROWS):
+        for start in range(0, len(images), _ROWS):
+            part = images[start : start + _ROWS].cpu()
             same = self._made.same(picture_of((part - mean) / std))
             found += [tuple(row.nonzero().flatten().tolist()) for row in same.cpu()]
         own = next((positions[0] for positions in found if positions), None)

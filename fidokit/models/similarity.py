@@ -47,18 +47,17 @@ def embeddings_of(output: object, module: nn.Module) -> Tensor:
     Raises:
         ClassifierError: there are none; the message says what to give instead.
     """
-    found = output if isinstance(output, Tensor) else None
-    is_mapping = isinstance(output, Mapping)
-    for name in _KEPT:
-        kept = output.get(name) if isinstance(output, Mapping) else getattr(output, name, None)
-        if found is None and isinstance(kept, Tensor):
-            found = kept
     name = type(module).__name__
+    parts: Mapping[str, Any] = output if isinstance(output, Mapping) else {}
+    if isinstance(output, Tensor):
+        found: Tensor | None = output
+    else:
+        kept = (parts.get(key, getattr(output, key, None)) for key in _KEPT)
+        found = next((part for part in kept if isinstance(part, Tensor)), None)
     if found is None:
-        has_logits = "logits" in output if isinstance(output, Mapping) else hasattr(output, "logits")
-        if has_logits:
+        if "logits" in parts or hasattr(output, "logits"):
             raise ClassifierError(f"{name} gives scores of classes, not embeddings; {_NUM_CLASSES_0}")
-        what = f"a dict with {', '.join(map(repr, output))}" if is_mapping else type(output).__name__  # type: ignore[arg-type]
+        what = f"a dict with {', '.join(map(repr, parts))}" if parts else type(output).__name__
         raise ClassifierError(
             f"{name} returned {what}; a gallery needs (B, D) embeddings: a tensor, or an output with one of "
             f"{', '.join(_KEPT)}. Wrap it in a module whose forward(self, x) returns them"
@@ -138,7 +137,7 @@ class References(nn.Module):
         )
 
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> References:
-        """To another device, but never to another precision: 8 bits of a cosine are too few to tell individuals apart."""
+        """To another device, but not to another precision: 8 bits of a cosine are too few to tell individuals by."""
         for name, buffer in self._buffers.items():
             assert buffer is not None
             self._buffers[name] = buffer.to(fn(torch.empty(0, device=buffer.device)).device)
@@ -151,7 +150,8 @@ class References(nn.Module):
     def cosines(self, embeddings: Tensor) -> Tensor:
         """(B, R) float32 cosines of (B, D) embeddings to the references."""
         with torch.autocast(embeddings.device.type, enabled=False):
-            return functional.normalize(embeddings.float(), dim=1) @ self.embeddings.T
+            cosines: Tensor = functional.normalize(embeddings.float(), dim=1) @ self.embeddings.T
+        return cosines
 
     def scores(self, cosines: Tensor, left_out: Tensor | None = None) -> Tensor:
         """(B, K) cosines to individuals from (B, R) cosines to references."""
@@ -193,7 +193,8 @@ class References(nn.Module):
         distance = torch.cdist(pictures, own, compute_mode="donot_use_mm_for_euclid_dist") / pictures.shape[1] ** 0.5
         limit = (pictures.std(1, correction=0) * _SAME_SHARE).clamp(max=_SAME * self.scale)
         # A step of the stored luminance is no difference.
-        return distance <= limit[:, None] + _STEP
+        near: Tensor = distance <= limit[:, None] + _STEP
+        return near
 
     def meet(self, position: int) -> None:
         """Remember that a query is itself the reference at this position."""
@@ -224,8 +225,15 @@ class Contrasts(References):
     def __init__(self, embeddings: Tensor, constants: Tensor, like: References) -> None:
         n = len(embeddings)
         super().__init__(
-            *(embeddings, torch.arange(n), n, torch.empty(0, _SIDE * _SIDE)),
-            **{"rule": "nearest", "temperature": like.temperature, "names": [], "digest": "", "scale": 1.0},
+            embeddings,
+            torch.arange(n),
+            n,
+            torch.empty(0, _SIDE * _SIDE),
+            rule="nearest",
+            temperature=like.temperature,
+            names=[],
+            digest="",
+            scale=like.scale,
         )
         self.register_buffer("constants", constants.float(), persistent=False)
 

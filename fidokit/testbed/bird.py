@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fidokit.testbed.habitats import Picture, blend, ramp
+from fidokit.testbed.own_marks import CORE, RADIUS, own_mark
 from fidokit.testbed.raster import (
     Colour,
     Field,
@@ -28,7 +29,6 @@ from fidokit.testbed.raster import (
     union,
     value_noise,
 )
-from fidokit.testbed.own_marks import CORE, RADIUS, own_mark
 from fidokit.testbed.scene import Scene
 from fidokit.testbed.species import GENUS_OF, OWN_MARK, Genus, Style
 

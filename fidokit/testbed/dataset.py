@@ -1,4 +1,4 @@
-"""`load` and `individuals`: drawn pictures on disk as `LabelledImages`, and the same pictures with one thing changed."""
+"""`load` and `individuals`: drawn pictures on disk as `LabelledImages`, and with one thing changed."""
 
 from __future__ import annotations
 
@@ -105,8 +105,8 @@ def individuals(
 
     Example:
         >>> birds = fk.testbed.individuals(24, folder="birds")
-        >>> len(birds.classes), birds.part_names(0)[-1]
-        (24, 'mark')
+        >>> len(birds.classes), birds.load_part_masks(0, clf.preprocessing)["mark"].any()
+        (24, True)
     """
     return _written(plan_individuals(n, seed, count, size, clutter), folder)
 

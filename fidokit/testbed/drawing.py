@@ -20,8 +20,8 @@ class _Drawing(NamedTuple):
 
     Attributes:
         pixels: (size, size, 3) uint8, RGB.
-        part_map: (size, size) uint8, 0 no part, k + 1 the k-th of `PARTS`, and then `OWN_MARK`: the topmost that covers half
-            of the pixel.
+        part_map: (size, size) uint8, 0 no part, k + 1 the k-th of `PARTS`, and then `OWN_MARK`: the topmost that covers
+            half of the pixel.
     """
 
     pixels: npt.NDArray[np.uint8]
