@@ -137,7 +137,7 @@ def layers(scene: Scene, bones: Skeleton) -> Iterator[Layer]:
         yield shape.breast_layer()
     yield from shape.patches(own, genus)
     yield from _wing(bones, own, shape.key)
-    if scene.individual is not None:
+    if scene.individual is not None and OWN_MARK in own:
         yield shape.own_mark_layer(scene.individual)
     yield from _eye(bones, own)
 

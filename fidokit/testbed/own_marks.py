@@ -10,7 +10,7 @@ from typing import Any
 from fidokit._util.checks import Number, check_number
 from fidokit.testbed.raster import Colour, Point, Stream
 from fidokit.testbed.scene import Scene, compose
-from fidokit.testbed.species import HABITATS
+from fidokit.testbed.species import HABITATS, OWN_MARK
 
 #: Whose individuals they are: the plumpest of the birds, with the most room for a mark.
 _SPECIES = "marl tit"
@@ -27,13 +27,18 @@ _COLOURS: dict[str, Colour] = {
     "white": (0.95, 0.95, 0.93),
     "black": (0.07, 0.06, 0.08),
     "violet": (0.58, 0.16, 0.62),
+    "orange": (0.95, 0.52, 0.08),
+    "green": (0.10, 0.55, 0.20),
+    "turquoise": (0.15, 0.72, 0.72),
+    "pink": (0.96, 0.55, 0.70),
 }
 #: Radius of the whole mark and of its core, in the same units.
 RADIUS, CORE = 0.40, 0.21
 #: As many of them come first that the embedding which ships has never seen.
 FIRST = 24
-#: Individuals whose marks differ in at least one of place, ring and core.
-MOST = len(_PLACES) * len(_COLOURS) * (len(_COLOURS) - 1)
+#: No two individuals have the same ring and core: were place alone to tell two apart, what tells them would be the
+#: parts around the mark as much as the mark.
+MOST = len(_COLOURS) * (len(_COLOURS) - 1)
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,10 @@ class OwnMark:
 @cache
 def own_mark(individual: int) -> OwnMark:
     """The mark of one individual, the same in every picture, and of no other."""
-    order = Stream("individuals").shuffled(
-        [(place, ring, core) for place, ring, core in product(_PLACES, _COLOURS, _COLOURS) if ring != core]
-    )
-    place, ring, core = order[individual]
-    return OwnMark(_PLACES[place], _COLOURS[ring], _COLOURS[core], Stream("individual", individual).key())
+    colours = Stream("individuals").shuffled([pair for pair in product(_COLOURS, repeat=2) if pair[0] != pair[1]])
+    ring, core = colours[individual]
+    own = Stream("individual", individual)
+    return OwnMark(_PLACES[own.pick(list(_PLACES))], _COLOURS[ring], _COLOURS[core], own.key())
 
 
 def individual_name(individual: int) -> str:
@@ -92,6 +96,7 @@ def encounter(seed: int, index: int, individual: int, *, size: int = 256, clutte
     return replace(
         scene,
         individual=individual,
+        parts=scene.parts | {OWN_MARK: scene.species},
         habitat=stream.pick(HABITATS),
         length=stream.between(0.70, 0.86),
         tilt=stream.between(-0.14, 0.14),

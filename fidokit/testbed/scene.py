@@ -8,7 +8,7 @@ from typing import Any
 
 from fidokit.exceptions import SettingsError
 from fidokit.testbed.raster import Stream
-from fidokit.testbed.species import GENUS_OF, HABITATS, HOMES, OWN_MARK, PARTS, SPECIES
+from fidokit.testbed.species import GENUS_OF, HABITATS, HOMES, PARTS, SPECIES
 
 DRAWING = 1
 """Version of the drawing; it changes whenever a pixel of any picture does."""
@@ -25,7 +25,8 @@ class Scene:
         seed, index: name the random streams of textures, clutter and noise.
         size: side of the square picture in pixels.
         species: the label.
-        parts: part -> the species whose version of it is drawn, None for a part taken away.
+        parts: part -> the species whose version of it is drawn, None for a part taken away; individuals have `OWN_MARK`
+            among them.
         habitat: one of `HABITATS`.
         x, y: middle of the body, as shares of the picture.
         length: from bill to tail, as a share of the picture.
@@ -35,7 +36,7 @@ class Scene:
         clutter: 0 nothing stands in front of the bird, 1 much.
         cause: what was planted, or "none".
         mark: one of `MARKS`, or None.
-        individual: number of the bird whose own mark is drawn, see `fidokit.testbed.individual`; None for a bird
+        individual: number of the bird whose own mark is drawn, see `fidokit.testbed.individuals`; None for a bird
             without one.
     """
 
@@ -78,9 +79,7 @@ class Scene:
 
     def without(self, part: str) -> Scene:
         """The same picture with one part taken away, or the bird's own mark."""
-        if part == OWN_MARK and self.individual is not None:
-            return replace(self, individual=None)
-        return replace(self, parts=self.parts | {_one_of("part", part, PARTS): None})
+        return replace(self, parts=self.parts | {_one_of("part", part, list(self.parts)): None})
 
     def exchanged(self, part: str, species: str) -> Scene:
         """The same picture with one part as another species has it."""
