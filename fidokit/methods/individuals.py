@@ -46,6 +46,14 @@ class Pairs:
             photographs are the references'.
         table: one row a query: image_id, label, individual (that is explained), reference_id (the most similar of its
             references) and its similarity (cosine), runner_up, runner_up_reference_id and runner_up_similarity.
+
+    Example:
+        >>> references = fk.testbed.individuals(24, folder="references")
+        >>> gallery = fk.Gallery(fk.testbed.embedder(), references, **fk.testbed.EMBEDDER_INPUT)
+        >>> pairs = fk.explain_pair(gallery, fk.testbed.individuals(2, seed=1, folder="two"), "grad-cam")
+        >>> photograph, geometry = pairs.reference.photograph(0)
+        >>> photograph.size
+        (256, 256)
     """
 
     query: Masks
@@ -95,8 +103,8 @@ def explain_pair(
         >>> pairs = fk.explain_pair(gallery, fk.testbed.individuals(2, seed=1, folder="two"), "grad-cam")
         >>> pairs.query.attribution.shape == pairs.reference.attribution.shape
         True
-        >>> pairs.table["reference_id"].isin(references.table["image_id"]).all()
-        True
+        >>> sorted(set(pairs.table["reference_id"]) - set(references.table["image_id"]))
+        []
     """
     if not isinstance(gallery, Gallery):
         raise SettingsError(f"a fidokit.Gallery is needed, not {type(gallery).__name__}; it has the references")
@@ -261,8 +269,8 @@ def rank_falls(
 
     Example:
         >>> falls = fk.rank_falls(clf, fk.explain(clf, data, "grad-cam"), controls=2)
-        >>> (falls["rank_after"] >= 1).all()
-        True
+        >>> len(falls), bool((falls["rank_after"] >= 1).all())
+        (8, True)
     """
     import pandas as pd
 

@@ -101,7 +101,7 @@ class Gallery(Classifier):
         >>> references = fk.testbed.individuals(48, folder="references")
         >>> gallery = fk.Gallery(fk.testbed.embedder(), references, **fk.testbed.EMBEDDER_INPUT)
         >>> queries = fk.testbed.individuals(24, seed=1, folder="queries")
-        >>> gallery.predict(queries)["correct"].mean() > 0.9
+        >>> bool(gallery.predict(queries)["correct"].mean() > 0.8)
         True
     """
 

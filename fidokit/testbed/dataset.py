@@ -87,8 +87,9 @@ def individuals(
     """Drawn birds of one species, each with a mark of its own that stays with it through poses, light and habitats.
 
     The mark is a ring of one colour around a core of another, on breast, belly, shoulder or rump; no other individual
-    has these two colours, and nothing else tells one bird from another. The same number of an individual is the same bird whatever the seed, so that pictures of one
-    seed can be the references of a `Gallery` and those of another the queries; the same arguments give the same pixels.
+    has these two colours, and nothing else tells one bird from another. "bird 01" is the same bird with every seed, so
+    that pictures of one seed can be the references of a `Gallery` and those of another the queries; the same arguments
+    give the same pixels.
 
     Args:
         n: number of pictures; every individual comes once, in random order, before any comes again.
