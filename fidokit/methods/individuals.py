@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fidokit.models.classifier import Classifier
+    from fidokit.models.session import Session
 
 _COLUMNS = [
     *("image_id", "label", "individual", "reference_id", "similarity"),
     *("runner_up", "runner_up_reference_id", "runner_up_similarity"),
 ]
+RANK_COLUMNS = ("individual", "area", "rank_before", "rank_after", "fall", "control_rank", "control_fall")
 
 
 @dataclass
@@ -247,7 +249,7 @@ def rank_falls(
 
     The region is the most important share of a mask's pixels. It is filled in, with soft edges, by infills that no
     method optimises with; so are control regions of the same size and shapes elsewhere in the same image. Ranks count
-    from 1 and are means over the infills, and over the controls.
+    from 1 and are means over the infills, and over the controls. `Study.rank_falls` does this for a study.
 
     Args:
         classifier: a `Gallery`, or any classifier.
@@ -274,46 +276,75 @@ def rank_falls(
     """
     import pandas as pd
 
-    check_number("area", area, Number(above=0, below=1))
-    check_number("controls", controls, COUNT)
     images = classifier.check_images(masks.inputs())
-    size = (images.shape[-2], images.shape[-1])
-    bank = check_infills(size) if infills is None else infills
-    if bank.ndim != 4 or bank.shape[1:] != images.shape[1:] or not len(bank):
-        raise SettingsError(f"infills must be (P, 3, {size[0]}, {size[1]}) in [0, 1], not {tuple(bank.shape)}")
     right = _right(classifier, masks, labels)
-    rows = []
+    made = []
     with classifier.session() as session:
-        whole = logits_of_views(classifier, session, list(images), [image[None] for image in images])
+        filling = Filling.of(classifier, session, infills, area, controls, seed)
         for kind in masks.kinds if kinds is None else kinds:
-            regions = cut(resize_masks(masks[kind], size), area).numpy()
-            for i, image_id in enumerate(masks.image_ids):
-                generator = np.random.default_rng(image_keys(seed, [image_id]).tolist()[0] & (2**63 - 1))
-                changed = np.stack([regions[i], *(control_region(regions[i], generator) for _ in range(controls))])
-                soft = softened(torch.from_numpy(changed))[:, None, None]
-                views = torch.lerp(images[i], bank[None], soft).flatten(0, 1)
-                (without,) = logits_of_views(classifier, session, [images[i]], [views])
-                before = whole[i]
-                if isinstance(before, str) or isinstance(without, str):
-                    continue
-                ranks = _ranks(torch.cat([before, without]), right[i])
-                own, others = ranks[1 : 1 + len(bank)].mean(), ranks[1 + len(bank) :].mean()
-                rows.append(
-                    {
-                        "image_id": image_id,
-                        "method": masks.method,
-                        "kind": kind,
-                        "individual": classifier.class_names[right[i]],
-                        "area": float(regions[i].mean()),
-                        "rank_before": float(ranks[0]),
-                        "rank_after": float(own),
-                        "fall": float(own - ranks[0]),
-                        "control_rank": float(others),
-                        "control_fall": float(others - ranks[0]),
-                    }
-                )
-    columns = ["image_id", "method", "kind", "individual", "area", "rank_before", "rank_after", "fall"]
-    return pd.DataFrame(rows, columns=[*columns, "control_rank", "control_fall"])
+            whole = resize_masks(masks[kind], classifier.size)
+            for image_id, image, mask, own in zip(masks.image_ids, images, whole, right, strict=True):
+                found = filling.falls(image_id, image, mask, own)
+                if not isinstance(found, str):
+                    made.append({"image_id": image_id, "method": masks.method, "kind": kind, **found})
+    return pd.DataFrame(made, columns=["image_id", "method", "kind", *RANK_COLUMNS])
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How regions are filled in, to see who is how far from the first rank then.
+
+    Attributes:
+        classifier, session: the classifier and an open session of it.
+        infills: (P, 3, H, W) in [0, 1].
+        area, controls, seed: see `rank_falls`.
+    """
+
+    classifier: Classifier
+    session: Session
+    infills: Tensor
+    area: float
+    controls: int
+    seed: int
+
+    @classmethod
+    def of(
+        cls, classifier: Classifier, session: Session, infills: Tensor | None, area: float, controls: int, seed: int
+    ) -> Filling:
+        """The arguments of `rank_falls`, checked.
+
+        Raises:
+            SettingsError: one that cannot be used.
+        """
+        check_number("area", area, Number(above=0, below=1))
+        check_number("controls", controls, COUNT)
+        height, width = classifier.size
+        bank = check_infills((height, width)) if infills is None else infills
+        if bank.ndim != 4 or bank.shape[1:] != (3, height, width) or not len(bank):
+            raise SettingsError(f"infills must be (P, 3, {height}, {width}) in [0, 1], not {tuple(bank.shape)}")
+        return cls(classifier, session, bank, float(area), int(controls), int(seed))
+
+    def falls(self, image_id: str, image: Tensor, mask: Tensor, right: int) -> dict[str, object] | str:
+        """`RANK_COLUMNS` of one image, or why there are none.
+
+        Args:
+            image_id: seeds the control regions.
+            image: (3, H, W) in [0, 1].
+            mask: (H, W).
+            right: index of the right class.
+        """
+        generator = np.random.default_rng(int(image_keys(self.seed, [image_id])[0]) & (2**63 - 1))
+        region = cut(mask[None], self.area)[0].numpy()
+        changed = np.stack([region, *(control_region(region, generator) for _ in range(self.controls))])
+        soft = softened(torch.from_numpy(changed))[:, None, None]
+        views = torch.cat([image[None], torch.lerp(image, self.infills[None], soft).flatten(0, 1)])
+        (logits,) = logits_of_views(self.classifier, self.session, [image], [views])
+        if isinstance(logits, str):
+            return logits
+        ranks = _ranks(logits, right)
+        before, own, others = (part.mean().item() for part in ranks.tensor_split([1, 1 + len(self.infills)]))
+        name, area = self.classifier.class_names[right], float(region.mean())
+        return dict(zip(RANK_COLUMNS, (name, area, before, own, own - before, others, others - before), strict=True))
 
 
 def _right(classifier: Classifier, masks: Masks, labels: Sequence[str | None] | None) -> list[int]:

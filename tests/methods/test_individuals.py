@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ import fidokit as fk
 from fidokit import testbed
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.individuals import _ranks
-from fidokit.methods.regions import check_infills, control_region, cut
+from fidokit.methods.regions import check_infills, cut
 from fidokit.study.metrics.localisation import precision_of_ranks
 from fidokit.study.metrics.ranks import ranks
 
@@ -201,15 +203,6 @@ def test_rank_falls_by_hand(gallery, queries, pairs):
     assert again.equals(falls)
 
 
-def test_controls_are_of_the_same_size_elsewhere():
-    region = np.zeros((32, 32), bool)
-    region[4:10, 4:12] = True
-    for seed in range(5):
-        control = control_region(region, np.random.default_rng(seed))
-        assert control.sum() == region.sum()
-        assert not (control & region).any()
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -224,6 +217,25 @@ def test_controls_are_of_the_same_size_elsewhere():
 def test_options_of_rank_falls(gallery, pairs, options, message):
     with pytest.raises(SettingsError, match=message):
         fk.rank_falls(gallery, pairs.query, **options)
+
+
+def test_rank_falls_of_a_study(gallery, queries, tmp_path):
+    study = fk.run_study(gallery, queries, ["grad-cam", "occlusion"], store=tmp_path / "s", part_size=4, progress=False)
+    falls = study.rank_falls("occlusion", controls=2, progress=False)
+    assert falls["image_id"].tolist() == queries.table["image_id"].tolist()
+    assert set(falls["method"]) == {"occlusion"}
+    masks = fk.explain(gallery, queries, "occlusion")
+    masks.kinds = {kind: mask.half().float() for kind, mask in masks.kinds.items()}
+    assert falls.equals(fk.rank_falls(gallery, masks, controls=2))
+    assert len(study.rank_falls(progress=False)) == 2 * len(queries)
+    Path(queries.table["path"].iloc[1]).rename(tmp_path / "moved.png")
+    try:
+        with pytest.warns(RuntimeWarning, match="the ranks of 1 photographs are not known"):
+            assert len(study.rank_falls("occlusion", controls=1, progress=False)) == len(queries) - 1
+    finally:
+        (tmp_path / "moved.png").rename(queries.table["path"].iloc[1])
+    with pytest.raises(SettingsError, match="no method 'fido'"):
+        study.rank_falls("fido")
 
 
 @pytest.mark.filterwarnings("ignore:photographs that the gallery")
