@@ -64,9 +64,9 @@ class Gallery(Classifier):
     references can be asked about, each left out in turn. Frames of one burst are different photographs, though, and
     make the task easier than it is: take references from other encounters than the queries.
 
-    On the command line and in a study that is to be opened by itself: ``python:module:function``, a function of yours
-    that returns the gallery. A study knows its gallery by the network, the references (their files' bytes, individuals
-    and boxes), the rule and the temperature.
+    On the command line a gallery is ``python:module:function``, a function of yours that returns it. A stored study is
+    opened again with the gallery, ``open_study(path, classifier=gallery)``, and knows it by the network, the references
+    (their files' bytes, individuals and boxes), the rule and the temperature.
 
     Args:
         module: gives embeddings of (B, 3, H, W) normalised images: a (B, D) tensor or (B, D, h, w) map, such as timm's
@@ -205,6 +205,8 @@ class Gallery(Classifier):
         if temperature is None:
             made.temperature, self.temperature_reason = _chosen_temperature(own, made)
         self.temperature = made.temperature
+        how = f"{len(self.references)} references, rule {self.rule}, temperature {self.temperature:g}"
+        self.notes = [f"{how}: {self.temperature_reason}" if note == Similarities.note else note for note in self.notes]
         similar = similarities_in(self.module)
         similar.references, similar.count = made, made.count
         # What the references took is nobody's mask.
@@ -242,7 +244,8 @@ class Gallery(Classifier):
             made.tell()
 
     def __repr__(self) -> str:
-        notes = "".join(f"; {note}" for note in self.notes if note != Similarities.note)
+        own = f"{len(self.references)} references, "
+        notes = "".join(f"; {note}" for note in self.notes if not note.startswith(own))
         failed = f" ({len(self.failures)} could not be used)" if len(self.failures) else ""
         return (
             f"Gallery({type(plain_module(self.module)).__name__}, {len(self.class_names)} individuals, "
