@@ -61,8 +61,9 @@ class Gallery(Classifier):
     A photograph that is itself a reference is compared with the others alone: a reference is left out for the query
     that it is, which is said once. They are recognised by what the model sees, not by file names: the same photograph
     under another name, or saved once more as JPEG, is found, another box of the same photograph is not. So all
-    references can be asked about, each left out in turn. Frames of one burst are different photographs, though, and
-    make the task easier than it is: take references from other encounters than the queries.
+    references can be asked about, each left out in turn; their masks are computed one photograph at a time. Frames of
+    one burst are different photographs, though, and make the task easier than it is: take references from other
+    encounters than the queries.
 
     On the command line a gallery is ``python:module:function``, a function of yours that returns it. A stored study is
     opened again with the gallery, ``open_study(path, classifier=gallery)``, and knows it by the network, the references

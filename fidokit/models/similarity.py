@@ -33,6 +33,8 @@ _SAME_SHARE = 0.1
 _LUMINANCE = (0.299, 0.587, 0.114)
 #: Steps of the stored luminance, in normalised units: whole numbers stay as they are in every precision.
 _STEP = 1 / 1024
+#: By how much a distance may be wrong that a matrix product gave, in these units.
+_ROUGH = 0.02
 
 #: The digest of a gallery and the positions of those of its references that are left out for all images sent through.
 _left_out: ContextVar[tuple[str, tuple[int, ...]] | None] = ContextVar("fidokit_left_out", default=None)
@@ -189,11 +191,12 @@ class References(nn.Module):
     def same(self, pictures: Tensor) -> Tensor:
         """(B, R) bool: whether each of (B, P) pictures is that of each reference."""
         own = self.pictures.to(pictures.device).float() * _STEP
-        # Not by a matrix product, in which the squares of equal pictures cancel.
-        distance = torch.cdist(pictures, own, compute_mode="donot_use_mm_for_euclid_dist") / pictures.shape[1] ** 0.5
-        limit = (pictures.std(1, correction=0) * _SAME_SHARE).clamp(max=_SAME * self.scale)
         # A step of the stored luminance is no difference.
-        near: Tensor = distance <= limit[:, None] + _STEP
+        limit = (pictures.std(1, correction=0) * _SAME_SHARE).clamp(max=_SAME * self.scale) + _STEP
+        # A matrix product is fast with thousands of references, but the squares of equal pictures cancel in it.
+        near: Tensor = torch.cdist(pictures, own) / pictures.shape[1] ** 0.5 <= limit[:, None] + _ROUGH
+        row, other = near.nonzero(as_tuple=True)
+        near[row, other] = (pictures[row] - own[other]).square().mean(1).sqrt() <= limit[row]
         return near
 
     def meet(self, position: int) -> None:

@@ -198,6 +198,25 @@ def test_the_same_photograph_is_recognised_and_another_is_not(birds, gallery, tm
     assert torch.equal(made.same(pictures), torch.eye(2, dtype=torch.bool))
 
 
+def test_equal_pictures_among_thousands_by_brute_force():
+    generator = torch.Generator().manual_seed(5)
+    pictures = torch.randn(1500, 1024, generator=generator) * torch.rand(1500, 1, generator=generator)
+    pictures = torch.cat([pictures, pictures[:40] + 0.02 * torch.randn(40, 1024, generator=generator), pictures[:3]])
+    made = References(
+        torch.rand(len(pictures), 4),
+        torch.zeros(len(pictures), dtype=torch.int64),
+        1,
+        pictures,
+        **{"rule": "nearest", "temperature": 1.0, "names": [], "digest": "", "scale": 4.0},
+    )
+    asked = pictures[:50]
+    distance = (asked.double()[:, None] - (pictures * 1024).round().double() / 1024).square().mean(2).sqrt()
+    limit = (asked.double().std(1, correction=0) * 0.1).clamp(max=4 * 2 / 255) + 1 / 1024
+    expected = distance <= limit[:, None]
+    assert torch.equal(made.same(asked), expected)
+    assert 53 < int(expected.sum()) < 110
+
+
 def test_gradients_are_those_of_the_nearest_reference(gallery, queries):
     image = inputs(queries, gallery)[:1]
     normalised = ((image - 0.5) / 0.25).requires_grad_(True)
