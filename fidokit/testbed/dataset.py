@@ -106,7 +106,7 @@ def individuals(
 
     Example:
         >>> birds = fk.testbed.individuals(24, folder="birds")
-        >>> len(birds.classes), birds.load_part_masks(0, clf.preprocessing)["mark"].any()
+        >>> len(birds.classes), "mark" in birds.load_part_masks(0, clf.preprocessing)
         (24, True)
     """
     return _written(plan_individuals(n, seed, count, size, clutter), folder)
