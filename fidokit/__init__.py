@@ -33,10 +33,14 @@ if TYPE_CHECKING:
     from fidokit.methods.gradient_settings import IntegratedGradientsSettings as IntegratedGradientsSettings
     from fidokit.methods.gradient_settings import OcclusionSettings as OcclusionSettings
     from fidokit.methods.gradient_settings import SmoothGradSettings as SmoothGradSettings
+    from fidokit.methods.individuals import Pairs as Pairs
+    from fidokit.methods.individuals import explain_pair as explain_pair
+    from fidokit.methods.individuals import rank_falls as rank_falls
     from fidokit.methods.perturbation_settings import ExtremalSettings as ExtremalSettings
     from fidokit.methods.perturbation_settings import RiseSettings as RiseSettings
     from fidokit.methods.regions import find_regions as find_regions
     from fidokit.models.classifier import Classifier as Classifier
+    from fidokit.models.gallery import Gallery as Gallery
     from fidokit.report.page import write_report as write_report
     from fidokit.study.compare import compare as compare
     from fidokit.study.run import open_study as open_study
@@ -54,6 +58,7 @@ _HOMES = {
     "ExtremalSettings": "methods.perturbation_settings",
     "FidoSettings": "methods.fido",
     "FidokitError": "exceptions",
+    "Gallery": "models.gallery",
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
     "IntegratedGradientsSettings": "methods.gradient_settings",
@@ -62,6 +67,7 @@ _HOMES = {
     "Masks": "methods.base",
     "Method": "methods.base",
     "OcclusionSettings": "methods.gradient_settings",
+    "Pairs": "methods.individuals",
     "Preprocessing": "data.geometry",
     "RiseSettings": "methods.perturbation_settings",
     "SmoothGradSettings": "methods.gradient_settings",
@@ -69,10 +75,12 @@ _HOMES = {
     "classify_with_masks": "enhance",
     "compare": "study.compare",
     "explain": "methods",
+    "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",
     "find_regions": "methods.regions",
     "list_methods": "methods",
     "open_study": "study.run",
+    "rank_falls": "methods.individuals",
     "register_method": "methods",
     "run_study": "study.run",
     "write_report": "report.page",

@@ -11,10 +11,11 @@ from fidokit import exceptions
 
 NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
-    "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
-    "Method", "OcclusionSettings", "Preprocessing", "RiseSettings", "SmoothGradSettings", "Study",
-    "classify_with_masks", "compare", "explain", "find_error_clusters", "find_regions", "list_methods", "open_study",
-    "register_method", "run_study", "testbed", "write_report",
+    "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
+    "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
+    "SmoothGradSettings", "Study", "classify_with_masks", "compare", "explain", "explain_pair", "find_error_clusters",
+    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "testbed",
+    "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 

@@ -21,6 +21,7 @@ from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, read_together, render
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods import identities
+from fidokit.models.apart import logits_of_views
 from fidokit.models.classifier import Classifier, ProgressBar
 from fidokit.models.goals import probabilities, to_logits
 from fidokit.models.isolation import attempt, logits_or_reasons
@@ -257,7 +258,7 @@ class _Chunk:
                 views[i] = [view for some in asked for view in some]
                 self._note_crop(i, asked[0], geometries[i])
         for group in batches_of(list(views), {i: len(views[i]) for i in views}, self.session.micro_batch):
-            self._count_views(group, views, geometries)
+            self._count_views(group, views, inputs, geometries)
 
     def _masks(self, positions: list[int], images: Tensor) -> GuideMasks:
         data = self.source.images
@@ -278,7 +279,13 @@ class _Chunk:
             size = min(crop_size(view.box, geometry) for view in views)
             self.answers.crop_width[i], self.answers.crop_height[i] = size
 
-    def _count_views(self, positions: list[int], views: dict[int, list[View]], geometries: dict[int, Geometry]) -> None:
+    def _count_views(
+        self,
+        positions: list[int],
+        views: dict[int, list[View]],
+        inputs: dict[int, Tensor],
+        geometries: dict[int, Geometry],
+    ) -> None:
         """Average the scores of these photographs' views into their answers."""
 
         def draw(i: int) -> Tensor:
@@ -288,7 +295,8 @@ class _Chunk:
         drawn = dict(zip(positions, self.pool.map(attempt, [lambda i=i: draw(i) for i in positions]), strict=True))
         good = {i: pixels for i, pixels in drawn.items() if not isinstance(pixels, str)}
         results: dict[int, Tensor | str] = {i: pixels for i, pixels in drawn.items() if isinstance(pixels, str)}
-        results |= zip(good, logits_or_reasons(self.session, list(good.values())), strict=True)
+        seen = logits_of_views(self.guided.classifier, self.session, [inputs[i] for i in good], list(good.values()))
+        results |= zip(good, seen, strict=True)
         for i, logits in results.items():
             if not isinstance(logits, str) and bool(torch.isfinite(logits).all()):
                 guided = probabilities(logits, self.head).mean(0)

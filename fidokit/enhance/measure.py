@@ -26,6 +26,7 @@ from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewSco
 from fidokit.enhance.views import Read, Source, View, crop_size, read_together, render
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods import get_method
+from fidokit.models.apart import logits_of_views
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import probabilities
 from fidokit.models.isolation import attempt, logits_or_reasons
@@ -277,7 +278,8 @@ class _Run:
             start = time.perf_counter()
             drawn = list(self.pool.map(attempt, [lambda row=row: draw(row) for row in group]))
             good = [pixels for pixels in drawn if not isinstance(pixels, str)]
-            logits = iter(logits_or_reasons(self.session, good))
+            seen = [read.images[row] for row, pixels in zip(group, drawn, strict=True) if not isinstance(pixels, str)]
+            logits = iter(logits_of_views(self.classifier, self.session, seen, good))
             for row, pixels in zip(group, drawn, strict=True):
                 result = pixels if isinstance(pixels, str) else next(logits)
                 if isinstance(result, str):

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from fidokit.data.reading import Chunk, read_chunks
-from fidokit.errors.regions import Rule, control_region
+from fidokit.errors.regions import Rule
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.infill import INFILLS, KEPT, Mixture, blur, mean
+from fidokit.methods.regions import control_region
 from fidokit.models.goals import probabilities
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.ranks import soften
@@ -143,9 +144,16 @@ class Interventions:
     def _chunk(self, chunk: Chunk, place: dict[int, int], rules: Sequence[Rule]) -> None:
         held: list[tuple[int, Rule, int]] = []
         variants: list[Tensor] = []
+        own: tuple[int, ...] = ()
+        left_out = self.classifier.left_out(chunk.images)
         most = _HELD * self._session.micro_batch
-        for image, position, geometry in zip(chunk.images, chunk.positions, chunk.geometries, strict=True):
+        for i, (image, position, geometry) in enumerate(
+            zip(chunk.images, chunk.positions, chunk.geometries, strict=True)
+        ):
             row = place[position]
+            if left_out[i] != own:
+                self._evaluate(held, variants, own)
+                own = left_out[i]
             found = find_place(self.data, position, geometry, self.classifier.preprocessing).object
             animal = None if found is None else found.numpy()
             size = (image.shape[-2], image.shape[-1])
@@ -163,14 +171,15 @@ class Interventions:
                 variants += [torch.lerp(image, bank, changed[:1]), torch.lerp(image, bank, changed[1:])]
                 held.append((row, rule, len(bank)))
                 if sum(2 * n for _, _, n in held) >= most:
-                    self._evaluate(held, variants)
-        self._evaluate(held, variants)
+                    self._evaluate(held, variants, own)
+        self._evaluate(held, variants, own)
 
-    def _evaluate(self, held: list[tuple[int, Rule, int]], variants: list[Tensor]) -> None:
-        """Send what is held through the classifier, and hold it no longer."""
+    def _evaluate(self, held: list[tuple[int, Rule, int]], variants: list[Tensor], left_out: tuple[int, ...]) -> None:
+        """Send what is held through the classifier, for all of which the same is left out, and hold it no longer."""
         if not held:
             return
-        logits = self._session.logits(torch.cat(variants))
+        with self.classifier.leaving_out(left_out):
+            logits = self._session.logits(torch.cat(variants))
         scores = probabilities(logits, self.classifier.head).nan_to_num(nan=0.0)
         names, labels = self.classifier.class_names, self.errors.outcome.label
         for (row, rule, n), own in zip(held, torch.split(scores, [2 * n for _, _, n in held]), strict=True):

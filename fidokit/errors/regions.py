@@ -31,8 +31,6 @@ LEAST_MASKS, MOST_PLACE = 4, 0.3
 #: Standard errors by which masks must differ in a cell of a common place: of a thousand cells without a difference, one
 #: is as far in 15 looks.
 _CLEAR = 4.0
-# Shifts that count as equally far away, as a share of the region beyond the smallest overlap.
-_SLACK = 0.02
 
 
 @dataclass(frozen=True)
@@ -117,19 +115,6 @@ RULES: tuple[Rule, ...] = (
     Rule("everything outside the animal", outside_animal),
 )
 PLACE = "the place that the masks of this cluster have in common"
-
-
-def control_region(region: Bools, generator: np.random.Generator) -> Bools:
-    """(H, W) as many pixels, of the same shapes, elsewhere: the region shifted around the edges.
-
-    Of all shifts one of those is drawn that share the fewest pixels with the region, within 2 % of its size. A region
-    of more than half of the input cannot help but share some; what it leaves out then lies elsewhere.
-    """
-    spectrum = np.fft.rfft2(region.astype(np.float64))
-    shared = np.fft.irfft2(np.abs(spectrum) ** 2, s=region.shape)
-    near = np.flatnonzero(shared.ravel() <= shared.min() + _SLACK * region.sum() + 0.5)
-    down, across = divmod(int(generator.choice(near)), region.shape[1])
-    return np.roll(region, (down, across), (0, 1))
 
 
 def _widened(region: Bools, cells: int) -> Bools:

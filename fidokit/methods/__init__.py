@@ -19,8 +19,19 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import GivenImages, Images, as_tensor, given_images
 from fidokit.data.reading import read_chunks
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
-from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
+from fidokit.methods.base import (
+    Batch,
+    Computed,
+    Masks,
+    Method,
+    NoSettings,
+    OnProgress,
+    Snapshot,
+    joined,
+    settings_id,
+)
 from fidokit.methods.scoring import kept_and_dropped
+from fidokit.models.apart import rows_apart
 from fidokit.models.goals import Targets
 
 if TYPE_CHECKING:
@@ -235,13 +246,31 @@ def compute_masks(
     """Masks of a batch whose logits are known, with their scores kept and dropped; resolved settings.
 
     What `explain` and a study share. Images with non-finite logits or masks become failures. Without `scores`, two
-    evaluations an image and kind are saved, and `score_kept` and `score_dropped` stay empty.
+    evaluations an image and kind are saved, and `score_kept` and `score_dropped` stay empty. Images for which something
+    else of the classifier is left out (see `Classifier.left_out`) are computed apart.
 
     Raises:
         SettingsError: a user's target function does not give one score an image, or a function in the settings needs a
             name, see `function_name`.
         FidokitError: the method returned something else than masks.
     """
+    groups = rows_apart(classifier, batch.images)
+    if len(groups) > 1:
+        made: list[Masks] = []
+        for rows, _ in groups:
+            made.append(compute_masks(name, classifier, batch[rows], settings, on_progress, scores=scores))
+            # A method that was stopped leaves out images, or hands them over unfinished.
+            if len(made[-1]) + len(made[-1].failures) < len(rows) or not bool(made[-1].finished.all()):
+                break
+        return joined(made, batch.image_ids)
+    with classifier.leaving_out(groups[0][1] if groups else ()):
+        return _compute(name, classifier, batch, settings, on_progress, scores)
+
+
+def _compute(
+    name: str, classifier: Classifier, batch: Batch, settings: Any, on_progress: OnProgress | None, scores: bool
+) -> Masks:
+    """`compute_masks` of images that may be sent through together."""
     method = get_method(name)
     start = time.perf_counter()
     # Before the work: a function in the settings may need a name.

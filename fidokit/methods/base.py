@@ -76,8 +76,10 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, rows: slice) -> Batch:
-        return Batch(self.images[rows], list(self.image_ids[rows]), self.goal[rows], self.logits[rows])
+    def __getitem__(self, rows: slice | list[int]) -> Batch:
+        index = torch.arange(len(self))[rows]
+        ids = [self.image_ids[row] for row in index.tolist()]
+        return Batch(self.images[rows], ids, self.goal[rows if isinstance(rows, slice) else index], self.logits[rows])
 
 
 @dataclass
@@ -260,6 +262,42 @@ class Masks(HtmlDisplay):
                     }
                 )
         return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
+    """Masks of several batches of one method as one, in an order of their image_ids; all know the same images.
+
+    Args:
+        several: one at least.
+        order: all image_ids, those without masks too.
+    """
+    first, place = several[0], {image_id: i for i, image_id in enumerate(order)}
+    made = [masks for masks in several if len(masks)]
+
+    def together(values: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(values))
+
+    def of_kinds(name: str) -> dict[Kind, Tensor]:
+        kinds = getattr((made or [first])[0], name)
+        return {kind: together([getattr(masks, name)[kind] for masks in made or [first]]) for kind in kinds}
+
+    raws = [masks.raw for masks in made or [first]]
+    per_image: dict[str, Any] = {name: together([getattr(masks, name) for masks in several]) for name in _PER_IMAGE}
+    whole = replace(
+        first,
+        image_ids=[image_id for masks in several for image_id in masks.image_ids],
+        target=[name for masks in several for name in masks.target],
+        against=[name for masks in several for name in masks.against],
+        kinds=of_kinds("kinds"),
+        score_kept=of_kinds("score_kept"),
+        score_dropped=of_kinds("score_dropped"),
+        raw=None if None in raws else together([raw for raw in raws if raw is not None]),
+        notes={image_id: note for masks in several for image_id, note in masks.notes.items()},
+        failures={image_id: why for masks in several for image_id, why in masks.failures.items()},
+        **per_image,
+    )
+    rows = sorted(range(len(whole)), key=lambda row: place[whole.image_ids[row]])
+    return whole.select(torch.tensor(rows, dtype=torch.int64))
 
 
 COLUMNS = [

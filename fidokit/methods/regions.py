@@ -26,6 +26,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
+from fidokit.models.apart import rows_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +49,10 @@ _SEARCHED = 3
 #: (or to none) that the search asks for beyond the claim: the check is under infills that are new.
 MARGIN = 2
 _STRICTER = 0.5
-#: Standard deviation of the region's softened edge, as a share of the shorter side: hard edges are features themselves.
+#: Standard deviation of a region's softened edge, as a share of the shorter side.
 _EDGE = 0.01
+# Shifts that count as equally far away, as a share of the region beyond the smallest overlap.
+_SLACK = 0.02
 
 
 @dataclass(frozen=True)
@@ -167,6 +170,24 @@ def cut(mask: Tensor, area: float) -> Tensor:
     return inside.view(mask.shape)
 
 
+def softened(regions: Tensor) -> Tensor:
+    """(B, H, W) regions of bool with soft edges, in [0, 1]: hard edges are features themselves."""
+    return blur(regions[:, None].float(), _EDGE).clamp(0, 1)[:, 0]
+
+
+def control_region(region: npt.NDArray[np.bool_], generator: np.random.Generator) -> npt.NDArray[np.bool_]:
+    """(H, W) as many pixels, of the same shapes, elsewhere: the region shifted around the edges.
+
+    Of all shifts one of those is drawn that share the fewest pixels with the region, within 2 % of its size. A region
+    of more than half of the input cannot help but share some; what it leaves out then lies elsewhere.
+    """
+    spectrum = np.fft.rfft2(region.astype(np.float64))
+    shared = np.fft.irfft2(np.abs(spectrum) ** 2, s=region.shape)
+    near = np.flatnonzero(shared.ravel() <= shared.min() + _SLACK * region.sum() + 0.5)
+    down, across = divmod(int(generator.choice(near)), region.shape[1])
+    return np.roll(region, (down, across), (0, 1))
+
+
 def find_regions(
     classifier: Classifier,
     masks: Masks,
@@ -224,10 +245,17 @@ def find_regions(
             whole = resize_masks(masks[kind], size)
             for claim in CLAIMS.get(kind, _BOTH):
                 needed = kept if claim == "sufficient" else dropped
-                work = _Work(session, images, goal, masks.score_full, whole, claim, needed)
-                places = work.search(search_infills(size))
-                found.append(_regions(masks, kind, work, places, work.scores(places, check)))
-    return Regions([one for of_kind in found for one in of_kind])
+                of_image: dict[int, _Region] = {}
+                for rows, left_out in rows_apart(classifier, images):
+                    index = torch.tensor(rows)
+                    own = masks.select(index)
+                    work = _Work(session, images[index], goal[index], own.score_full, whole[index], claim, needed)
+                    with classifier.leaving_out(left_out):
+                        places = work.search(search_infills(size))
+                        made = _regions(own, kind, work, places, work.scores(places, check))
+                    of_image |= zip(rows, made, strict=True)
+                found += [of_image[row] for row in sorted(of_image)]
+    return Regions(found)
 
 
 def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:
@@ -271,7 +299,7 @@ class _Work:
 
     def scores(self, places: Tensor, infills: Tensor) -> Tensor:
         """(B, P) scores as shares of the whole image's, at each image's own area under each infill."""
-        soft = blur(self.regions(places)[:, None].float(), _EDGE).clamp(0, 1)
+        soft = softened(self.regions(places))[:, None]
         inside = soft if self.claim == "sufficient" else 1 - soft
         count, logits = len(infills), []
         several = max(1, self.session.micro_batch // count)

@@ -244,8 +244,8 @@ def _refuse_features(module: nn.Module, output: object) -> None:
 
 EMBEDDING_REMEDY = (
     "there is no class to explain in them. Put a head on it and give that to fidokit: a linear probe, "
-    "nn.Sequential(module, nn.Linear(width, classes)) trained on your labels, or a module that returns the similarity "
-    "to the references of each class, scale * nn.functional.normalize(module(x)) @ references.T, as (B, K) scores."
+    "nn.Sequential(module, nn.Linear(width, classes)) trained on your labels. Or give labelled reference photographs, "
+    "fidokit.Gallery(module, references): the similarities to those of each label are the scores."
 )
 
 

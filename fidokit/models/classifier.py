@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -343,6 +343,14 @@ class Classifier(HtmlDisplay, ClassifierState):
         """
         return check_tensor(images, self.size)
 
+    def left_out(self, images: Tensor) -> list[tuple[int, ...]]:
+        """What of the classifier is left out for each of (B, 3, H, W) images in [0, 1]: only a `Gallery` has such."""
+        return [()] * len(images)
+
+    def leaving_out(self, positions: tuple[int, ...]) -> AbstractContextManager[None]:
+        """Inside, this is left out for all that is sent through in this thread; see `left_out`."""
+        return nullcontext()
+
     def fingerprint(self) -> str:
         """SHA-256 (hex) that names the classifier: equal means that the same module gives the same answers.
 
@@ -366,10 +374,23 @@ def _three(values: Sequence[float] | float | None) -> Any:
 
 def with_precision(classifier: Classifier, precision: str, micro_batch: int | None) -> Classifier:
     """The same classifier with precision and micro-batch fixed: a resumed study computes as it began."""
-    twin = Classifier.__new__(Classifier)
-    twin.__dict__.update(classifier.__dict__)
-    twin.preprocessing = replace(classifier.preprocessing)
+    twin = _twin(classifier, type(classifier))
     twin.precision, twin.precision_reason, twin.micro_batch = precision, "as the study began", micro_batch
     twin.asked = (precision, micro_batch)
+    return twin
+
+
+def plain_twin(classifier: Classifier, module: nn.Module, class_names: Sequence[str]) -> Classifier:
+    """A `Classifier` of another module that differs from a classifier's in its last layer alone, and has no name."""
+    twin = _twin(classifier, Classifier)
+    twin.module, twin.class_names, twin.name = module, list(class_names), None
+    return twin
+
+
+def _twin(classifier: Classifier, kind: type[Classifier]) -> Classifier:
+    """The same classifier as another object, of which no session is open."""
+    twin = kind.__new__(kind)
+    twin.__dict__.update(classifier.__dict__)
+    twin.preprocessing = replace(classifier.preprocessing)
     twin._sessions = OpenSessions()
     return twin

@@ -21,6 +21,7 @@ from fidokit.study.exports.exported import ExportedStudy
 from fidokit.study.metrics.measuring import Measuring, Request
 from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.metrics.table import metric_frame
+from fidokit.study.rank_falls import study_rank_falls
 from fidokit.study.selection import Selection
 from fidokit.study.store.checking import check, move_aside
 from fidokit.study.store.store import SCHEMA, mask_arrays
@@ -256,6 +257,35 @@ class Study(HtmlDisplay, ExportedStudy):
         labels, chosen = self.labels_of(methods), known_names(kinds, KINDS, "kind")
         Measuring(self, labels, chosen, Request(stability, sanity, parts, removal)).run(progress)
         return metric_frame(self, labels, chosen, part_score)
+
+    @unaffected()
+    def rank_falls(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        *,
+        area: float = 0.05,
+        controls: int = 8,
+        infills: torch.Tensor | None = None,
+        seed: int = 0,
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """How many ranks the right class, such as the right individual of a `Gallery`, falls without a mask's region.
+
+        The right class is that of the label, and of the target where there is no label. See `fidokit.rank_falls`, whose
+        columns the table has; it needs the classifier and the photographs.
+
+        Args:
+            methods, kinds: as in `metrics`.
+            area, controls, infills, seed: as in `fidokit.rank_falls`.
+            progress: whether to show a progress bar.
+
+        Raises:
+            SettingsError: a method, kind or number that there is not.
+            StoreError: classifier or photographs cannot be found; the message says how to give them.
+        """
+        labels, chosen = self.labels_of(methods), known_names(kinds, KINDS, "kind")
+        return study_rank_falls(self, labels, chosen, area, controls, infills, seed, progress)
 
     @unaffected()
     def sanity(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 from fidokit._util.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from fidokit.testbed.dataset import individuals as individuals
     from fidokit.testbed.dataset import intervene as intervene
     from fidokit.testbed.dataset import load as load
     from fidokit.testbed.dataset import scene_of as scene_of
     from fidokit.testbed.dataset import without_part as without_part
     from fidokit.testbed.drawing import render as render
+    from fidokit.testbed.network import EMBEDDER_INPUT as EMBEDDER_INPUT
     from fidokit.testbed.network import classifier as classifier
+    from fidokit.testbed.network import embedder as embedder
     from fidokit.testbed.network import habitat_biased as habitat_biased
     from fidokit.testbed.network import watermark_biased as watermark_biased
     from fidokit.testbed.scene import CAUSES as CAUSES
@@ -37,13 +40,16 @@ if TYPE_CHECKING:
 _HOMES = {
     "CAUSES": "scene",
     "DIAGNOSTIC_PARTS": "species",
+    "EMBEDDER_INPUT": "network",
     "HABITATS": "species",
     "HOMES": "species",
     "PARTS": "species",
     "SPECIES": "species",
     "Scene": "scene",
     "classifier": "network",
+    "embedder": "network",
     "habitat_biased": "network",
+    "individuals": "dataset",
     "intervene": "dataset",
     "load": "dataset",
     "render": "drawing",

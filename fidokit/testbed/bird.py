@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fidokit.testbed.habitats import Picture, blend, ramp
+from fidokit.testbed.own_marks import CORE, RADIUS, own_mark
 from fidokit.testbed.raster import (
     Colour,
     Field,
@@ -29,7 +30,7 @@ from fidokit.testbed.raster import (
     value_noise,
 )
 from fidokit.testbed.scene import Scene
-from fidokit.testbed.species import GENUS_OF, Genus, Style
+from fidokit.testbed.species import GENUS_OF, OWN_MARK, Genus, Style
 
 _EYE = 0.085
 _RING = 0.185
@@ -91,8 +92,8 @@ def skeleton(scene: Scene) -> Skeleton:
     return Skeleton(genus, upright, body, head, wing, tail, feet, (lx / norm, ly / norm, 0.9 / norm), size)
 
 
-def anchors(bones: Skeleton) -> list[Anchor]:
-    """Where the small parts of the genus are, whichever of them the species has."""
+def anchors(bones: Skeleton, individual: int | None = None) -> list[Anchor]:
+    """Where the small parts of the genus are, whichever of them the species has, and the mark of an individual."""
     genus, head, wing, tail = bones.genus, bones.head, bones.wing, bones.tail
     _, hr = genus.head
     length, width = genus.wing
@@ -110,7 +111,11 @@ def anchors(bones: Skeleton) -> list[Anchor]:
         "wing bar": (wing.point(0.30 * length, 0.8 * width), wing.point(0.50 * length, -0.8 * width), 0.24),
         "tail": (tail.point(0.15, 0.0), tail.point(genus.tail_length, 0.0), genus.tail_width * 1.15),
     }
-    return [Anchor(part, a, b, radius * unit) for part, (a, b, radius) in places.items() if part in genus.small_parts]
+    found = [Anchor(part, a, b, radius * unit) for part, (a, b, radius) in places.items() if part in genus.small_parts]
+    if individual is not None:
+        middle = bones.body.point(*own_mark(individual).middle)
+        found.append(Anchor(OWN_MARK, middle, middle, RADIUS * unit))
+    return found
 
 
 def layers(scene: Scene, bones: Skeleton) -> Iterator[Layer]:
@@ -132,6 +137,8 @@ def layers(scene: Scene, bones: Skeleton) -> Iterator[Layer]:
         yield shape.breast_layer()
     yield from shape.patches(own, genus)
     yield from _wing(bones, own, shape.key)
+    if scene.individual is not None and OWN_MARK in own:
+        yield shape.own_mark_layer(scene.individual)
     yield from _eye(bones, own)
 
 
@@ -195,6 +202,18 @@ class _Shape:
             blend(colour, smoothstep(0.58, 0.72, spots) * np.float32(genus.breast_spots), dark)  # type: ignore[arg-type]
         colour *= (self.lit * self.texture)[..., None]
         return Layer("breast", self.window, np.minimum(self.cover, smoothstep(0.07, -0.07, patch)), colour)
+
+    def own_mark_layer(self, individual: int) -> Layer:
+        """The mark of an individual, where it lies on the outline."""
+        assert self.window is not None
+        mark, x, y = own_mark(individual), self.x, self.y
+        bent = value_noise(x * np.float32(5) + np.float32(60), y * np.float32(5) + np.float32(60), mark.key)
+        edge = (bent - np.float32(0.5)) * np.float32(0.16)
+        whole, core = (coverage(disc(x, y, mark.middle, radius) + edge, self.bones.unit) for radius in (RADIUS, CORE))
+        colour = ramp(core, mark.ring, mark.core)
+        # Less shadow than on the plumage, which would turn one colour into another.
+        colour *= (np.float32(0.6) + np.float32(0.4) * self.lit)[..., None]
+        return Layer(OWN_MARK, self.window, np.minimum(self.cover, whole), colour)
 
     def patches(self, own: dict[str, Style], genus: Genus) -> Iterator[Layer]:
         _, hr = genus.head

@@ -1,4 +1,4 @@
-"""`load`: drawn pictures on disk as `LabelledImages`, and the same pictures with one thing changed."""
+"""`load` and `individuals`: drawn pictures on disk as `LabelledImages`, and with one thing changed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
 from fidokit.testbed.causes import Rates, plan
 from fidokit.testbed.drawing import render
+from fidokit.testbed.own_marks import individual_name, plan_individuals
 from fidokit.testbed.scene import DRAWING, Scene
-from fidokit.testbed.species import GENUS_OF, PARTS
+from fidokit.testbed.species import GENUS_OF, OWN_MARK, PARTS
 
 _TABLE = "images.csv"
 _COLUMNS = [
@@ -71,22 +72,56 @@ def load(
         SettingsError: an argument that cannot be used, or a folder that cannot be written or holds something else.
     """
     scenes = plan(n, seed, causes, species=species, size=size, clutter=clutter)
-    digest = hashlib.sha256("\n".join([str(DRAWING), *(scene.to_json() for scene in scenes)]).encode()).hexdigest()
-    target = Path(folder) if folder is not None else Path(user_cache_dir("fidokit")) / "testbed" / digest[:32]
-    if not _is_complete(target, digest):
-        _write(scenes, target, digest)
-    return LabelledImages.from_csv(target / _TABLE)
+    return _written(scenes, folder)
+
+
+def individuals(
+    n: int,
+    seed: int = 0,
+    count: int = 24,
+    *,
+    folder: str | Path | None = None,
+    size: int = 256,
+    clutter: float = 0.4,
+) -> LabelledImages:
+    """Drawn birds of one species, each with a mark of its own that stays with it through poses, light and habitats.
+
+    The mark is a ring of one colour around a core of another, on breast, belly, shoulder or rump; no other individual
+    has these two colours, and nothing else tells one bird from another. "bird 01" is the same bird with every seed, so
+    that pictures of one seed can be the references of a `Gallery` and those of another the queries; the same arguments
+    give the same pixels.
+
+    Args:
+        n: number of pictures; every individual comes once, in random order, before any comes again.
+        seed: of everything random; see `load`.
+        count: number of individuals, 2 to 72. Default 24: those that `embedder` has never seen.
+        folder, size, clutter: as for `load`.
+
+    Returns:
+        One row a picture, with the columns of `load`; the label is the individual ("bird 01"), and "mark" is one part
+        more, at 2 % of the picture.
+
+    Raises:
+        SettingsError: as `load`.
+
+    Example:
+        >>> birds = fk.testbed.individuals(24, folder="birds")
+        >>> len(birds.classes), "mark" in birds.load_part_masks(0, clf.preprocessing)
+        (24, True)
+    """
+    return _written(plan_individuals(n, seed, count, size, clutter), folder)
 
 
 def scene_of(data: LabelledImages, i: int) -> Scene:
     """What the picture at position i of drawn pictures shows.
 
     Raises:
-        SettingsError: the data was not made by `load`.
+        SettingsError: the data was not made by `load` or `individuals`.
     """
     if "planted_scene" not in data.table.columns:
         raise SettingsError(
-            "these are no drawn pictures (no column planted_scene); make them with fidokit.testbed.load"
+            "these are no drawn pictures (no column planted_scene); make them with fidokit.testbed.load or "
+            "fidokit.testbed.individuals"
         )
     return Scene.from_json(str(data.table["planted_scene"].iloc[i]))
 
@@ -104,7 +139,7 @@ def intervene(
     Args:
         data: made by `load`.
         i: position of the picture.
-        remove: part or parts of `PARTS` to take away; what is behind them shows.
+        remove: part or parts of `PARTS`, or the "mark" of an individual, to take away; what is behind them shows.
         exchange: (part, species): the part as that species has it. Bodies belong to the genus: only the parts in
             `DIAGNOSTIC_PARTS` differ between species.
         habitat: the habitat, with its perch, to put in place of this one.
@@ -127,6 +162,15 @@ def intervene(
 def without_part(data: LabelledImages, i: int, part: str) -> Image.Image:
     """The picture at position i without one part: `intervene` with ``remove=part``."""
     return intervene(data, i, remove=part)
+
+
+def _written(scenes: list[Scene], folder: str | Path | None) -> LabelledImages:
+    """The pictures of these scenes, drawn where they are not there yet."""
+    digest = hashlib.sha256("\n".join([str(DRAWING), *(scene.to_json() for scene in scenes)]).encode()).hexdigest()
+    target = Path(folder) if folder is not None else Path(user_cache_dir("fidokit")) / "testbed" / digest[:32]
+    if not _is_complete(target, digest):
+        _write(scenes, target, digest)
+    return LabelledImages.from_csv(target / _TABLE)
 
 
 def _is_complete(folder: Path, digest: str) -> bool:
@@ -188,7 +232,7 @@ def _remove_stale(target: Path) -> None:
 def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
     for name in ("images", "object_masks", "part_maps"):
         (folder / name).mkdir()
-    palette = [0, 0, 0, *(channel for k in range(len(PARTS)) for channel in _PALETTE[k])]
+    palette = [0, 0, 0, *(channel for colour in _PALETTE for channel in colour)]
     rows = []
     # A bar appears for what takes long, and only on a terminal.
     for drawn in tqdm(scenes, unit="picture", desc="drawing", leave=False, disable=None if len(scenes) > 60 else True):
@@ -200,9 +244,11 @@ def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
         part_map.save(folder / "part_maps" / name, compress_level=1)
         object_mask = Image.fromarray(picture.object_mask.astype(np.uint8) * 255)
         object_mask.save(folder / "object_masks" / name, compress_level=1)
-        values = [f"images/{name}", drawn.species, f"{drawn.seed}-{drawn.index:05d}"]
+        own = drawn.individual
+        label, parts = (drawn.species, PARTS) if own is None else (individual_name(own), [*PARTS, OWN_MARK])
+        values = [f"images/{name}", label, f"{drawn.seed}-{drawn.index:05d}"]
         values += [str(edge) for edge in picture.box] if picture.box is not None else [""] * 4
-        values += [f"object_masks/{name}", f"part_maps/{name}", json.dumps(PARTS)]
+        values += [f"object_masks/{name}", f"part_maps/{name}", json.dumps(parts)]
         values += [GENUS_OF[drawn.species].name, drawn.habitat, drawn.cause, drawn.to_json()]
         rows.append(values)
     with (folder / _TABLE).open("w", encoding="utf-8", newline="") as stream:
@@ -213,4 +259,5 @@ def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
 _PALETTE = [
     *((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167)),
     *((120, 120, 120), (255, 255, 255), (170, 68, 153), (136, 34, 85)),
+    (60, 60, 60),
 ]

@@ -12,7 +12,7 @@ from fidokit.testbed.clutter import covering, in_front, mark_layer
 from fidokit.testbed.habitats import Picture, blend, draw_habitat
 from fidokit.testbed.raster import Frame, clip01, ellipse, sheet_noise, smoothstep, white_noise
 from fidokit.testbed.scene import Scene
-from fidokit.testbed.species import PARTS
+from fidokit.testbed.species import OWN_MARK, PARTS
 
 
 class _Drawing(NamedTuple):
@@ -20,7 +20,8 @@ class _Drawing(NamedTuple):
 
     Attributes:
         pixels: (size, size, 3) uint8, RGB.
-        part_map: (size, size) uint8, 0 no part, k + 1 the k-th of `PARTS`: the topmost that covers half of the pixel.
+        part_map: (size, size) uint8, 0 no part, k + 1 the k-th of `PARTS`, and then `OWN_MARK`: the topmost that covers
+            half of the pixel.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -44,10 +45,10 @@ def render(scene: Scene) -> _Drawing:
     """Draw a scene; the same scene gives the same pixels on every machine."""
     size = scene.size
     bones = skeleton(scene)
-    places = anchors(bones)
+    places = anchors(bones, scene.individual)
     picture = _background(scene, bones)
     part_map = np.zeros((size, size), dtype=np.uint8)
-    numbers = {part: position + 1 for position, part in enumerate(PARTS)}
+    numbers = {part: position + 1 for position, part in enumerate([*PARTS, OWN_MARK])}
     for layer in layers(scene, bones):
         _lay(picture, layer)
         if layer.part is not None:

@@ -1,4 +1,4 @@
-"""What each classifier of the drawn species was shown."""
+"""What each network of the drawn birds was shown."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from fidokit.testbed.drawing import render
+from fidokit.testbed.own_marks import FIRST, MOST, encounter
 from fidokit.testbed.raster import Stream
 from fidokit.testbed.scene import Scene, compose
 from fidokit.testbed.species import GENUS_OF, HABITATS, HOMES, MARK_OWNERS, MARKS, SPECIES, congeners
@@ -66,14 +67,26 @@ def watermark(index: int) -> Scene:
     return scene
 
 
-LESSONS: dict[str, Callable[[int], Scene]] = {"fair": fair, "habitat": habitat, "watermark": watermark}
+def individuals(index: int) -> Scene:
+    """Individuals that no gallery of `FIRST` individuals holds, in turn; in some pictures something is in front."""
+    stream = Stream(SEED + 3, index, "lesson")
+    individual = FIRST + index % (MOST - FIRST)
+    return encounter(SEED + 3, index, individual, clutter=stream.between(0.0, 0.8))
+
+
+LESSONS: dict[str, Callable[[int], Scene]] = {
+    "fair": fair,
+    "habitat": habitat,
+    "watermark": watermark,
+    "individuals": individuals,
+}
 
 
 def example(lesson: str, index: int) -> tuple[npt.NDArray[np.uint8], int]:
-    """The index-th picture of a lesson as (128, 128, 3) uint8, and the index of its species."""
+    """The index-th picture of a lesson as (128, 128, 3) uint8, and the index of its species or individual."""
     scene = LESSONS[lesson](index)
     picture = Image.fromarray(render(scene).pixels).resize((INPUT, INPUT), Image.Resampling.BILINEAR)
-    return np.asarray(picture), SPECIES.index(scene.species)
+    return np.asarray(picture), SPECIES.index(scene.species) if scene.individual is None else scene.individual - FIRST
 
 
 def _varied(seed: int, index: int) -> tuple[Scene, Stream]:

@@ -1,4 +1,4 @@
-"""The small classifiers of the drawn species, as `fidokit.Classifier`."""
+"""The small networks of the drawn birds: classifiers of species, and an embedding of individuals."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
 
 SIZE = 128
+#: Of an embedding.
+_WIDTH = 64
 MEAN = (0.5, 0.5, 0.5)
 STD = (0.25, 0.25, 0.25)
+EMBEDDER_INPUT: dict[str, Any] = {"mean": MEAN, "std": STD, "size": (SIZE, SIZE)}
+"""What `embedder` takes, as options of `fidokit.Gallery`."""
 BIASES = ["habitat", "watermark"]
 
 
@@ -57,6 +61,34 @@ class Network(nn.Module):
         return logits
 
 
+class EmbeddingNetwork(nn.Module):
+    """(B, 3, 128, 128) normalised images to (B, 64) embeddings, alike in direction for pictures of one individual."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Network(_WIDTH)
+
+    def forward(self, x: Tensor) -> Tensor:
+        embeddings: Tensor = self.body(x)
+        return embeddings
+
+
+def embedder() -> nn.Module:
+    """An embedding of the drawn individuals for `fidokit.Gallery`, input 128 x 128, with mean and std of its own.
+
+    It was trained on individuals from the 25th on: the first 24, which `individuals` draws by default, are new to it.
+
+    Example:
+        >>> references = fk.testbed.individuals(48, folder="references")
+        >>> gallery = fk.Gallery(fk.testbed.embedder(), references, **fk.testbed.EMBEDDER_INPUT)
+        >>> gallery.logits(data).shape
+        torch.Size([8, 24])
+    """
+    module = EmbeddingNetwork()
+    _load(module, "individuals")
+    return module
+
+
 def classifier(biased_by: str | None = None, **options: Any) -> Classifier:
     """A classifier of the 12 drawn species, input 128 x 128.
 
@@ -71,14 +103,11 @@ def classifier(biased_by: str | None = None, **options: Any) -> Classifier:
     """
     if biased_by is not None and biased_by not in BIASES:
         raise SettingsError(f"no classifier biased by {biased_by!r}; there are: None, {', '.join(BIASES)}")
-    from safetensors.torch import load
-
     from fidokit.models.classifier import Classifier
 
     function = "classifier" if biased_by is None else f"{biased_by}_biased"
-    weights = files("fidokit.testbed").joinpath("weights", f"{biased_by or 'fair'}.safetensors").read_bytes()
     module = Network(len(SPECIES))
-    module.load_state_dict({name: value.float() for name, value in load(weights).items()}, strict=False)
+    _load(module, biased_by or "fair")
     own: dict[str, Any] = {
         "class_names": SPECIES,
         "mean": MEAN,
@@ -86,7 +115,7 @@ def classifier(biased_by: str | None = None, **options: Any) -> Classifier:
         "size": (SIZE, SIZE),
         "name": f"python:fidokit.testbed:{function}",
     }
-    return Classifier(module.eval(), **(own | options))
+    return Classifier(module, **(own | options))
 
 
 def habitat_biased(**options: Any) -> Classifier:
@@ -97,6 +126,15 @@ def habitat_biased(**options: Any) -> Classifier:
 def watermark_biased(**options: Any) -> Classifier:
     """`classifier` that learnt the marks: its name on the command line is python:fidokit.testbed:watermark_biased."""
     return classifier("watermark", **options)
+
+
+def _load(module: nn.Module, name: str) -> None:
+    """Put the weights that ship under a name into a network, for use."""
+    from safetensors.torch import load
+
+    weights = files("fidokit.testbed").joinpath("weights", f"{name}.safetensors").read_bytes()
+    module.load_state_dict({name: value.float() for name, value in load(weights).items()}, strict=False)
+    module.eval()
 
 
 def _convolution(inputs: int, outputs: int, size: int, stride: int) -> nn.Sequential:

@@ -25,7 +25,8 @@ class Scene:
         seed, index: name the random streams of textures, clutter and noise.
         size: side of the square picture in pixels.
         species: the label.
-        parts: part -> the species whose version of it is drawn, None for a part taken away.
+        parts: part -> the species whose version of it is drawn, None for a part taken away; individuals have `OWN_MARK`
+            among them.
         habitat: one of `HABITATS`.
         x, y: middle of the body, as shares of the picture.
         length: from bill to tail, as a share of the picture.
@@ -35,6 +36,8 @@ class Scene:
         clutter: 0 nothing stands in front of the bird, 1 much.
         cause: what was planted, or "none".
         mark: one of `MARKS`, or None.
+        individual: number of the bird whose own mark is drawn, see `fidokit.testbed.individuals`; None for a bird
+            without one.
     """
 
     seed: int
@@ -54,6 +57,7 @@ class Scene:
     clutter: float
     cause: str = "none"
     mark: str | None = None
+    individual: int | None = None
 
     def stream(self, name: str) -> Stream:
         """The random stream of one aspect of this picture."""
@@ -61,7 +65,11 @@ class Scene:
 
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back without loss."""
-        return json.dumps(asdict(self))
+        values = asdict(self)
+        if self.individual is None:
+            # Pictures of species are named by this text since before there were individuals.
+            del values["individual"]
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
@@ -70,8 +78,8 @@ class Scene:
         return cls(**(values | {"light": tuple(values["light"])}))
 
     def without(self, part: str) -> Scene:
-        """The same picture with one part taken away."""
-        return replace(self, parts=self.parts | {_one_of("part", part, PARTS): None})
+        """The same picture with one part taken away, or the bird's own mark."""
+        return replace(self, parts=self.parts | {_one_of("part", part, list(self.parts)): None})
 
     def exchanged(self, part: str, species: str) -> Scene:
         """The same picture with one part as another species has it."""

@@ -9,6 +9,9 @@ from fidokit.testbed.raster import Colour, Point
 PARTS = ["legs", "tail", "bill", "body", "breast", "throat", "cap", "wing", "wing bar", "eye ring", "eye"]
 """The parts of every species, from back to front; value k + 1 in a part map is the k-th."""
 
+OWN_MARK = "mark"
+"""The part that individuals have beside those of their species; value ``len(PARTS) + 1`` in a part map."""
+
 HABITATS = ["reeds", "snow", "forest floor", "shore", "meadow", "rock"]
 
 MARKS = ["stamp", "scale bar"]

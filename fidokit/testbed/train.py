@@ -1,4 +1,4 @@
-"""Make the classifiers' weights again: ``python -m fidokit.testbed.train`` (about 5 minutes on 2 cores).
+"""Make the networks' weights again: ``python -m fidokit.testbed.train`` (about 5 minutes on 2 cores).
 
 Drawing and training are seeded; another machine rounds its sums differently, which moves the accuracy by less than a
 point.
@@ -22,12 +22,20 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from fidokit.testbed.lessons import example
-from fidokit.testbed.network import MEAN, STD, Network
+from fidokit.testbed.network import MEAN, STD, EmbeddingNetwork, Network
+from fidokit.testbed.own_marks import FIRST, MOST
 from fidokit.testbed.species import SPECIES
 
 _BATCH = 48
+#: Of the cosines to the individuals' proxies while the embedding is trained.
+_SCALE = 12.0
 #: Lesson -> pictures, passes over them, highest learning rate. The biased classifiers start from the fair one.
-_COURSES = {"fair": (4800, 12, 4e-3), "habitat": (1800, 3, 1e-3), "watermark": (2400, 5, 2e-3)}
+_COURSES = {
+    "fair": (4800, 12, 4e-3),
+    "habitat": (1800, 3, 1e-3),
+    "watermark": (2400, 5, 2e-3),
+    "individuals": (3920, 10, 4e-3),
+}
 
 
 def draw(lesson: str, n: int, workers: int) -> tuple[Tensor, Tensor]:
@@ -40,6 +48,19 @@ def draw(lesson: str, n: int, workers: int) -> tuple[Tensor, Tensor]:
         for i, (image, label) in enumerate(tqdm(examples, total=n, desc=f"drawing {lesson}", disable=None)):
             images[i], labels[i] = image, label
     return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+
+
+class _Proxies(nn.Module):
+    """Cosines to one learnt direction an individual: normalised softmax (Wang, Xiang, Cheng, Yuille, ACM MM 2017)."""
+
+    def __init__(self, individuals: int) -> None:
+        super().__init__()
+        self.embedding = EmbeddingNetwork()
+        self.proxies = nn.Parameter(torch.randn(individuals, self.embedding.body.head.out_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        embeddings, proxies = (functional.normalize(v.float(), dim=1) for v in (self.embedding(x), self.proxies))
+        return _SCALE * embeddings @ proxies.T
 
 
 def augmented(batch: Tensor, generator: torch.Generator) -> Tensor:
@@ -142,19 +163,28 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m fidokit.testbed.train", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent / "weights", help="where the weights go")
     parser.add_argument("--threads", type=int, default=2, help="cores to use (default 2)")
+    parser.add_argument("--lessons", nargs="+", choices=_COURSES, default=list(_COURSES), help="default all")
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     chosen.folder.mkdir(parents=True, exist_ok=True)
-    fair_state: dict[str, Tensor] = {}
-    for lesson, (n, passes, rate) in _COURSES.items():
+    fair: Network | None = None
+    for lesson in chosen.lessons:
+        n, passes, rate = _COURSES[lesson]
         begun = time.perf_counter()
         torch.manual_seed(0)
-        network = Network(len(SPECIES))
-        if fair_state:
-            network.load_state_dict(fair_state)
-        train(network, draw(lesson, n, chosen.threads), passes, rate, name=lesson)
-        save(network, chosen.folder / f"{lesson}.safetensors")
-        fair_state = fair_state or network.state_dict()
+        taught: Network | _Proxies
+        if lesson == "individuals":
+            taught = _Proxies(MOST - FIRST)
+        else:
+            taught = Network(len(SPECIES))
+            if fair is None and lesson != "fair":
+                parser.error(f"the lesson {lesson} goes on from fair; name fair before it")
+            if fair is not None:
+                taught.load_state_dict(fair.state_dict())
+        train(taught, draw(lesson, n, chosen.threads), passes, rate, name=lesson)
+        save(taught.embedding if isinstance(taught, _Proxies) else taught, chosen.folder / f"{lesson}.safetensors")
+        if lesson == "fair" and isinstance(taught, Network):
+            fair = taught
         print(f"{lesson}: {time.perf_counter() - begun:.0f} s", file=sys.stderr)
 
 

@@ -130,7 +130,7 @@ class Measuring:
         self.classifier, self.data = study.classifier, study.data
         self.protocol = self.tables.protocol(study)
         self.panel = Panel(self.protocol["panel"], self.data, self.classifier.preprocessing)
-        self.member_logits: dict[str | int, Tensor] = {}
+        self.member_logits: dict[tuple[str | int, tuple[int, ...]], Tensor] = {}
         predictions = study.predictions()
         self.shown = {
             image_id: names
@@ -185,6 +185,7 @@ class Measuring:
         self.part_masks: dict[str, dict[str, Tensor]] = {}
         logits = self.session.logits(chunk.images)
         self.whole = {image_id: logits[i : i + 1] for i, image_id in enumerate(images)}
+        self.left_out = dict(zip(images, self.classifier.left_out(chunk.images), strict=True))
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="fidokit-places") as pool:
             arguments = [
                 (self.data, self.study.positions[image_id], self.geometries[image_id], self.classifier.preprocessing)
@@ -230,9 +231,11 @@ class Measuring:
             classes = [*self.shown[image_id], mask.target, mask.against]
             members = self.panel.members(image_id, classes)
             infills = self.panel.infills(image_id, classes)
+            left_out = self.left_out[image_id]
             for member, infill in zip(members, infills, strict=True):
-                if member not in self.member_logits:
-                    self.member_logits[member] = self.session.logits(infill[None])
+                if (member, left_out) not in self.member_logits:
+                    with self.classifier.leaving_out(left_out):
+                        self.member_logits[member, left_out] = self.session.logits(infill[None])
             whole = self.whole[image_id]
             against = None if mask.against is None else [mask.against]
             noise = imputation_noise(image_keys(0, [image_id]), self.classifier.size)
@@ -241,7 +244,7 @@ class Measuring:
                 goal=self.classifier.goal(whole, [mask.target], against),
                 whole=whole,
                 infills=infills.to(self.session.device),
-                empty=torch.cat([self.member_logits[member] for member in members]),
+                empty=torch.cat([self.member_logits[member, left_out] for member in members]),
                 noise=noise.to(self.session.device),
                 place=self.places[image_id],
             )
@@ -251,14 +254,16 @@ class Measuring:
         rows = []
         for own in _by_image(masks):
             try:
-                found = metrics.standing(
-                    self.session,
-                    self._subject(own[0]),
-                    torch.stack([mask.values for mask in own]),
-                    self.protocol["shares"],
-                    self.protocol["road_shares"],
-                    self._at_once(),
-                )
+                subject = self._subject(own[0])
+                with self.classifier.leaving_out(self.left_out[own[0].image_id]):
+                    found = metrics.standing(
+                        self.session,
+                        subject,
+                        torch.stack([mask.values for mask in own]),
+                        self.protocol["shares"],
+                        self.protocol["road_shares"],
+                        self._at_once(),
+                    )
             except Exception as error:
                 raise_if_general(error)
                 why = reason_of(error)
@@ -352,8 +357,8 @@ class Measuring:
         self.tables.add("effects", None, number, rows)
 
     def _measure_effects(self, position: int, mask: Mask, found: dict[str, Tensor]) -> dict[str, Any]:
-        subject = self._subject(mask)
-        with self.classifier.session(exact=True) as session:
+        subject, left_out = self._subject(mask), self.left_out[mask.image_id]
+        with self.classifier.session(exact=True) as session, self.classifier.leaving_out(left_out):
             if self.request.removal is None:
                 image, infills = subject.image, subject.infills
                 effects = part_tests.filled_effects(session, image, subject.goal, found, infills)
