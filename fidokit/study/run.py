@@ -21,7 +21,7 @@ from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError,
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import class_index
+from fidokit.models.goals import check_asked
 from fidokit.study.engine.chunk import RUNNER_UP, Recipe
 from fidokit.study.engine.loop import Loop
 from fidokit.study.store.checking import check, move_aside
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
 PART_SIZE = 32
 Methods = str | Sequence[str] | Mapping[str, str | tuple[str, Any]]
+Ranks = str | Sequence[str | tuple[str, str | None]]
 
 
 @unaffected()
@@ -61,6 +62,7 @@ def run_study(
     on_progress: OnProgress | None = None,
     retry_failures: bool = False,
     client: Client | None = None,
+    ranks: Ranks | None = None,
 ) -> Study:
     """Compute what is missing of the masks of several methods over a dataset.
 
@@ -87,6 +89,11 @@ def run_study(
             worker process computes one part at a time, with as many threads as it has; where workers declare the
             resource ``GPU``, each part holds one, and only those workers compute. A photograph that kills its worker
             again and again becomes a failure. It does not go with `on_progress`.
+        ranks: of the classifier's taxonomy: each method explains the taxon of the class at each of them, labelled
+            ``"METHOD (RANK)"``. ``["family", "species"]`` shows side by side where the classifier sees an owl, which is
+            told from everything else, and where it sees that it is this owl: the classes' own rank is told from the
+            rest of the taxon at the finest of the other ranks. A pair (rank, within) says what else a taxon is told
+            from, see `fidokit.explain`. None: the classes, told from all others.
 
     Returns:
         The study. After Ctrl-C it is incomplete, which is printed; `Study.status` counts.
@@ -113,6 +120,15 @@ def run_study(
     if not len(data):
         raise SettingsError("the dataset holds no photographs")
     entries = _entries(methods)
+    without_settings = _without_settings(methods)
+    if ranks is not None:
+        chosen = _ranks(ranks, classifier, against)
+        without_settings = {f"{label} ({rank})" for label in without_settings for rank, _ in chosen}
+        entries = {
+            f"{label} ({rank})": replace(entry, rank=rank, within=within)
+            for label, entry in entries.items()
+            for rank, within in chosen
+        }
     _check_options(classifier, targets, against, part_size)
     unsuited = _check_methods(classifier, entries)
     if client is not None:
@@ -123,7 +139,7 @@ def run_study(
         options = {"targets": targets, "against": against, "part_size": part_size}
         if files.exists():
             study = Study(files)
-            entries |= _recorded(study, _without_settings(methods), entries)
+            entries |= _recorded(study, without_settings, entries)
             classifier = _resume(study, classifier, data, entries, options)
         _check_labels(classifier, data, targets)
         _check_space(files, classifier, data, entries)
@@ -223,6 +239,44 @@ def _recorded(study: Study, labels: set[str], entries: Mapping[str, Entry]) -> d
     return found
 
 
+def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tuple[str, str | None]]:
+    """(rank, within) of the ranks to explain; the classes' own rank within the finest of the others.
+
+    Raises:
+        SettingsError: there is no taxonomy or no such rank, one stands twice, or all classes are of one taxon there.
+    """
+    taxonomy = classifier.taxonomy
+    if taxonomy is None:
+        raise SettingsError("`ranks` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
+    pairs: list[tuple[str, str | None]] = []
+    for one in [ranks] if isinstance(ranks, str) else ranks:
+        rank, within = (one, None) if isinstance(one, str) else one if len(one) == 2 else (None, None)
+        if not isinstance(rank, str) or not (within is None or isinstance(within, str)):
+            raise SettingsError(f"ranks must be names of ranks, or pairs (rank, within), not {one!r}")
+        pairs.append((rank, within))
+    if not pairs:
+        raise SettingsError(f"`ranks` is empty; the taxonomy has {', '.join(taxonomy.levels)}")
+    names = [rank for rank, _ in pairs]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"a rank stands twice in {names}; give each once")
+    coarser = [rank for rank in names if not taxonomy.is_finest(rank)]
+    for rank, within in pairs:
+        if within is not None and against is not None:
+            raise SettingsError("`within` and `against` both say what a taxon is told from; give one of them")
+        taxonomy.asked(taxonomy.classes[0], rank, within)  # raises for a rank that there is not
+    for rank in coarser:
+        found = {taxonomy.at(name, rank) for name in taxonomy.classes}
+        if len(found) == 1 and classifier.head in ("softmax", "probabilities"):
+            raise SettingsError(
+                f"all classes are of one {rank}, {found.pop()!r}, so there is nothing to tell it from; leave it out"
+            )
+    finest = max(coarser, key=taxonomy.level, default=None)
+    return [
+        (rank, finest if within is None and against is None and taxonomy.is_finest(rank) else within)
+        for rank, within in pairs
+    ]
+
+
 def _is_unicode(text: str) -> bool:
     try:
         text.encode()
@@ -237,7 +291,7 @@ def _check_options(classifier: Classifier, targets: str | None, against: str | N
     if against is not None and not isinstance(against, str):
         raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
     if against is not None and against != RUNNER_UP:
-        class_index(against, classifier.class_names)
+        check_asked(None, against, classifier.class_names, classifier.taxonomy, classifier.head)
     if against is not None and len(classifier.class_names) < 2:
         raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
     check_number("part_size", part_size, COUNT, or_none="the default")
@@ -280,7 +334,7 @@ def _cluster(client: Client, recipe: Recipe, data: LabelledImages) -> Cluster:
 
 def _check_labels(classifier: Classifier, data: LabelledImages, targets: str | None) -> None:
     effect = "cannot be explained and become failures" if targets == "label" else NOT_JUDGED
-    for note in label_notes(data.table["label"], classifier.class_names, effect):
+    for note in label_notes(data.table["label"], classifier.class_names, effect, classifier.label_groups):
         _warn(note)
 
 
@@ -315,7 +369,11 @@ def _resume(
     options: Mapping[str, Any],
 ) -> Classifier:
     """The classifier as the study was begun with; `StoreError` if anything that changes masks differs."""
+    before = study.manifest["classifier"]
     asked, classifier = classifier.precision, study.check_classifier(classifier)
+    if study.manifest["classifier"] != before:
+        study.store.write_manifest(study.manifest)
+        _warn("the study was begun without a taxonomy and goes on with that of the classifier")
     if asked not in ("auto", classifier.precision):
         _warn(f"the study was begun in {classifier.precision} and goes on so, not in {asked}")
     study.check_data(data)
@@ -395,7 +453,7 @@ def _begin(
 
 def _matched(classifier: Classifier, data: LabelledImages) -> dict[str, dict[str, str]]:
     """The labels that were taken for a class of another name, if there are such."""
-    renamed = match_labels(data.table["label"], classifier.class_names).renamed
+    renamed = match_labels(data.table["label"], classifier.class_names, classifier.label_groups).renamed
     return {"matched_labels": renamed} if renamed else {}
 
 
