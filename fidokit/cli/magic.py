@@ -111,7 +111,8 @@ class _FidoMagic:
             raise SettingsError(f"--model {name}: {what}; {_models(variables)}")
         if given_options(arguments):
             raise SettingsError(
-                f"--device, --precision and --micro-batch are those that {name} was made with; leave them out"
+                f"--device, --precision, --micro-batch and --taxonomy are those that {name} was made with; leave "
+                "them out"
             )
         return variables[name]
 

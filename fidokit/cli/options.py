@@ -20,8 +20,8 @@ _Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
-#: The options of `add_model` beside the model: how it computes.
-MODEL_OPTIONS = ("device", "precision", "micro_batch")
+#: The options of `add_model` beside the model: how it computes, and what its classes are.
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "taxonomy")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -42,6 +42,12 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
     command.add_argument(
         "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
+    )
+    command.add_argument(
+        "--taxonomy",
+        metavar="FILE",
+        help="taxa of the classes: a CSV with a column of classes and one for each rank, SpeciesNet's labels, or "
+        "binomials",
     )
 
 

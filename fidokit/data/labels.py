@@ -97,10 +97,7 @@ class LabelMatch:
             if hints
             else f"Its classes are {classes}{', ...' if len(self.class_names) > 3 else ''}"
         )
-        return (
-            f"{nearest}; give a taxonomy that has them if they are coarser than a class, rename the labels, or give "
-            "the classifier other class_names"
-        )
+        return f"{nearest}; rename the labels, or give the classifier other class_names"
 
     def nearest(self, label: str, n: int = 3) -> list[str]:
         """The class names that are written most alike, the nearest first."""
@@ -183,6 +180,12 @@ def judged(predictions: pd.DataFrame, class_names: Sequence[str], groups: Groups
 def is_right(label: object, predicted: object, groups: Groups) -> bool:
     """Whether a predicted class is what a label means: that class, or one inside that group."""
     return predicted in groups[label] if isinstance(label, str) and label in groups else predicted == label
+
+
+def with_members(names: Iterable[object], groups: Groups) -> set[str]:
+    """Names of classes and groups, and the classes inside those groups; what is no text is passed over."""
+    named = {name for name in names if isinstance(name, str)}
+    return named.union(*(groups[name] for name in named if name in groups))
 
 
 def warn_of_labels(labels: Iterable[str | None], class_names: Sequence[str], groups: Groups = NO_GROUPS) -> None:

@@ -202,6 +202,10 @@ class StoredStudy:
         described = self.manifest["classifier"]["taxonomy"]
         return None if described is None else Taxonomy.from_dict(described)
 
+    def is_of_taxa(self, label: str) -> bool:
+        """Whether a method explains taxa at a rank, and not classes against all others."""
+        return self.manifest["methods"][label].get("rank") is not None
+
     def accuracy_by_rank(self) -> pd.DataFrame:
         """How often the classifier is right at each rank of its taxonomy: rank, n, right, accuracy, low, high; see
         `Taxonomy.accuracy`.
