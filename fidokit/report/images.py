@@ -17,7 +17,7 @@ from fidokit._util.html import Html
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError
-from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, colour_map, overlay_png, overlay_size
+from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, asked_words, colour_map, overlay_png, overlay_size
 from fidokit.figures.pictures import masks_of, photographs_of
 from fidokit.report.templating import png_source, rendered
 
@@ -72,10 +72,14 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         view = _View.make(data, study.positions[image_id], preprocessing)
         own = [(slot, masks.get((image_id, slot.method, slot.kind))) for slot in slots]
         figures = [
-            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)))
+            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)), _asked(mask, row))
             for slot, mask in own
         ]
-        explained = next((mask for _, mask in own if mask), None)
+        asked = {(mask["target"], mask["against"]) for _, mask in own if mask}
+        # Of several, each mask says for itself which it explains.
+        explained = next((mask for _, mask in own if mask), None) if len(asked) == 1 else None
+        if len(asked) == 1:
+            figures = [(*figure[:-1], "") for figure in figures]
         articles.append(_article(row, explained) | {"view": view, "figures": figures})
     counts = {"all": len(shown)} | shown["state"].value_counts().to_dict()
     states = [("all", "All"), *((state, f"{SIGNS[state]} {_WORDS[state]}") for state in ("wrong", "right", "unknown"))]
@@ -95,10 +99,19 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
     )
 
 
+def _asked(mask: dict[str, Any] | None, row: dict[Any, Any]) -> str:
+    """What a mask explains, where that is not the predicted class."""
+    return "" if mask is None else asked_words(mask["target"], mask["against"], row["predicted"])
+
+
 def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str, Any]:
     """What the template says of a photograph."""
     label = None if pd.isna(row["label"]) else str(row["label"])
     about = [] if pd.isna(row["runner_up"]) else [("Runner-up", row["runner_up"])]
+    if isinstance(row.get("rollup"), str) and row["rollup"] != row["predicted"]:
+        about.append(("Sure of", f"{row['rollup']} ({row['rollup_rank']}, {row['rollup_score']:.2f})"))
+    if isinstance(row.get("wrong_at"), str):
+        about.append(("Wrong at", row["wrong_at"]))
     if explained is not None and (explained["target"] != row["predicted"] or explained["against"]):
         about.append(("Explained", explained["target"]))
         if explained["against"]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fidokit._util.html import Html, joined, name_tag, number, tag
-from fidokit.figures.masks import KIND_NAMES
+from fidokit.figures.masks import KIND_NAMES, asked_words
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.ordering import DATASET
 from fidokit.study.study import Study
@@ -64,6 +64,11 @@ class Figures:
         row = self._rows.get((image_id, *self.keys[name]))
         return number(None if row is None else float(row[figure]))
 
+    def asked(self, image_id: str, name: str, predicted: str) -> str:
+        """What a mask explains, where that is not just the predicted class."""
+        row = self._rows.get((image_id, *self.keys[name]))
+        return "" if row is None else asked_words(row["target"], row["against"], predicted)
+
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""
         rows = {name: self._rows.get((image_id, *self.keys[name]), {}) for name in names}
@@ -80,6 +85,7 @@ def page_rows(
         cells = [
             {
                 "there": (about["image"], name) in figures,
+                "asked": figures.asked(about["image"], name, about["predicted"]),
                 "values": [figures.text(about["image"], name, metric) for metric in metrics],
             }
             for name in panels
@@ -111,8 +117,13 @@ def static_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[str], metri
             tag(
                 "td",
                 joined(
-                    tag("div", f"{figure_words(metric)} {value}")
-                    for metric, value in zip(metrics, cell["values"], strict=True)
+                    [
+                        tag("div", name_tag(cell["asked"])) if cell["asked"] else None,
+                        *(
+                            tag("div", f"{figure_words(metric)} {value}")
+                            for metric, value in zip(metrics, cell["values"], strict=True)
+                        ),
+                    ]
                 ),
             )
             for cell in row["cells"]
