@@ -277,7 +277,7 @@ def at_rank(
 
 
 class _Asked:
-    """Numbers for what is asked for: a class has its index, a group of several classes one after all classes."""
+    """Numbers for what is asked for: a class has its index, a group one after all classes, also one of a single class."""
 
     def __init__(self, class_names: Sequence[str], taxonomy: Taxonomy | None) -> None:
         self.class_names, self.taxonomy = class_names, taxonomy
@@ -286,7 +286,7 @@ class _Asked:
         self._numbers: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def target(self, name: str | int) -> int:
-        return self._number(str(name), asked_classes(name, self.class_names, self.taxonomy))
+        return self._number(name, asked_classes(name, self.class_names, self.taxonomy))
 
     def against(self, name: str | int, target: int, where: str) -> int:
         """What the target is contrasted with; "rest of TAXON" leaves out the target itself."""
@@ -301,7 +301,7 @@ class _Asked:
                     f"{self.name(target)!r} is not inside {enclosing!r}, or is all of it, so that there is no {name!r} "
                     f"to contrast it with{where}"
                 )
-            return self._number(str(name), others)
+            return self._number(name, others)
         others = asked_classes(name, self.class_names, self.taxonomy)
         if set(others) == own:
             raise SettingsError(against_itself(self.name(target)) + where)
@@ -311,7 +311,7 @@ class _Asked:
                 f"{outer!r} contains {inner!r}, so the one cannot be contrasted with the other{where}"
                 + (f"; against='{REST_OF}{outer}' are the other classes in it" if outer == str(name) else "")
             )
-        return self._number(str(name), others)
+        return self._number(name, others)
 
     def alone(self, target: int, head: Head) -> int:
         """A target that is told from everything else, for which -1 stands."""
@@ -342,8 +342,8 @@ class _Asked:
             groups[row, list(members)] = True
         return groups
 
-    def _number(self, name: str, members: tuple[int, ...]) -> int:
-        if len(members) == 1 and not name.startswith(REST_OF):
+    def _number(self, name: str | int, members: tuple[int, ...]) -> int:
+        if not isinstance(name, str) or name == self.class_names[members[0]]:
             return members[0]
         found = self._numbers.setdefault((name, members), len(self.names))
         if found == len(self.names):

@@ -472,6 +472,8 @@ class Taxonomy(HtmlDisplay):
             raise SettingsError(f"within={within!r} must be a coarser rank than {rank!r}; {', '.join(self.levels)}")
         own = self.named(name)
         target = self.at(own, rank) or own
+        if self.is_finest(rank) and target in self._taxa and len(self._taxa[target].members) == 1:
+            target = self.classes[self._taxa[target].members[0]]  # "Strix aluco" of "Strix aluco (Tawny Owl)"
         if within == "all" or (within is None and not self.is_finest(rank)):
             return target, None
         inside = {self._index[target]} if target in self._index else set(self._taxon(target).members)
