@@ -277,7 +277,7 @@ def at_rank(
 
 
 class _Asked:
-    """Numbers for what is asked for: a class has its index, a group one after all classes, also one of a single class."""
+    """Numbers for what is asked for: a class has its index; a group, also of a single class, one after all classes."""
 
     def __init__(self, class_names: Sequence[str], taxonomy: Taxonomy | None) -> None:
         self.class_names, self.taxonomy = class_names, taxonomy

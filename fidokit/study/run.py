@@ -79,7 +79,7 @@ def run_study(
         store: folder of the study, or its fsspec URL such as ``s3://bucket/study``; made if it is not there.
         targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
         against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
-            target; or the name of a class.
+            target, or, with `ranks`, the taxon of the best one outside the target's; or the name of a class or taxon.
         part_size: photographs that are read, computed and written together. None: 32, or what the study was begun with.
         progress: whether to show a progress bar.
         on_progress: called with a `Snapshot` every few steps; a truthy result stops the run as Ctrl-C does.
@@ -230,7 +230,8 @@ def _recorded(study: Study, labels: set[str], entries: Mapping[str, Entry]) -> d
     found: dict[str, Entry] = {}
     for label in sorted(labels & set(study.methods)):
         entry, recorded = entries[label], study.manifest["methods"][label]
-        difference = method_difference(recorded, entry.describe())
+        asked = {"rank": entry.rank, "within": entry.within}
+        difference = method_difference(recorded | asked, entry.describe())
         settings = settings_from(entry.method, recorded["settings"]) if recorded["name"] == entry.name else None
         if difference is None or settings is None:
             continue
@@ -250,7 +251,8 @@ def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tu
         raise SettingsError("`ranks` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
     pairs: list[tuple[str, str | None]] = []
     for one in [ranks] if isinstance(ranks, str) else ranks:
-        rank, within = (one, None) if isinstance(one, str) else one if len(one) == 2 else (None, None)
+        pair = isinstance(one, tuple | list) and len(one) == 2
+        rank, within = (one[0], one[1]) if pair else (one, None)
         if not isinstance(rank, str) or not (within is None or isinstance(within, str)):
             raise SettingsError(f"ranks must be names of ranks, or pairs (rank, within), not {one!r}")
         pairs.append((rank, within))

@@ -198,7 +198,9 @@ class StoredStudy:
 
     @cached_property
     def taxonomy(self) -> Taxonomy | None:
-        """The taxonomy of the classifier's classes, if it has one."""
+        """The taxonomy of the classifier's classes, if it has one; of the one that was given, if the study has none."""
+        if self._classifier is not None and self._classifier.taxonomy is not None:
+            return self._classifier.taxonomy
         described = self.manifest["classifier"]["taxonomy"]
         return None if described is None else Taxonomy.from_dict(described)
 

@@ -57,10 +57,9 @@ def test_a_taxon_by_its_name_is_the_taxon_at_its_rank(clf):
 
 
 def test_every_method_explains_a_taxon(clf):
-    fast = {"fido": {"steps": 3}, "rise": {"samples": 20}, "effect": {}, "extremal-perturbation": {"steps": 3}}
+    fast: dict[str, dict[str, int]] = {"fido": {"steps": 3}}
     for method in fk.list_methods():
-        overrides = {key: value for key, value in fast.get(method, {}).items()}
-        masks = fk.explain(clf, IMAGES[:2], method, rank="genus", **overrides)
+        masks = fk.explain(clf, IMAGES[:2], method, rank="genus", **fast.get(method, {}))
         assert masks.target == ["Aa", "Aa"], method
         assert not masks.failures, (method, masks.failures)
 
@@ -68,7 +67,8 @@ def test_every_method_explains_a_taxon(clf):
 def test_the_regions_of_a_taxon_are_checked_against_the_taxon(clf):
     masks = fk.explain(clf, IMAGES[[0, 3]], "fido", rank="genus")
     table = fk.find_regions(clf, masks, IMAGES[[0, 3]]).to_frame()
-    assert set(table["holds"]) == {"yes"}
+    assert len(table) == 8  # two images, two claims of the joint mask, one of the others
+    assert "no" not in set(table["holds"])
 
 
 def test_a_method_of_ones_own_that_takes_classes_refuses_a_taxon(clf):

@@ -164,7 +164,7 @@ class _ChunkRun:
             done = self._done_before(label) & missing
             if done:
                 yield Step(label, finished=sorted(done))
-            own, reasons = self._at_rank(label, {row: name for row, name in asked.items() if self.ids[row] in missing})
+            own, reasons = self._at_rank(label, {k: one for k, one in asked.items() if self.ids[k] in missing}, logits)
             rows = [row for row in own if self.ids[row] not in done]
             if rows or reasons:
                 index = torch.tensor(rows, dtype=torch.int64)
@@ -343,7 +343,9 @@ class _ChunkRun:
             check_asked(target, against, names, taxonomy, self.classifier.head)
         return against
 
-    def _at_rank(self, label: str, asked: Mapping[int, _Question]) -> tuple[dict[int, _Question], dict[str, str]]:
+    def _at_rank(
+        self, label: str, asked: Mapping[int, _Question], logits: Tensor
+    ) -> tuple[dict[int, _Question], dict[str, str]]:
         """What is `asked` at the rank of a method, and image_id -> why it cannot be."""
         entry, taxonomy = self.recipe.entries[label], self.classifier.taxonomy
         if entry.rank is None:
@@ -355,12 +357,14 @@ class _ChunkRun:
         for row, (target, against) in asked.items():
             name = names[target] if isinstance(target, int) else target
             try:
+                other: str | int | None
                 if against is None:
                     taxon, other = taxonomy.asked(name, entry.rank, entry.within)
                 else:
                     taxon, _ = taxonomy.asked(name, entry.rank, "all")
-                    rival = names[against] if isinstance(against, int) else against
-                    other = taxonomy.asked(rival, entry.rank, "all")[0] if self.recipe.against == RUNNER_UP else rival
+                    other = self._contrast(taxon, logits[row])
+                    if isinstance(other, int):
+                        other = taxonomy.asked(names[other], entry.rank, "all")[0]
                 check_asked(taxon, other, names, taxonomy, self.classifier.head)
                 found[row] = taxon, other
             except SettingsError as error:
