@@ -12,7 +12,7 @@ from fidokit import exceptions
 NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages", "MaskGuidedClassifier", "Masks",
-    "Method", "OcclusionSettings", "Preprocessing", "RiseSettings", "SmoothGradSettings", "Study",
+    "Method", "OcclusionSettings", "Preprocessing", "RiseSettings", "SmoothGradSettings", "Study", "Taxonomy",
     "classify_with_masks", "compare", "explain", "find_error_clusters", "find_regions", "list_methods", "open_study",
     "register_method", "run_study", "testbed", "write_report",
 }  # fmt: skip

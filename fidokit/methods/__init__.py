@@ -175,9 +175,9 @@ def explain(
         settings: the method's settings object; None for its defaults.
         on_progress: called with a `Snapshot` every few steps; a truthy result asks to stop.
         rank: explain the target's taxon at this rank: ``"family"`` shows where the classifier sees an owl. A taxon is
-            told from everything outside it. At the classes' own rank, such as ``"species"``, the target is told from
-            the other classes of the finest taxon that has others: where it sees that it is *this* owl. (Without a rank,
-            a class is told from all others, so its mask shows both.)
+            told from everything outside it. At ``"species"``, or the rank of the classes, the target is told from the
+            rest of the finest coarser taxon that has others: where it sees that it is *this* owl. (Without a rank, a
+            class is told from all others, so its mask shows both.)
         within: a coarser rank: tell the taxon at `rank` from the rest of the one that it lies in there; ``"all"``: from
             everything outside it, at every rank.
         **overrides: single fields of the settings.

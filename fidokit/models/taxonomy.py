@@ -413,9 +413,10 @@ class Taxonomy(HtmlDisplay):
             return len(self.ranks)
         raise SettingsError(f"the taxonomy has no rank {rank!r}; it has {', '.join(self.levels)}")
 
-    def is_finest(self, rank: str) -> bool:
-        """Whether a rank is the level of the classes themselves."""
-        return self.level(rank) >= len(self.levels) - 1
+    def is_lowest(self, rank: str) -> bool:
+        """Whether a rank is that of species, or finer, or the classes' own: what is there is one of a kind."""
+        lowest = self.ranks.index("species") if "species" in self.ranks else len(self.levels) - 1
+        return self.level(rank) >= lowest
 
     @cached_property
     def groups(self) -> Mapping[str, frozenset[str]]:
@@ -450,8 +451,8 @@ class Taxonomy(HtmlDisplay):
     def asked(self, name: str, rank: str, within: str | None = None) -> tuple[str, str | None]:
         """What is asked of a class, or of a finer taxon, at a rank: the taxon, and what it is told from.
 
-        A taxon is told from everything outside it. At the level of the classes themselves, the question is what makes
-        it this one *of its kind*: the class is told from the other classes of the finest taxon that has others.
+        A taxon is told from everything outside it. At the rank of species or of the classes themselves, the question is
+        what makes it this one *of its kind*: it is told from the rest of the finest coarser taxon that has others.
 
         Args:
             name: of a class or a taxon. One that is coarser than the rank is asked for as it is.
@@ -467,14 +468,14 @@ class Taxonomy(HtmlDisplay):
             SettingsError: there is no such name or rank, or `within` is not coarser than `rank`.
         """
         level = self.level(rank)
-        limit = len(self.levels) - 2 if within in (None, "all") else self.level(str(within))
+        limit = level - 1 if within in (None, "all") else self.level(str(within))
         if within not in (None, "all") and limit >= level:
             raise SettingsError(f"within={within!r} must be a coarser rank than {rank!r}; {', '.join(self.levels)}")
         own = self.named(name)
         target = self.at(own, rank) or own
-        if self.is_finest(rank) and target in self._taxa and len(self._taxa[target].members) == 1:
+        if self.is_lowest(rank) and target in self._taxa and len(self._taxa[target].members) == 1:
             target = self.classes[self._taxa[target].members[0]]  # "Strix aluco" of "Strix aluco (Tawny Owl)"
-        if within == "all" or (within is None and not self.is_finest(rank)):
+        if within == "all" or (within is None and not self.is_lowest(rank)):
             return target, None
         inside = {self._index[target]} if target in self._index else set(self._taxon(target).members)
         first = next(iter(inside))

@@ -22,6 +22,7 @@ from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import check_asked
+from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.engine.chunk import RUNNER_UP, Recipe
 from fidokit.study.engine.loop import Loop
 from fidokit.study.store.checking import check, move_aside
@@ -91,8 +92,8 @@ def run_study(
             again and again becomes a failure. It does not go with `on_progress`.
         ranks: of the classifier's taxonomy: each method explains the taxon of the class at each of them, labelled
             ``"METHOD (RANK)"``. ``["family", "species"]`` shows side by side where the classifier sees an owl, which is
-            told from everything else, and where it sees that it is this owl: the classes' own rank is told from the
-            rest of the taxon at the finest of the other ranks. A pair (rank, within) says what else a taxon is told
+            told from everything else, and where it sees that it is this owl: a species, or a class, is told from the
+            rest of its taxon at the next coarser one of the ranks. A pair (rank, within) says what else a taxon is told
             from, see `fidokit.explain`. None: the classes, told from all others.
 
     Returns:
@@ -241,7 +242,7 @@ def _recorded(study: Study, labels: set[str], entries: Mapping[str, Entry]) -> d
 
 
 def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tuple[str, str | None]]:
-    """(rank, within) of the ranks to explain; the classes' own rank within the finest of the others.
+    """(rank, within) of the ranks to explain; species and classes within the next coarser one of them.
 
     Raises:
         SettingsError: there is no taxonomy or no such rank, one stands twice, or all classes are of one taxon there.
@@ -261,22 +262,26 @@ def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tu
     names = [rank for rank, _ in pairs]
     if len(set(names)) < len(names):
         raise SettingsError(f"a rank stands twice in {names}; give each once")
-    coarser = [rank for rank in names if not taxonomy.is_finest(rank)]
     for rank, within in pairs:
         if within is not None and against is not None:
             raise SettingsError("`within` and `against` both say what a taxon is told from; give one of them")
         taxonomy.asked(taxonomy.classes[0], rank, within)  # raises for a rank that there is not
-    for rank in coarser:
+    for rank in names:
         found = {taxonomy.at(name, rank) for name in taxonomy.classes}
         if len(found) == 1 and classifier.head in ("softmax", "probabilities"):
             raise SettingsError(
                 f"all classes are of one {rank}, {found.pop()!r}, so there is nothing to tell it from; leave it out"
             )
-    finest = max(coarser, key=taxonomy.level, default=None)
     return [
-        (rank, finest if within is None and against is None and taxonomy.is_finest(rank) else within)
+        (rank, _next_coarser(rank, names, taxonomy) if within is None and against is None else within)
         for rank, within in pairs
     ]
+
+
+def _next_coarser(rank: str, ranks: Sequence[str], taxonomy: Taxonomy) -> str | None:
+    """Of a rank of species or classes, the finest of the ranks that are coarser; None of other ranks."""
+    coarser = [one for one in ranks if taxonomy.level(one) < taxonomy.level(rank)]
+    return max(coarser, key=taxonomy.level, default=None) if taxonomy.is_lowest(rank) else None
 
 
 def _is_unicode(text: str) -> bool:

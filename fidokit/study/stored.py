@@ -208,6 +208,11 @@ class StoredStudy:
         """Whether a method explains taxa at a rank, and not classes against all others."""
         return self.manifest["methods"][label].get("rank") is not None
 
+    def comparable(self, label: str) -> list[str]:
+        """The other methods that explain the same of a photograph: the class, or its taxon at the same rank."""
+        asked = {name: (entry.get("rank"), entry.get("within")) for name, entry in self.manifest["methods"].items()}
+        return [other for other in self.methods if other != label and asked[other] == asked[label]]
+
     def accuracy_by_rank(self) -> pd.DataFrame:
         """How often the classifier is right at each rank of its taxonomy: rank, n, right, accuracy, low, high; see
         `Taxonomy.accuracy`.

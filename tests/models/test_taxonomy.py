@@ -312,6 +312,13 @@ class TestAsked:
         assert taxonomy.asked("Strix aluco", "species") == (names[0], "rest of Strix")
         assert taxonomy.asked("Bubo bubo", "genus") == ("Bubo", None)
 
+    def test_a_species_of_several_classes_is_one_of_its_kind_as_well(self):
+        names = ["Canis lupus dingo", "Canis lupus lupus", "Canis latrans", "Vulpes vulpes"]
+        taxonomy = fk.Taxonomy.from_binomials(names)
+        assert taxonomy.levels == ("genus", "species", "class")
+        assert taxonomy.asked(names[0], "species") == ("Canis lupus", "rest of Canis")
+        assert taxonomy.asked(names[0], "class") == (names[0], "rest of Canis lupus")
+
     def test_a_goal_asks_for_the_predicted_class_of_each_image(self, owls):
         logits = torch.eye(6)[[0, 4, 5]]
         goal = classifier(OWLS, owls).goal(logits, rank="species")

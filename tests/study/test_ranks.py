@@ -11,9 +11,9 @@ from PIL import Image
 import fidokit as fk
 from fidokit.cli import main
 from fidokit.exceptions import SettingsError, StoreError
-from fidokit.study.metrics.agreement import comparable
 from fidokit.study.ordering import mask_figures
 from fidokit.study.run import open_study, run_study
+from fidokit.study.verdicts import verdicts
 
 SPECIES = ["Aa alba", "Aa nigra", "Bb alba", "Bb nigra"]
 #: (genus, species) marks and the label of each photograph; one prediction in each rank is wrong.
@@ -224,7 +224,14 @@ class TestShown:
         assert "rest of Aa" in set(mask_figures(measured)["against"])
 
     def test_methods_agree_with_others_of_their_rank_alone(self, measured):
-        assert comparable(measured, "saliency (genus)") == ["grad-cam (genus)"]
+        assert measured.comparable("saliency (genus)") == ["grad-cam (genus)"]
+
+    def test_verdicts_compare_methods_of_one_rank(self, measured):
+        told = [sentence for sentence in verdicts(measured) if ", deletion " in sentence]
+        assert len(told) == 2
+        for rank, other, sentence in zip(RANKS, RANKS[::-1], told, strict=True):
+            assert f"grad-cam ({rank})" in sentence
+            assert f"({other})" not in sentence
 
     def test_the_page_says_what_each_mask_explains(self, measured, tmp_path):
         page = fk.write_report(measured, tmp_path / "page.html").read_text(encoding="utf-8")

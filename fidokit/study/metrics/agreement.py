@@ -33,12 +33,6 @@ def counterpart(kind: str, others: Sequence[str]) -> str:
     return kind if kind in others else main_kind(others)
 
 
-def comparable(study: StoredStudy, label: str) -> list[str]:
-    """The other methods that explain the same of an image: the class, or its taxon at the same rank."""
-    asked = {name: (entry.get("rank"), entry.get("within")) for name, entry in study.manifest["methods"].items()}
-    return [other for other in study.methods if other != label and asked[other] == asked[label]]
-
-
 class Agreement:
     """What is missing of the agreement of some methods with all others of the study, and its computation.
 
@@ -59,7 +53,7 @@ class Agreement:
             own = [kind for kind in study.kinds(label) if kind in kinds]
             done = tables.read("agreement", label)
             known = set(zip(done["image_id"], done["kind"], done["other"], strict=True))
-            for other in comparable(study, label):
+            for other in study.comparable(label):
                 for image_id in self.finished[label] & self.finished[other]:
                     rows = {(image_id, kind, other) for kind in own} - known
                     if rows:

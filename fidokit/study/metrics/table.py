@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 
 from fidokit.exceptions import StoreError
-from fidokit.study.metrics.agreement import comparable
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.parts import PartScore
 from fidokit.study.metrics.road import ROAD_SHARES
@@ -138,7 +137,7 @@ def _explain_agreement(study: StoredStudy, frame: pd.DataFrame, rows: pd.DataFra
     for i, key in zip(lacking, frame[list(KEYS)].iloc[lacking].itertuples(index=False, name=None), strict=True):
         if len(study.methods) < 2:
             why = "the study has no other method"
-        elif not comparable(study, key[1]):
+        elif not study.comparable(key[1]):
             why = "no other method explains the same rank"
         elif key in compared:
             why = "a mask that is the same everywhere agrees with none"
