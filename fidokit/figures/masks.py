@@ -81,11 +81,9 @@ def overlay_png(mask: npt.ArrayLike, size: tuple[int, int] | None = None, *, col
     return buffer.getvalue()
 
 
-def asked_words(target: str, against: object, predicted: str) -> str:
-    """What a mask explains and what that is told from, if anything; empty where it is just the predicted class."""
-    if isinstance(against, str):
-        return f"{target} rather than {against}"
-    return "" if target == predicted else target
+def asked_words(target: str, against: object) -> str:
+    """What a mask explains, and what that is told from, if anything."""
+    return f"{target} rather than {against}" if isinstance(against, str) else target
 
 
 def overlay_size(mask: npt.ArrayLike, width: int, height: int, longest: int = 256) -> tuple[int, int]:

@@ -72,15 +72,14 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         view = _View.make(data, study.positions[image_id], preprocessing)
         own = [(slot, masks.get((image_id, slot.method, slot.kind))) for slot in slots]
         figures = [
-            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)), _asked(mask, row))
+            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)))
             for slot, mask in own
         ]
         asked = {(mask["target"], mask["against"]) for _, mask in own if mask}
         # Of several, each mask says for itself which it explains.
         explained = next((mask for _, mask in own if mask), None) if len(asked) == 1 else None
-        if len(asked) == 1:
-            figures = [(*figure[:-1], "") for figure in figures]
-        articles.append(_article(row, explained) | {"view": view, "figures": figures})
+        words = [asked_words(mask["target"], mask["against"]) if mask and len(asked) > 1 else "" for _, mask in own]
+        articles.append(_article(row, explained) | {"view": view, "figures": zip(figures, words, strict=True)})
     counts = {"all": len(shown)} | shown["state"].value_counts().to_dict()
     states = [("all", "All"), *((state, f"{SIGNS[state]} {_WORDS[state]}") for state in ("wrong", "right", "unknown"))]
     colours = colour_map(COLOUR_MAP)[::31][:9].tolist()
@@ -97,11 +96,6 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         signs=SIGNS,
         judgements=_JUDGEMENTS,
     )
-
-
-def _asked(mask: dict[str, Any] | None, row: dict[Any, Any]) -> str:
-    """What a mask explains, where that is not the predicted class."""
-    return "" if mask is None else asked_words(mask["target"], mask["against"], row["predicted"])
 
 
 def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str, Any]:

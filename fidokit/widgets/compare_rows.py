@@ -54,6 +54,9 @@ class Figures:
         own = table[table["image_id"].isin(list(image_ids))]
         self.keys = keys
         self._rows = {(row["image_id"], row["method"], row["kind"]): row for row in own.to_dict("records")}
+        self._asked: dict[str, set[str]] = {}
+        for row in self._rows.values():
+            self._asked.setdefault(row["image_id"], set()).add(asked_words(row["target"], row["against"]))
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Whether an image has a mask, (image_id, name)."""
@@ -64,10 +67,12 @@ class Figures:
         row = self._rows.get((image_id, *self.keys[name]))
         return number(None if row is None else float(row[figure]))
 
-    def asked(self, image_id: str, name: str, predicted: str) -> str:
-        """What a mask explains, where that is not just the predicted class."""
+    def asked(self, image_id: str, name: str) -> str:
+        """What a mask explains, where the masks of an image do not all explain the same."""
         row = self._rows.get((image_id, *self.keys[name]))
-        return "" if row is None else asked_words(row["target"], row["against"], predicted)
+        if row is None or len(self._asked[image_id]) == 1:
+            return ""
+        return asked_words(row["target"], row["against"])
 
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""
@@ -85,7 +90,7 @@ def page_rows(
         cells = [
             {
                 "there": (about["image"], name) in figures,
-                "asked": figures.asked(about["image"], name, about["predicted"]),
+                "asked": figures.asked(about["image"], name),
                 "values": [figures.text(about["image"], name, metric) for metric in metrics],
             }
             for name in panels

@@ -10,6 +10,7 @@ from PIL import Image
 
 import fidokit as fk
 from fidokit.cli import main
+from fidokit.errors.wrong_labels import likely_wrong_labels
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.study.ordering import mask_figures
 from fidokit.study.run import open_study, run_study
@@ -284,3 +285,20 @@ def test_the_command_line_takes_a_taxonomy_and_ranks(tmp_path, capsys):
     photo = str(data.table["path"].iloc[0])
     assert main(["explain", photo, *model, "--method", "saliency", "--rank", "genus", "--out", str(tmp_path)]) == 0
     assert genera[names.index(data.table["label"].iloc[0])] in capsys.readouterr().out
+
+
+def test_answers_are_improved_and_labels_doubted_with_coarse_labels(photographs, tmp_path):
+    study = run_study(classifier(), photographs, "grad-cam", store=tmp_path, progress=False)
+    with pytest.warns(RuntimeWarning, match="1 of 6 photographs have no label that the classifier knows"):
+        made = fk.classify_with_masks(study, "crop", folds=2, controls=(), progress=False)
+    assert made.images["label"].tolist() == ["Aa alba", "Aa", "Bb alba", "Bb alba", "Bb"]
+    assert made.images["correct_before"].tolist() == [True, True, True, False, False]
+    pytest.importorskip("cleanlab", reason="needs the extra `labels`")
+    assert set(likely_wrong_labels(study)["label"]) <= set(SPECIES)
+
+
+def test_a_taxonomy_shows_itself():
+    shown = classifier().taxonomy._repr_html_()
+    assert "Taxonomy" in shown
+    assert "Aa (2)" in shown
+    assert "2 genus" in classifier()._repr_html_()
