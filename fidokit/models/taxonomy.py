@@ -239,14 +239,16 @@ class Taxonomy(HtmlDisplay):
     def load(cls, path: str | Path) -> Taxonomy:
         """From a file: SpeciesNet's labels, a CSV or TSV with a class and its ranks, or a list of binomials.
 
-        The first line says which of them it is: seven fields with semicolons between them, several columns, or one.
+        The first line says which of them it is: seven fields with semicolons between them that are no names of ranks,
+        several columns, or one.
 
         Raises:
             SettingsError: the file cannot be read, or is none of these.
         """
         text = _read_text(Path(path))
         first = next((line for line in text.splitlines() if line.strip()), "")
-        if first.count(";") == len(_SPECIESNET_RANKS):
+        heads = {field.strip().casefold() for field in first.split(";")}
+        if first.count(";") == len(_SPECIESNET_RANKS) and heads.isdisjoint(("order", "family", "genus", "species")):
             return cls.from_speciesnet(path)
         if re.search(r"[,;\t]", first):
             return cls.from_table(path)

@@ -7,6 +7,7 @@ Reads ``../shared/field`` (964 species of birds and "background", MobileNetV2) a
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -41,9 +42,11 @@ def main() -> None:
     given = parser.parse_args()
     if not FIELD.is_dir():
         sys.exit(f"skipped: {FIELD} is not there")
-    sys.path.insert(0, str(FIELD))
-    import species_classifier
-
+    spec = importlib.util.spec_from_file_location("species_classifier", FIELD / "species_classifier.py")
+    assert spec is not None
+    assert spec.loader is not None
+    species_classifier = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(species_classifier)
     net, names = species_classifier.load("bird", FIELD)
     taxonomy = taxonomy_of(list(names))
     classifier = fk.Classifier(net, names, mean=0.5, std=0.5, size=224, taxonomy=taxonomy)

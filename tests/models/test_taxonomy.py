@@ -70,6 +70,11 @@ class TestSources:
             TABLE.to_csv(tmp_path / "owls.csv", index=False, sep=separator)
             assert fk.Taxonomy.load(tmp_path / "owls.csv") == owls
 
+    def test_a_table_of_seven_columns_is_no_speciesnet_file(self, owls, tmp_path):
+        wide = TABLE.assign(kingdom="Animalia", phylum="Chordata", **{"suborder": None})
+        wide.to_csv(tmp_path / "owls.csv", index=False, sep=";")
+        assert fk.Taxonomy.load(tmp_path / "owls.csv").members("Strigidae") == owls.members("Strigidae")
+
     def test_binomials_have_a_genus_whatever_follows_them(self):
         names = [
             "background",

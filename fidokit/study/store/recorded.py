@@ -29,12 +29,13 @@ def load_recorded(name: str, recorded: dict[str, Any]) -> Classifier:
         name: as for `Classifier.load`.
         recorded: as `describe_classifier` has it.
     """
-    taxonomy = None if recorded.get("taxonomy") is None else Taxonomy.from_dict(recorded["taxonomy"])
+    described = recorded.get("taxonomy")
+    taxonomy = {} if described is None else {"taxonomy": Taxonomy.from_dict(described)}
     with suppress(ClassifierError):  # an exported program of another size than the default one
-        classifier = Classifier.load(name, taxonomy=taxonomy)
+        classifier = Classifier.load(name, **taxonomy)
         if classifier_difference(recorded, describe_classifier(classifier)) is None:
             return classifier
-    return Classifier.load(name, taxonomy=taxonomy, **_options(recorded))
+    return Classifier.load(name, **taxonomy, **_options(recorded))
 
 
 def _options(recorded: dict[str, Any]) -> dict[str, Any]:
