@@ -145,7 +145,9 @@ class Taxonomy(HtmlDisplay):
         )
         cells = {column: [_text(cell) for cell in frame[column]] for column in columns}
         if ranks is None:
-            columns = _ordered(columns, cells)
+            columns = _ordered([column for column in columns if any(cells[column])], cells)
+        if not columns:
+            raise SettingsError(f"{what}: no column but the first one has an entry; name the taxa of the classes there")
         lineages: dict[str, tuple[str | None, ...]] = {}
         for row, name in enumerate(map(_text, frame.iloc[:, 0])):
             if name is None:
