@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from fidokit.methods.regions import find_regions as find_regions
     from fidokit.models.classifier import Classifier as Classifier
     from fidokit.models.gallery import Gallery as Gallery
+    from fidokit.models.taxonomy import Taxonomy as Taxonomy
     from fidokit.report.page import write_report as write_report
     from fidokit.study.compare import compare as compare
     from fidokit.study.run import open_study as open_study
@@ -72,6 +73,7 @@ _HOMES = {
     "RiseSettings": "methods.perturbation_settings",
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
+    "Taxonomy": "models.taxonomy",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
     "explain": "methods",

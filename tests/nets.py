@@ -83,3 +83,35 @@ def photographs(n: int, size: tuple[int, int] = (32, 32), seed: int = 0) -> Tens
     generator = torch.Generator().manual_seed(seed)
     coarse = torch.rand(n, 3, 6, 6, generator=generator)
     return nn.functional.interpolate(coarse, size=size, mode="bilinear")
+
+
+class TwoRanks(nn.Module):
+    """Two genera of two species each: red in an image speaks for the first genus and green for the second, blue for the
+    first species of a genus and white for the second.
+
+    The logits are genus + species, genus - species, -genus + species and -genus - species, so that the log-odds of the
+    genus depend on red and green alone, and those of a species within its genus on blue and white alone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.colours = nn.Conv2d(3, 4, 8, stride=8)
+        weights = torch.tensor([[1.0, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, 1]]) / 64
+        self.colours.weight.data = weights[:, :, None, None].repeat(1, 1, 8, 8)
+        self.colours.bias.data = torch.tensor([0.0, 0, 0, -2])
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        red, green, blue, white = (960 * self.relu(self.colours(x)).mean(dim=(2, 3))).unbind(1)
+        genus, species = red - green, blue - white
+        return torch.stack([genus + species, genus - species, -genus + species, -genus - species], dim=1)
+
+
+def two_marks(genus: int, species: int) -> Tensor:
+    """(1, 3, H, W) grey image of `PATCH_SIZE` with the marks that `TwoRanks` reads: of a genus on the left patch, of a
+    species on the right one, both numbered from 0."""
+    colours = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]])[:, :, None, None]
+    image = torch.full((1, 3, *PATCH_SIZE), 0.5)
+    image[0, :, LEFT[0], LEFT[1]] = colours[genus]
+    image[0, :, RIGHT[0], RIGHT[1]] = colours[2 + species]
+    return image

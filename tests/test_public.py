@@ -13,7 +13,8 @@ NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
     "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
-    "SmoothGradSettings", "Study", "classify_with_masks", "compare", "explain", "explain_pair", "find_error_clusters",
+    "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "explain", "explain_pair",
+    "find_error_clusters",
     "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "testbed",
     "write_report",
 }  # fmt: skip

@@ -49,8 +49,10 @@ def add_explanation(command: argparse.ArgumentParser, *, model: str | None = Non
     command.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO")
     add_model(command, otherwise=model)
     command.add_argument("--method", default="fido", help="a name of `fidokit methods`; default fido")
-    command.add_argument("--target", metavar="NAME", help="class to explain; default the predicted one")
+    command.add_argument("--target", metavar="NAME", help="class or taxon to explain; default the predicted class")
     command.add_argument("--against", metavar="NAME", help="class to contrast it with: why the target rather than this")
+    command.add_argument("--rank", metavar="RANK", help="explain the taxon at this rank, such as family")
+    command.add_argument("--within", metavar="RANK", help="tell it from the rest of the taxon at this coarser rank")
     command.add_argument("--settings", choices=PRESETS, default="default", help="a named set of settings")
     command.add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", dest="fields", help="one setting; may be repeated"
@@ -120,6 +122,8 @@ def explained(
             _class(arguments.against, classifier),
             settings,
             on_progress,
+            rank=arguments.rank,
+            within=arguments.within,
             **overrides,
         )
     return data, masks

@@ -21,7 +21,7 @@ PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
 #: The options of `add_model` beside the model: how it computes, and what it does not say itself.
-MODEL_OPTIONS = ("device", "precision", "micro_batch", "class_names", "trust_model")
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "class_names", "taxonomy", "trust_model")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -53,6 +53,12 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
         "--trust-model",
         action="store_true",
         help="load speciesnet:FOLDER, a pickle: that runs whatever code is in it, so know where it comes from",
+    )
+    command.add_argument(
+        "--taxonomy",
+        metavar="FILE",
+        help="taxa of the classes: a CSV with a column of classes and one for each rank, SpeciesNet's labels, or "
+        "binomials",
     )
 
 

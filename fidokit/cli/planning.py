@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from fidokit.cli.options import add_model, command, load_classifier
-from fidokit.cli.studying import add_dataset, dataset, study_methods
+from fidokit.cli.studying import add_dataset, dataset, study_methods, study_ranks
 from fidokit.cli.text import cut, plain, table
 from fidokit.exceptions import SettingsError
 
@@ -44,6 +44,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         against=arguments.against,
         sample=arguments.sample,
         metrics=not arguments.no_metrics,
+        ranks=study_ranks(arguments.ranks),
     )
     on = made.on(workers)
     print(plain(_measured(made)))

@@ -73,7 +73,10 @@ def add_dataset(command: argparse.ArgumentParser) -> None:
         "--settings", choices=PRESETS, default="default", help="for the methods that have such settings"
     )
     command.add_argument("--targets", choices=("predicted", "label"), default="predicted", help="class to explain")
-    command.add_argument("--against", metavar="NAME", help="class to contrast with, or runner-up")
+    command.add_argument("--against", metavar="NAME", help="class or taxon to contrast with, or runner-up")
+    command.add_argument(
+        "--ranks", metavar="RANK,...", help="ranks of the taxonomy at which to explain, such as family,species"
+    )
     command.add_argument("--limit", type=int, metavar="N", help="only N photographs, spread evenly over the table")
     command.add_argument(
         "--boxes",
@@ -121,6 +124,7 @@ def _study(arguments: argparse.Namespace) -> int:
             progress=sys.stderr.isatty(),
             retry_failures=arguments.retry_failures,
             client=client,
+            ranks=study_ranks(arguments.ranks),
         )
     if study.status()["missing"].sum():
         return INTERRUPTED  # run_study has said what is kept
@@ -161,8 +165,13 @@ def study_methods(names: str, preset: str) -> dict[str, tuple[str, Any]]:
     return methods
 
 
+def study_ranks(names: str | None) -> list[str] | None:
+    """The ranks of ``--ranks``; None where it was not given."""
+    return None if names is None else [part.strip() for part in names.split(",") if part.strip()]
+
+
 def print_study(study: Study) -> None:
-    """How often the classifier is right, what the masks do, and what failed."""
+    """How often the classifier is right, also rank by rank, what the masks do, and what failed."""
     from fidokit.figures.masks import interval_columns
 
     predictions = study.predictions()
@@ -172,6 +181,18 @@ def print_study(study: Study) -> None:
         f"{len(predictions)} photographs: {right} right, {len(judged) - right} wrong, "
         f"{len(predictions) - len(judged)} not judged\n"
     )
+    if study.taxonomy is not None:
+        shares = study.taxonomy.accuracy(predictions).merge(study.taxonomy.errors(predictions), on="rank")
+        ranks = [
+            {
+                "rank": plain(row["rank"]),
+                "judged": str(row["n_x"]),
+                "right": f"{row['accuracy']:.1%} [{row['low']:.1%}, {row['high']:.1%}]",
+                "errors from here on": str(row["n_y"]),
+            }
+            for row in shares.to_dict("records")
+        ]
+        print(f"{table(ranks)}\n")
     summary = study.summary()
     measures = [name for name in interval_columns(summary) if name in SHOWN] or interval_columns(summary)
     rows = []

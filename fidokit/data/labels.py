@@ -6,8 +6,8 @@ import difflib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -22,23 +22,28 @@ _SHOWN = 10
 NOT_JUDGED = "count neither as right nor as wrong"
 """What becomes of photographs whose label means no class, where answers are judged."""
 _LONGEST = 40
+#: Name -> the classes inside.
+Groups = Mapping[str, Set[str]]
+NO_GROUPS: Groups = {}
 #: "001.Black_footed_Albatross", "12 fox": a number before a name.
 _NUMBERED = re.compile(r"\s*(\d+)\s*[._\-:)\s]\s*(?=\S)")
 
 
 @dataclass(frozen=True)
 class LabelMatch:
-    """Which class each label means.
+    """Which class each label means, or which group of classes.
 
     Attributes:
-        classes: label -> class name, for every label that means one; equal names mean each other.
+        classes: label -> name of a class or a group, for every label that means one; equal names mean each other.
         unknown: the other labels, sorted.
         class_names: of the classifier.
+        groups: of its classes.
     """
 
     classes: dict[str, str]
     unknown: list[str]
     class_names: Sequence[str]
+    groups: Groups = field(default_factory=dict)
 
     def __getitem__(self, label: str | None) -> str | None:
         """The class that a label means; the label itself where there is none."""
@@ -96,14 +101,19 @@ class LabelMatch:
 
     def nearest(self, label: str, n: int = 3) -> list[str]:
         """The class names that are written most alike, the nearest first."""
-        keys: dict[str, str] = {}
-        for name in self.class_names[:_MOST_NAMES]:
-            keys.setdefault(_key(_bare(name)), name)
-        return [keys[key] for key in difflib.get_close_matches(_key(_bare(label)), keys, n=n, cutoff=0.5)]
+        return nearest_names(label, [*self.class_names, *self.groups], n)
 
 
-def match_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> LabelMatch:
-    """Which class of a classifier each label means.
+def nearest_names(label: str, names: Sequence[str], n: int = 3) -> list[str]:
+    """The names that are written most like a label, the nearest first."""
+    keys: dict[str, str] = {}
+    for name in names[:_MOST_NAMES]:
+        keys.setdefault(_key(_bare(name)), name)
+    return [keys[key] for key in difflib.get_close_matches(_key(_bare(label)), keys, n=n, cutoff=0.5)]
+
+
+def match_labels(labels: Iterable[str | None], class_names: Sequence[str], groups: Groups = NO_GROUPS) -> LabelMatch:
+    """Which class of a classifier each label means, or, if none, which group of its classes.
 
     A label means the class of the same name. Without such a class it means the only one whose name differs in case,
     in the form of accents and in what stands between the words, or else in a number before it as well, as in
@@ -114,51 +124,73 @@ def match_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> La
     Args:
         labels: of a dataset; repetitions and what is no text, such as None and NaN, are passed over.
         class_names: of the classifier.
+        groups: name -> the classes inside, such as the taxa of a taxonomy; they may be written as loosely as classes.
     """
     exact = set(class_names)
     classes: dict[str, str] = {}
     unknown: list[str] = []
     for label in dict.fromkeys(label for label in labels if isinstance(label, str)):
         found = label if label in exact else _Alike.of(tuple(class_names)).find(label)
+        if found is None and groups:
+            found = label if label in groups else _Alike.of(tuple(groups)).find(label)
         if found is None:
             unknown.append(label)
         else:
             classes[label] = found
-    return LabelMatch(classes, sorted(unknown), class_names)
+    return LabelMatch(classes, sorted(unknown), class_names, groups)
 
 
-def label_notes(labels: Iterable[str | None], class_names: Sequence[str], effect: str) -> list[str]:
+def label_notes(
+    labels: Iterable[str | None], class_names: Sequence[str], effect: str, groups: Groups = NO_GROUPS
+) -> list[str]:
     """What there is to say where the labels of photographs are not just the names of a classifier's classes.
 
     Args:
         labels: of the photographs.
         class_names: of the classifier.
         effect: what becomes of photographs whose label means no class.
+        groups: see `match_labels`.
     """
     counts = Counter(label for label in labels if isinstance(label, str))
-    match = match_labels(counts, class_names)
+    match = match_labels(counts, class_names, groups)
     return [note for note in (match.told_renamed(), match.told_unknown(counts, effect)) if note]
 
 
-def judged(predictions: pd.DataFrame, class_names: Sequence[str]) -> pd.DataFrame:
-    """Predictions with the class that each label means as their label, and the column correct after predicted.
+def judged(predictions: pd.DataFrame, class_names: Sequence[str], groups: Groups = NO_GROUPS) -> pd.DataFrame:
+    """Predictions with what each label means as their label, and the column correct after predicted.
+
+    A prediction is right if it is the class that the label means, or lies inside the group that it means.
 
     Args:
         predictions: image_id, path, label, predicted and others.
         class_names: of the classifier.
+        groups: see `match_labels`.
     """
     import pandas as pd
 
-    match = match_labels(predictions["label"], class_names)
+    match = match_labels(predictions["label"], class_names, groups)
     known = predictions["predicted"].notna() & predictions["label"].isin(list(match.classes))
     table = predictions.assign(label=pd.Series([match[label] for label in predictions["label"]], dtype=object))
-    table.insert(4, "correct", (table["predicted"] == table["label"]).astype("boolean").where(known))
+    pairs = zip(table["label"], table["predicted"], strict=True)
+    right = pd.Series([is_right(label, predicted, groups) for label, predicted in pairs], table.index, dtype="boolean")
+    table.insert(4, "correct", right.where(known))
     return table
 
 
-def warn_of_labels(labels: Iterable[str | None], class_names: Sequence[str]) -> None:
+def is_right(label: object, predicted: object, groups: Groups) -> bool:
+    """Whether a predicted class is what a label means: that class, or one inside that group."""
+    return predicted in groups[label] if isinstance(label, str) and label in groups else predicted == label
+
+
+def with_members(names: Iterable[object], groups: Groups) -> set[str]:
+    """Names of classes and groups, and the classes inside those groups; what is no text is passed over."""
+    named = {name for name in names if isinstance(name, str)}
+    return named.union(*(groups[name] for name in named if name in groups))
+
+
+def warn_of_labels(labels: Iterable[str | None], class_names: Sequence[str], groups: Groups = NO_GROUPS) -> None:
     """Warn of `label_notes`, in the name of the caller's caller, where answers are judged by the labels."""
-    for note in label_notes(labels, class_names, NOT_JUDGED):
+    for note in label_notes(labels, class_names, NOT_JUDGED, groups):
         warn(note)
 
 

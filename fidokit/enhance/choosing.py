@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fidokit._util.checks import Number, check_number
 from fidokit.enhance.evidence import standard_error
-from fidokit.enhance.scores import combine, margins, opens
+from fidokit.enhance.scores import combine, likelihoods, margins, opens, right_answers
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import ViewKey, ViewScores
 from fidokit.exceptions import SettingsError
@@ -137,12 +137,14 @@ def apply(whole: Tensor, looks: ViewScores, option: Option) -> tuple[Tensor, Ten
     return scores, opened, 1 + asked * looks.cost(option.views)
 
 
-def tabulate(whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[Option]) -> Table:
-    """What each option makes of images with these (N,) labels, see `apply`."""
+def tabulate(
+    whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[Option], groups: Tensor | None = None
+) -> Table:
+    """What each option makes of images with these (N,) labels, see `apply` and `right_answers`."""
     n = len(whole)
     correct, likelihood, cost = np.empty((3, n, len(choices)))
     margin = margins(whole)
-    before = _judged(whole, label)
+    before = _judged(whole, label, groups)
     guided: dict[tuple[tuple[ViewKey, ...], float], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
     for column, option in enumerate(choices):
         if not option.views:
@@ -152,7 +154,7 @@ def tabulate(whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[
         if key not in guided:
             # Options that differ by their gate alone share their scores.
             scores = combine(whole, looks.mean(option.views), option.weight)
-            guided[key] = (*_judged(scores, label), torch.isfinite(scores).all(1), looks.cost(option.views))
+            guided[key] = (*_judged(scores, label, groups), torch.isfinite(scores).all(1), looks.cost(option.views))
         right, sure, usable, spent = guided[key]
         asked = opens(margin, option.gate)
         opened = asked & usable
@@ -162,10 +164,10 @@ def tabulate(whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[
     return Table(list(choices), correct, likelihood, cost)
 
 
-def _judged(scores: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+def _judged(scores: Tensor, label: Tensor, groups: Tensor | None) -> tuple[Tensor, Tensor]:
     """(N,) 1 where the label has the highest score, and the logarithm of its score."""
-    own = scores.gather(1, label[:, None])[:, 0]
-    return (scores.argmax(1) == label).double(), own.double().clamp_min(_LEAST).log()
+    own = likelihoods(scores, label, groups)
+    return right_answers(scores, label, groups).double(), own.double().clamp_min(_LEAST).log()
 
 
 def choose(table: Table, rows: npt.NDArray[np.bool_], units: npt.NDArray[Any], budget: float | None = None) -> int:

@@ -162,7 +162,7 @@ class MaskGuidedClassifier:
             on_image: called with the number of images done since the last call.
         """
         data = given_images(images, self.classifier.check_images)
-        warn_of_labels(data.table["label"], self.class_names)
+        warn_of_labels(data.table["label"], self.class_names, self.classifier.label_groups)
         answers = self.look(data, on_image=on_image)
         rows = [self.classifier.prediction(answers.logits[i], answers.unanswered.get(i)) for i in range(len(data))]
         for i, reason in answers.failures.items():

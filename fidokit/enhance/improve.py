@@ -97,7 +97,10 @@ def classify_with_masks(
     units = {str(image_id): value for image_id, value in units_of(data.table, unit).items()}
     folds_of(pd.factorize(pd.Series(list(units.values())).astype(str))[0], folds)
     known = {name: i for i, name in enumerate(study.classifier.class_names)}
-    match = match_labels(data.table["label"], study.classifier.class_names)
+    taxa = study.classifier.label_groups
+    match = match_labels(data.table["label"], study.classifier.class_names, taxa)
+    coarse = {name: sorted(known[own] for own in taxa[name]) for name in match.classes.values() if name in taxa}
+    known |= {name: len(known) + position for position, name in enumerate(coarse)}
     labels = {
         str(i): known[match.classes[label]]
         for i, label in zip(data.table["image_id"], data.table["label"], strict=True)
@@ -129,6 +132,7 @@ def classify_with_masks(
         top=top,
         budget=budget,
         seed=seed,
+        groups=coarse,
     )
 
 
@@ -144,7 +148,8 @@ def _method_of(study: Study, how: object, method: str | None, candidates: int) -
     recorded: dict[str, dict[str, Any]] = study.manifest["methods"]
     if isinstance(how, GuidedSettings):
         return _label_of(study, how, method), how
-    label = method or next((label for label in study.methods if "sdr" in study.kinds(label)), study.methods[0])
+    of_classes = [label for label in study.methods if not study.is_of_taxa(label)] or study.methods
+    label = method or next((label for label in of_classes if "sdr" in study.kinds(label)), of_classes[0])
     if label not in recorded:
         if label not in list_methods():
             raise SettingsError(
@@ -162,7 +167,7 @@ def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r} in this study; there are {', '.join(study.methods)}")
     for label in study.methods if method is None else [method]:
-        if study.manifest["methods"][label]["name"] == settings.method:
+        if study.manifest["methods"][label]["name"] == settings.method and not study.is_of_taxa(label):
             entry = restore(study.manifest["methods"][label])
             if entry.settings == entry.method.resolve(settings.method_settings):
                 return label
@@ -177,7 +182,7 @@ def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str
 def _judged(study: Study) -> LabelledImages:
     """The photographs whose label the classifier knows."""
     data = study.data
-    match = match_labels(data.table["label"], study.classifier.class_names)
+    match = match_labels(data.table["label"], study.classifier.class_names, study.classifier.label_groups)
     judged = data.table["label"].isin(list(match.classes)).to_numpy()
     if not judged.any():
         told = match.told_unknown(Counter(data.table["label"].dropna()), "cannot be judged")
@@ -201,8 +206,9 @@ def _ready(
     if label is None:
         return {}, {}, {}, []
     made_for = study.manifest["options"]
-    if made_for["targets"] is not None or made_for["against"] is not None:
+    if made_for["targets"] is not None or made_for["against"] is not None or study.is_of_taxa(label):
         why = "know the label" if made_for["targets"] is not None else "contrast with another class"
+        why = "explain taxa" if study.is_of_taxa(label) else why
         return {}, {}, {}, [f"the masks of the study {why}; others were made of the predicted classes"]
     columns = ["image_id", "mask", "evaluations", "seconds"]
     table = study.masks(label, settings.mask_kind, columns)

@@ -29,7 +29,7 @@ from fidokit.enhance.choosing import (
 )
 from fidokit.enhance.controls import EQUAL_COST
 from fidokit.enhance.evidence import Paired
-from fidokit.enhance.scores import calibration_error, margins, opens, ranks_of
+from fidokit.enhance.scores import calibration_error, margins, opens, ranks_of, right_answers
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError, StoreError
@@ -142,12 +142,13 @@ def judge(
     top: int = 5,
     budget: float | None = None,
     seed: int = 0,
+    groups: Mapping[str, Sequence[int]] | None = None,
 ) -> Improvement:
     """Choose by cross-validation, compare in pairs, and say whether masks gained anything.
 
     Args:
         measured: the scores of `fidokit.enhance.measure.measure`.
-        labels: image_id -> index of its class.
+        labels: image_id -> index of its class; K + g for the g-th of the groups.
         class_names: of the scores.
         settings: what was the same for all looks.
         grid: among what to choose.
@@ -157,6 +158,7 @@ def judge(
         top: k of the top-k accuracy; fewer where there are fewer classes.
         budget: most evaluations an image, on average, that may be chosen; None for any number.
         seed: of folds, intervals and tests.
+        groups: what labels that are coarser than a class mean: name -> indices of the classes inside.
 
     Raises:
         SettingsError: no image, an image without a label or a unit, or fewer than two folds or units.
@@ -168,15 +170,21 @@ def judge(
     if missing:
         raise SettingsError(f"image {missing[0]!r} has no label, or no unit; give both to every image")
     label = torch.tensor([int(labels[image_id]) for image_id in ids])
+    members = None
+    if groups:
+        members = torch.zeros(len(groups), len(class_names), dtype=torch.bool)
+        for row, own_classes in enumerate(groups.values()):
+            members[row, list(own_classes)] = True
+    label_names = [*class_names, *(groups or {})]
     names = np.array([str(image_id if units is None else units[image_id]) for image_id in ids], dtype=object)
     codes = pd.factorize(names)[0]
     fold = np.full(len(ids), -1) if folds is None else folds_of(codes, folds, seed)
     answers = {
-        name: _answer(measured, looks, label, options(looks, grid), codes, fold, budget, name == MASKS)
+        name: _answer(measured, looks, label, members, options(looks, grid), codes, fold, budget, name == MASKS)
         for name, looks in measured.looks.items()
     }
     own = answers[MASKS]
-    before = (measured.whole.argmax(1) == label).numpy()
+    before = right_answers(measured.whole, label, members).numpy()
     pairs = {name: evidence.compare(before, one.correct, codes, seed) for name, one in answers.items()}
     leads = {
         name: evidence.compare(one.correct, own.correct, codes, seed) for name, one in answers.items() if name != MASKS
@@ -189,11 +197,11 @@ def judge(
     return Improvement(
         verdict=sentence,
         gain=gain,
-        summary=_summary(measured.whole, label, before, codes, answers, pairs, leads, top, seed),
-        classes=_classes(label, class_names, before, own.correct),
-        images=_images(measured, label, class_names, before, own, names, fold),
+        summary=_summary(measured.whole, label, members, before, codes, answers, pairs, leads, top, seed),
+        classes=_classes(label, label_names, before, own.correct),
+        images=_images(measured, label, label_names, before, own, names, fold),
         choices=_choices(own, fold),
-        gates=_gates(measured, label, before, own),
+        gates=_gates(measured, label, members, before, own),
         settings=own.table.options[final].settings(settings),
         unit=unit or "photograph",
         top=top,
@@ -207,13 +215,14 @@ def _answer(
     measured: Measured,
     looks: ViewScores,
     label: Tensor,
+    groups: Tensor | None,
     choices: list[Option],
     units: Ints,
     fold: Ints,
     budget: float | None,
     own: bool,
 ) -> _Answers:
-    table = tabulate(measured.whole, looks, label, choices)
+    table = tabulate(measured.whole, looks, label, choices, groups)
     fixed = bool((fold < 0).all())
     chosen = np.full(len(fold), len(choices) - 1) if fixed else cross_validate(table, units, fold, budget)
     scores, opened = measured.whole.clone(), torch.zeros(len(fold), dtype=torch.bool)
@@ -227,12 +236,13 @@ def _answer(
         if option.views:
             took = looks.count(option.views).double() * looks.seconds + (measured.seconds if own else 0.0)
             seconds[rows] = np.where(cost > 1, took.numpy(), 0.0)[rows]
-    return _Answers(table, chosen, scores, opened, cost, seconds, (scores.argmax(1) == label).numpy())
+    return _Answers(table, chosen, scores, opened, cost, seconds, right_answers(scores, label, groups).numpy())
 
 
 def _summary(
     whole: Tensor,
     label: Tensor,
+    groups: Tensor | None,
     before: npt.NDArray[np.bool_],
     units: Ints,
     answers: Mapping[str, _Answers],
@@ -254,7 +264,7 @@ def _summary(
                 "accuracy": float(correct.mean()),
                 "accuracy_low": low,
                 "accuracy_high": high,
-                "top_k": float((ranks_of(scores, label) < top).double().mean()),
+                "top_k": float((ranks_of(scores, label, groups) < top).double().mean()),
                 "calibration_error": calibration_error(scores.amax(1).numpy(), correct),
                 "difference": pair.difference if pair else 0.0,
                 "low": pair.low if pair else np.nan,
@@ -355,7 +365,9 @@ def _choices(own: _Answers, fold: Ints) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _gates(measured: Measured, label: Tensor, before: npt.NDArray[np.bool_], own: _Answers) -> pd.DataFrame:
+def _gates(
+    measured: Measured, label: Tensor, groups: Tensor | None, before: npt.NDArray[np.bool_], own: _Answers
+) -> pd.DataFrame:
     looks, margin = measured.looks[MASKS], margins(measured.whole)
     always = [
         ALONE if not option.views else Option(option.views, option.weight, _GATES[-1]) for option in own.table.options
@@ -366,7 +378,7 @@ def _gates(measured: Measured, label: Tensor, before: npt.NDArray[np.bool_], own
         made, used, spent = apply(measured.whole, looks, always[place])
         scores[rows], usable[rows] = made[rows], used[rows]
         cost[rows.numpy()] = spent.numpy()[rows.numpy()]
-    after = (scores.argmax(1) == label).numpy()
+    after = right_answers(scores, label, groups).numpy()
     rows_of_table = []
     for gate in _GATES:
         asked = opens(margin, gate).numpy()

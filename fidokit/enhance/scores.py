@@ -7,6 +7,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fidokit.models.goals import inside
+
 
 def margins(scores: Tensor) -> Tensor:
     """(N,) largest less second largest of (N, K) scores; the score itself where there is one class. NaN of NaN."""
@@ -28,8 +30,32 @@ def combine(whole: Tensor, guided: Tensor, weight: float) -> Tensor:
     return guided.clone() if weight == 1 else (1 - weight) * whole + weight * guided
 
 
-def ranks_of(scores: Tensor, labels: Tensor) -> Tensor:
-    """(N,) place of each label among (N, K) scores, 0 = the prediction; of equal scores the lower index comes first."""
+def right_answers(scores: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """(N,) bool: whether the class with the largest of (N, K) scores is what a label means.
+
+    Args:
+        scores: (N, K).
+        labels: (N,) class indices; with `groups`, K + g is the g-th of them, a label coarser than a class.
+        groups: (G, K) bool, the classes inside each.
+    """
+    best = scores.argmax(1)
+    return best == labels if groups is None else inside(labels, groups).gather(1, best[:, None]).squeeze(1)
+
+
+def likelihoods(scores: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """(N,) scores of the labels, of a group the sum of its classes'; see `right_answers`."""
+    if groups is None:
+        return scores.gather(1, labels[:, None]).squeeze(1)
+    return (scores * inside(labels, groups)).sum(1)
+
+
+def ranks_of(scores: Tensor, labels: Tensor, groups: Tensor | None = None) -> Tensor:
+    """(N,) place of each label among (N, K) scores, of a group that of its best class; see `right_answers`.
+
+    0 is the prediction; of equal scores the lower index comes first.
+    """
+    if groups is not None:
+        labels = scores.masked_fill(~inside(labels, groups), -torch.inf).argmax(1)
     own = scores.gather(1, labels[:, None])
     before = torch.arange(scores.shape[1]) < labels[:, None]
     return ((scores > own) | ((scores == own) & before)).sum(1)

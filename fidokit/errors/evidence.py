@@ -9,6 +9,7 @@ import numpy.typing as npt
 from scipy.sparse import csr_array
 from scipy.special import expit, gammaln, logit
 
+from fidokit._util.shares import wilson
 from fidokit.study.compare import holm as holm
 
 Bools = npt.NDArray[np.bool_]
@@ -172,17 +173,6 @@ def rates_by_class_and_score(wrong: Bools, classes: Ints, score: Floats, bins: i
             low, high = (middle, high) if expit(odds[part] + middle).sum() < wanted else (low, middle)
         result[part] = expit(odds[part] + (low + high) / 2)
     return result
-
-
-def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Floats]:
-    """Lower and upper bounds of shares found / n (Wilson 1927), z standard errors away; 0 and 1 where n is 0."""
-    found, n = np.asarray(found, np.float64), np.asarray(n, np.float64)
-    share = np.divide(found, n, out=np.zeros(n.shape), where=n > 0)
-    safe = np.maximum(n, 1.0)
-    middle = share + z**2 / (2 * safe)
-    spread = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
-    low, high = ((middle + sign * spread) / (1 + z**2 / safe) for sign in (-1, 1))
-    return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
 
 
 def wilson_lower(found: Floats, n: Floats, z: float = 1.645) -> Floats:

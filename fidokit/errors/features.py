@@ -161,7 +161,8 @@ def _choose_masks(study: Study, method: str | None, kind: str | None, notes: lis
     """Label and kind of the masks to describe, None where none may be used."""
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r}; there are {', '.join(study.methods)}")
-    labels = study.methods if method is None else [method]
+    # What explains the class itself comes before what explains a taxon of it.
+    labels = sorted(study.methods, key=study.is_of_taxa) if method is None else [method]
     wanted = _PREFERRED if kind is None else (kind,)
     pairs = [(label, name) for name in wanted for label in labels if name in study.kinds(label)]
     if not pairs:

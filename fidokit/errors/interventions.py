@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fidokit.data.labels import is_right, with_members
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors.regions import Rule
 from fidokit.errors.tables import ClusterTables
@@ -181,14 +182,14 @@ class Interventions:
         with self.classifier.leaving_out(left_out):
             logits = self._session.logits(torch.cat(variants))
         scores = probabilities(logits, self.classifier.head).nan_to_num(nan=0.0)
-        names, labels = self.classifier.class_names, self.errors.outcome.label
+        names, labels, groups = self.classifier.class_names, self.errors.outcome.label, self.classifier.label_groups
         for (row, rule, n), own in zip(held, torch.split(scores, [2 * n for _, _, n in held]), strict=True):
             said, control = (names[int(part.mean(0).argmax())] for part in torch.split(own, n))
             share, share_control = (
-                float(np.mean([names[k] == labels[row] for k in part.argmax(1).tolist()]))
+                float(np.mean([is_right(labels[row], names[k], groups) for k in part.argmax(1).tolist()]))
                 for part in torch.split(own, n)
             )
-            right, control_right = (bool(name == labels[row]) for name in (said, control))
+            right, control_right = (is_right(labels[row], name, groups) for name in (said, control))
             self.known[row, rule] = _Answer(said, right, control_right, share, share_control, True)
         held.clear()
         variants.clear()
@@ -213,7 +214,7 @@ class Interventions:
     def _of_other_classes(self, row: int) -> list[Tensor]:
         """The blurred photographs of the panel that show neither what the image is nor what it was called."""
         outcome, image_id = self.errors.outcome, self.errors.features.image_ids[row]
-        shown = {outcome.label[row], outcome.predicted[row]}
+        shown = with_members((outcome.label[row], outcome.predicted[row]), self.classifier.label_groups)
         return [blurred for other, classes, blurred in self._panel if other != image_id and shown.isdisjoint(classes)]
 
     @cached_property
@@ -223,7 +224,8 @@ class Interventions:
         for entry in choose_panel(study.predictions())["photographs"]:
             with suppress(ImageError):
                 image = self.data.load(study.positions[entry["image_id"]], self.classifier.preprocessing)[0]
-                made.append((entry["image_id"], {entry["label"], entry["predicted"]}, blur(image[None])[0]))
+                shown = with_members((entry["label"], entry["predicted"]), self.classifier.label_groups)
+                made.append((entry["image_id"], shown, blur(image[None])[0]))
         return made
 
     def _as_before(self, row: int) -> _Answer:

@@ -17,7 +17,7 @@ import pandas as pd
 from scipy import stats
 from tqdm.auto import tqdm
 
-from fidokit.errors.evidence import wilson
+from fidokit._util.shares import wilson
 from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, Stopped, check_infills
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
 from fidokit.errors.tables import ClusterTables

@@ -26,7 +26,8 @@ def likely_wrong_labels(study: Study) -> pd.DataFrame:
     Confident learning (Northcutt, Jiang, Chuang, JAIR 2021): a photograph is listed if the classifier gives a class
     that is not its label a probability as high as photographs of that class usually get. A wrong label and a wrong
     classifier look alike from outside, and a classifier that was trained on these photographs has learnt their wrong
-    labels: look at each before changing it. Every photograph is read and classified again.
+    labels: look at each before changing it. Every photograph is read and classified again. Labels that are coarser than
+    a class have no probability to compare with and are passed over.
 
     Args:
         study: with predictions.
@@ -46,8 +47,8 @@ def likely_wrong_labels(study: Study) -> pd.DataFrame:
         raise MissingExtra("cleanlab", "labels") from error
     names = np.asarray(study.manifest["classifier"]["class_names"], dtype=object)
     table = study.predictions()
-    table = table[table["correct"].notna()]
     index = {name: i for i, name in enumerate(names)}
+    table = table[table["correct"].notna() & table["label"].isin(index)]
     positions, probabilities = _probabilities(study, np.flatnonzero(np.isin(np.arange(len(study)), table.index)))
     own = table.loc[positions]
     codes = own["label"].map(index).to_numpy(np.int64)

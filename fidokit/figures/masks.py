@@ -81,6 +81,11 @@ def overlay_png(mask: npt.ArrayLike, size: tuple[int, int] | None = None, *, col
     return buffer.getvalue()
 
 
+def asked_words(target: str, against: object) -> str:
+    """What a mask explains, and what that is told from, if anything."""
+    return f"{target} rather than {against}" if isinstance(against, str) else target
+
+
 def overlay_size(mask: npt.ArrayLike, width: int, height: int, longest: int = 256) -> tuple[int, int]:
     """(height, width) in pixels at which a mask's overlay shows all that the mask says, for a picture of this aspect.
 

@@ -119,8 +119,8 @@ def register_method(name: str, method: Method | SimpleFunction, *, replace: bool
         simple = method
 
         def compute(classifier: Classifier, batch: Batch, _settings: Any, _on_progress: OnProgress | None) -> Computed:
-            if batch.goal.target is None or batch.goal.against is not None:
-                raise SettingsError(f"{name!r} explains single classes, not a function or a contrast")
+            if batch.goal.target is None or batch.goal.against is not None or batch.goal.groups is not None:
+                raise SettingsError(f"{name!r} explains single classes, not a function, a contrast or a taxon")
             masks: Any = simple(classifier, batch.images, batch.goal.target)
             return Computed({"attribution": torch.from_numpy(masks) if isinstance(masks, np.ndarray) else masks})
 
@@ -165,6 +165,9 @@ def explain(
     against: Targets = None,
     settings: Any = None,
     on_progress: OnProgress | None = None,
+    *,
+    rank: str | None = None,
+    within: str | None = None,
     **overrides: Any,
 ) -> Masks:
     """Masks that explain a classifier's decisions.
@@ -176,17 +179,27 @@ def explain(
             ``failures``. Unless it comes from `LabelledImages`, an image's mask does not depend on its position.
         method: a name from `list_methods`.
         targets: None for the predicted classes; an index or a name, for all images or one an image (unreadable ones
-            included); or a function from logits (B, K) to scores (B,), read as log-odds.
-        against: class or classes to contrast with: why the target *rather than* that one.
+            included); or a function from logits (B, K) to scores (B,), read as log-odds. With a taxonomy, the name may
+            be a taxon's.
+        against: class or classes to contrast with: why the target *rather than* that one. With a taxonomy, the name may
+            be that of a taxon that does not overlap the target, or ``"rest of TAXON"``: the other classes of a taxon
+            that the target lies in.
         settings: the method's settings object; None for its defaults.
         on_progress: called with a `Snapshot` every few steps; a truthy result asks to stop.
+        rank: explain the target's taxon at this rank: ``"family"`` shows where the classifier sees an owl. A taxon is
+            told from everything outside it. At ``"species"``, or the rank of the classes, the target is told from the
+            rest of the finest coarser taxon that has others: where it sees that it is *this* owl. (Without a rank, a
+            class is told from all others, so its mask shows both.)
+        within: a coarser rank: tell the taxon at `rank` from the rest of the one that it lies in there; ``"all"``: from
+            everything outside it, at every rank.
         **overrides: single fields of the settings.
 
     Returns:
         `Masks`. After Ctrl-C or a stop: of the images that were finished or in work.
 
     Raises:
-        SettingsError: an unknown method, class or setting.
+        SettingsError: an unknown method, class, taxon, rank or setting, or a target that overlaps what it is told
+            from.
         ImageError: images of the wrong shape, size or range.
         MethodNotApplicable: the classifier lacks what the method needs.
 
@@ -221,7 +234,7 @@ def explain(
             chosen.check(classifier, resolved)
         start = time.perf_counter()
         logits = session.logits(images)
-        goal = classifier.goal(logits, targets, against)
+        goal = classifier.goal(logits, targets, against, rank=rank, within=within)
         watch = _renaming(on_progress, names)
         masks = compute_masks(method, classifier, Batch(images, image_ids, goal, logits), resolved, watch)
         masks.evaluations += 1  # the prediction

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -92,7 +92,7 @@ class Optimiser:
     def __init__(self, session: Session, settings: FidoSettings, goal: Goal) -> None:
         self.session = session
         self.settings = settings
-        self.goal = goal
+        self.goal = goal.to(session.device)
         self.infill: InfillFunction | None = settings.infill if callable(settings.infill) else None
         self.mixture = Mixture.parse("mean" if callable(settings.infill) else settings.infill)
         ends = self.mixture.cumulative(settings.infill_draws)
@@ -202,12 +202,10 @@ class Optimiser:
         # A golden-ratio sequence visits the bank evenly even in few draws.
         turn = torch.frac(offset + _GOLDEN * (slots.step[:, None] * samples + order))
         entry = torch.searchsorted(self._ends, turn.flatten().clamp(max=1 - 1e-6), right=True)
-        goal = Goal(
-            self.goal.class_names,
-            self.goal.head,
-            None if self.goal.target is None else slots.target,
-            None if self.goal.against is None else slots.against,
-            self.goal.function,
+        goal = replace(
+            self.goal,
+            target=None if self.goal.target is None else slots.target,
+            against=None if self.goal.against is None else slots.against,
         )
         odds, explained, gradients = [], [], []
         for start in range(0, kept.shape[0], self.session.micro_batch):

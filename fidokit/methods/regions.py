@@ -261,9 +261,8 @@ def find_regions(
 def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:
     if targets is None and any(name.startswith("function:") for name in masks.target):
         raise SettingsError("these masks explain a function of the logits; pass it as `targets`")
-    against = None if None in masks.against else [name for name in masks.against if name is not None]
     nothing = torch.zeros(len(masks), len(classifier.class_names))
-    return classifier.goal(nothing, masks.target if targets is None else targets, against or None)
+    return classifier.goal(nothing, masks.target if targets is None else targets, masks.against)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fidokit._util.ambient import unaffected
-from fidokit._util.checks import COUNT, check_number, is_number, is_whole
+from fidokit._util.checks import COUNT, SHARE, check_number, is_number, is_whole
 from fidokit._util.display import HtmlDisplay
 from fidokit.data.images import LabelledImages, Preprocessing
 from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
-from fidokit.data.labels import warn_of_labels
+from fidokit.data.labels import NO_GROUPS, Groups, warn_of_labels
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import ClassifierError, FidokitError, ImageError, SettingsError
 from fidokit.models import device_choice, devices, frozen, loading, opening
@@ -26,11 +26,12 @@ from fidokit.models.class_names import ClassNames, numbers
 from fidokit.models.class_names import class_names as names_of
 from fidokit.models.configuration import own_configuration, settled
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
-from fidokit.models.goals import Goal, Head, Targets
+from fidokit.models.goals import Goal, Head, Targets, at_rank
 from fidokit.models.outputs import refuse_embedding, resolved_head
 from fidokit.models.prediction import prediction_of, prediction_table
 from fidokit.models.session import Session
 from fidokit.models.state import ClassifierState, EvaluationCounter, OpenSessions
+from fidokit.models.taxonomy import THRESHOLD, Taxonomy, TaxonomyLike
 from fidokit.models.uncompiled import plain_name
 
 if TYPE_CHECKING:
@@ -74,12 +75,14 @@ class Classifier(HtmlDisplay, ClassifierState):
             memory lowers it. What was found out is remembered for the next process, see `fidokit.models.remembered`.
         layer: dotted name of the layer that class activation maps read; None finds it.
         name: how the model is named on the command line, so that a store can load it again.
+        taxonomy: of the classes: a `Taxonomy`, or what one is made from, a DataFrame, a mapping class -> group or a
+            file. Its taxa can then be asked for and stand as labels.
 
     Raises:
-        ClassifierError: the module cannot be run, its logits and the names do not match, or it gives embeddings and
-            nobody named classes.
-        SettingsError: an unknown head, device, precision or layer, a device that is not there, or a micro-batch
-            below 1.
+        ClassifierError: the module cannot be run, its logits and the names do not match, it gives embeddings and nobody
+            named classes, or a class is not in the taxonomy.
+        SettingsError: an unknown head, device, precision or layer, a device that is not there, a micro-batch below 1,
+            or a taxonomy that is no tree.
 
     Example:
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, 2))
@@ -109,6 +112,7 @@ class Classifier(HtmlDisplay, ClassifierState):
         micro_batch: int | None = None,
         layer: str | None = None,
         name: str | None = None,
+        taxonomy: TaxonomyLike | None = None,
     ) -> None:
         if not isinstance(module, nn.Module):
             raise ClassifierError(f"a torch.nn.Module is needed, not {type(module).__name__}")
@@ -158,6 +162,7 @@ class Classifier(HtmlDisplay, ClassifierState):
         if class_names is None and self.class_names == numbers(max(outputs, 2)):
             refuse_embedding(fit_in, own)
         self.head: Head = resolved_head(head, fit_in, multi_label=own.multi_label)
+        self.taxonomy = None if taxonomy is None else Taxonomy.of(taxonomy).bound(self.class_names)
         self.memory_format: torch.memory_format | None = None
         #: Names of convolutions and of the batch normalisations that are folded into them; None before the first use.
         self.folded: frozen.Pairs | None = None
@@ -192,7 +197,7 @@ class Classifier(HtmlDisplay, ClassifierState):
             MissingExtra: the library it needs is not installed.
             ClassifierError: nothing can be loaded under this name, or a pickle without `trust`.
         """
-        name = os.fspath(name)
+        name, taxonomy = os.fspath(name), options.pop("taxonomy", None)
         try:
             made, own = loading.load(name, trust=trust, **options)
             classifier = made if isinstance(made, Classifier) else cls(made, **own)  # type: ignore[arg-type]
@@ -201,14 +206,34 @@ class Classifier(HtmlDisplay, ClassifierState):
         except Exception as error:
             raise ClassifierError(f"{name!r} could not be loaded: {error}") from error
         classifier.name = name
-        return classifier
+        return classifier if taxonomy is None else classifier.with_taxonomy(taxonomy)
+
+    def with_taxonomy(self, taxonomy: TaxonomyLike) -> Classifier:
+        """The same classifier with a taxonomy; this one stays as it is.
+
+        Args:
+            taxonomy: as for the constructor.
+
+        Raises:
+            ClassifierError: a class is not in the taxonomy.
+            SettingsError: it is no tree, or cannot be read.
+
+        Example:
+            >>> birds = dict.fromkeys(clf.class_names, "bird")
+            >>> clf.with_taxonomy(birds).taxonomy.members("bird") == clf.class_names
+            True
+        """
+        twin = _twin(self, type(self))
+        twin.taxonomy = Taxonomy.of(taxonomy).bound(self.class_names)
+        return twin
 
     def __repr__(self) -> str:
         notes = "".join(f"; {note}" for note in self.notes)
+        taxonomy = "" if self.taxonomy is None else f", {self.taxonomy!r}"
         return (
             f"Classifier({type(plain_module(self.module)).__name__}, {len(self.class_names)} classes, "
             f"size={self.size}, head={self.head}, device={self.device_text()}, "
-            f"precision={self.precision} ({self.precision_reason}){notes})"
+            f"precision={self.precision} ({self.precision_reason}){taxonomy}{notes})"
         )
 
     def device_text(self) -> str:
@@ -293,16 +318,34 @@ class Classifier(HtmlDisplay, ClassifierState):
         """(B,) float32 log-odds of the targets, each an index or a name; by default of the predicted classes.
 
         Against all other classes: ``logit_c - logsumexp(others)``; with ``against``: ``logit_a - logit_b``; of a
-        sigmoid head: the logit itself.
+        sigmoid head: the logit itself. Of a taxon: ``logsumexp(inside) - logsumexp(outside)``, see `goals.log_odds`.
         """
         logits = self.logits(images)
         return self.goal(logits, targets, against).log_odds(logits)
 
-    def goal(self, logits: Tensor, targets: Targets = None, against: Targets = None) -> Goal:
-        """What to explain for images with these (B, K) logits."""
-        return Goal.resolve(targets, against, logits=logits, class_names=self.class_names, head=self.head)
+    def goal(
+        self,
+        logits: Tensor,
+        targets: Targets = None,
+        against: Targets = None,
+        *,
+        rank: str | None = None,
+        within: str | None = None,
+    ) -> Goal:
+        """What to explain for images with these (B, K) logits; see `fidokit.explain`."""
+        names, head, taxonomy = self.class_names, self.head, self.taxonomy
+        if rank is not None or within is not None:
+            targets, against = at_rank(targets, against, rank, within, logits, names, taxonomy)
+        return Goal.resolve(targets, against, logits=logits, class_names=names, head=head, taxonomy=taxonomy)
 
-    def predict(self, data: Images, *, on_image: ProgressBar | None = None) -> pd.DataFrame:
+    @property
+    def label_groups(self) -> Groups:
+        """What labels may mean beside classes: the taxa of the taxonomy, and the classes inside each."""
+        return NO_GROUPS if self.taxonomy is None else self.taxonomy.groups
+
+    def predict(
+        self, data: Images, *, threshold: float = THRESHOLD, on_image: ProgressBar | None = None
+    ) -> pd.DataFrame:
         """One row an image: image_id, path, label, predicted, correct, score, margin, runner_up, reason.
 
         ``score`` is the probability of the predicted class and ``margin`` its distance to the runner-up's. An image
@@ -310,30 +353,39 @@ class Classifier(HtmlDisplay, ClassifierState):
         ``label`` is the class that the photograph's label means, see `labels.match_labels`; where it means none, a
         warning says so, and ``correct`` is missing, as it is without a label.
 
+        With a taxonomy a label may be a taxon, and is right where the predicted class lies inside it; then there are
+        rollup, the finest taxon whose score passes the threshold, its rollup_rank and rollup_score, and wrong_at, the
+        coarsest rank at which an error goes wrong. ``clf.taxonomy.accuracy(table)`` and ``clf.taxonomy.errors(table)``
+        count by rank.
+
         Args:
             data: the photographs, as for `logits`; those that are no `LabelledImages` have their positions as image_id
                 and no labels.
+            threshold: of the roll-up, see `fidokit.models.taxonomy.THRESHOLD`.
             on_image: called with the number of images done since the last call.
         """
         data = given_images(data, self.check_images)
-        warn_of_labels(data.table["label"], self.class_names)
+        check_number("threshold", threshold, SHARE)
+        warn_of_labels(data.table["label"], self.class_names, self.label_groups)
         rows: list[dict[str, object]] = []
         with self.session() as session, closing(self._read(data, session.micro_batch)) as reading:
             for chunk in reading:
                 logits = dict(zip(chunk.positions, session.logits(chunk.images), strict=True))
                 positions = sorted([*logits, *chunk.unread])
-                rows += [self.prediction(logits.get(i), chunk.unread.get(i)) for i in positions]
+                rows += [self.prediction(logits.get(i), chunk.unread.get(i), threshold) for i in positions]
                 if on_image is not None:
                     on_image(len(positions))
         return self.prediction_table(data, rows)
 
-    def prediction(self, logits: Tensor | None, reason: str | None = None) -> dict[str, object]:
-        """Predicted class, score, margin and runner-up from (K,) logits, or the reason why there are none."""
-        return prediction_of(logits, reason, self.class_names, self.head)
+    def prediction(
+        self, logits: Tensor | None, reason: str | None = None, threshold: float = THRESHOLD
+    ) -> dict[str, object]:
+        """Predicted class, score, margin, runner-up and roll-up from (K,) logits, or the reason why there are none."""
+        return prediction_of(logits, reason, self.class_names, self.head, self.taxonomy, threshold)
 
     def prediction_table(self, data: LabelledImages, rows: list[dict[str, object]]) -> pd.DataFrame:
         """The table of `predict` from one `prediction` an image."""
-        return prediction_table(data, rows, self.class_names)
+        return prediction_table(data, rows, self.class_names, self.taxonomy)
 
     def check_images(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) images in [0, 1] as they are, in float32 and without a graph.

@@ -7,6 +7,7 @@ machines, devices and numbers of threads.
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -44,21 +45,28 @@ def fingerprint_parts(classifier: ClassifierState) -> dict[str, Any]:
         structure: SHA-256 (hex) over the module's ``repr``, without places of memory and devices.
         probe: `N_PROJECTIONS` random projections of the logits of a fixed image, in float32, NaN as None; None for a
             module that answers at random.
+        taxonomy: SHA-256 (hex) over the taxonomy; not there without one.
+        taxonomy: SHA-256 (hex) over the taxonomy; not there without one.
 
     Raises:
         ClassifierError: the module cannot be copied or run.
     """
     structure = _FLEETING.sub("", repr(classifier.module))
-    return {
+    parts = {
         "weights": _weights(classifier),
         "structure": hashlib.sha256(structure.encode()).hexdigest(),
         "probe": _probe(classifier),
     }
+    if classifier.taxonomy is not None:
+        described = json.dumps(classifier.taxonomy.to_dict())
+        parts["taxonomy"] = hashlib.sha256(described.encode()).hexdigest()
+    return parts
 
 
 def fingerprint_of(parts: Mapping[str, Any]) -> str:
     """SHA-256 (hex) over the parts, the probe's numbers rounded to 1/32 of the largest one's power of two."""
-    text = "\0".join([parts["weights"], parts["structure"], *map(str, _rounded(parts["probe"]))])
+    taxonomy = [parts["taxonomy"]] if parts.get("taxonomy") else []
+    text = "\0".join([parts["weights"], parts["structure"], *map(str, _rounded(parts["probe"])), *taxonomy])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -76,6 +84,8 @@ def parts_difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) ->
             "the weights are the same, but not the logits of a fixed image: another temperature, sign or function in "
             "`forward`"
         )
+    if recorded.get("taxonomy") != current.get("taxonomy"):
+        return "the taxonomy differs"
     return None
 
 

@@ -18,6 +18,7 @@ from fidokit.models.class_names import read_class_names
 from fidokit.models.configuration import own_configuration
 from fidokit.models.processors import read_processor
 from fidokit.models.state import ClassifierState
+from fidokit.models.taxonomy import Taxonomy
 
 FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2, FILE.onnx, speciesnet:FOLDER or python:module:function"
 
@@ -118,7 +119,9 @@ def _load_speciesnet(folder: str, *, trust: bool, **options: Any) -> _Loaded:
     release = speciesnet.read_release(folder, trust=trust)
     _needs("onnx2torch", "onnx")
     module, own = speciesnet.load(release)
-    return module, own | options
+    # Names of one's own may be in another order, or of other classes.
+    taxonomy = {} if "class_names" in options else {"taxonomy": Taxonomy.from_speciesnet(release.labels)}
+    return module, own | taxonomy | options
 
 
 def _load_python(path: str, **options: Any) -> _Loaded:

@@ -12,6 +12,7 @@ from torch import nn
 from fidokit.data.geometry import Preprocessing
 from fidokit.models import frozen
 from fidokit.models.goals import Head
+from fidokit.models.taxonomy import Taxonomy
 
 
 @dataclass(eq=False)
@@ -49,6 +50,7 @@ class ClassifierState:
         preprocessing: how photographs become the input.
         layer: that class activation maps read, if one was given.
         name: on the command line.
+        taxonomy: of its classes, if one was given.
         notes: what was done or assumed that one might not expect.
         device, device_reason: where it computes, and why there.
         precision, precision_reason: in which format, and why; ``auto`` before the first use.
@@ -68,6 +70,7 @@ class ClassifierState:
     preprocessing: Preprocessing
     layer: str | None
     name: str | None
+    taxonomy: Taxonomy | None
     notes: list[str]
     device: torch.device
     device_reason: str

@@ -18,7 +18,7 @@ from fidokit._util.html import Html
 from fidokit.data.geometry import Geometry, Preprocessing, laid_together
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError
-from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, colour_map, overlay_png, overlay_size
+from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, asked_words, colour_map, overlay_png, overlay_size
 from fidokit.figures.pictures import masks_of, photographs_of
 from fidokit.report.templating import png_source, rendered
 
@@ -79,7 +79,10 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
             (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)))
             for slot, mask in own
         ]
-        explained = next((mask for _, mask in own if mask), None)
+        asked = {(mask["target"], mask["against"]) for _, mask in own if mask}
+        # Of several, each mask says for itself which it explains.
+        explained = next((mask for _, mask in own if mask), None) if len(asked) == 1 else None
+        words = [asked_words(mask["target"], mask["against"]) if mask and len(asked) > 1 else "" for _, mask in own]
         others: list[tuple[_Slot, Html]] = []
         ids = animals.get(row["path"], [])
         if data is not None and view.thumbnail is not None and ids and row["path"] not in told:
@@ -91,9 +94,8 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
                 ]
                 laid = [(mask["mask"], place) for mask, place in found if mask and place]
                 others += [(slot, view.overlay_of(laid))] if laid else []
-        articles.append(
-            _article(row, explained) | {"view": view, "figures": figures, "together": others, "animals": len(ids)}
-        )
+        article = _article(row, explained) | {"view": view, "figures": zip(figures, words, strict=True)}
+        articles.append(article | {"together": others, "animals": len(ids)})
     counts = {"all": len(shown)} | shown["state"].value_counts().to_dict()
     states = [("all", "All"), *((state, f"{SIGNS[state]} {_WORDS[state]}") for state in ("wrong", "right", "unknown"))]
     colours = colour_map(COLOUR_MAP)[::31][:9].tolist()
@@ -122,6 +124,10 @@ def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str,
     """What the template says of a photograph."""
     label = None if pd.isna(row["label"]) else str(row["label"])
     about = [] if pd.isna(row["runner_up"]) else [("Runner-up", row["runner_up"])]
+    if isinstance(row.get("rollup"), str) and row["rollup"] != row["predicted"]:
+        about.append(("Sure of", f"{row['rollup']} ({row['rollup_rank']}, {row['rollup_score']:.2f})"))
+    if isinstance(row.get("wrong_at"), str):
+        about.append(("Wrong at", row["wrong_at"]))
     if explained is not None and (explained["target"] != row["predicted"] or explained["against"]):
         about.append(("Explained", explained["target"]))
         if explained["against"]:

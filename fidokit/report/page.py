@@ -46,6 +46,13 @@ _WHICH_WAY = {
 } | {"area": "smaller says more"}
 #: Metrics of the masks alone and of their place; all others say what the classifier makes of them.
 _SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreement", "stability", "sanity")
+_RANK_HEADS = [
+    ("Rank", ""),
+    ("Judged", "photographs"),
+    ("Right", "higher is better"),
+    ("Errors", "that begin here"),
+    ("Most frequent", ""),
+]
 _COSTS = {"evaluations": "a photograph", "seconds": "a photograph"}
 
 
@@ -122,6 +129,8 @@ def _document(study: Study, errors: ErrorClusters | None, improvement: Improveme
         summaries=_summaries(summary),
         kind_names=KIND_NAMES,
         verdicts=verdicts(study),
+        ranks=_ranks(study, predictions),
+        rank_heads=_RANK_HEADS,
         errors=None if errors is None else errors_section(errors),
         improvement=None if improvement is None else improvement_section(improvement),
         reading=_READING,
@@ -130,6 +139,15 @@ def _document(study: Study, errors: ErrorClusters | None, improvement: Improveme
         version=__version__,
         now=f"{datetime.now():%Y-%m-%d at %H:%M}",
     )
+
+
+def _ranks(study: Study, predictions: pd.DataFrame) -> list[dict[Any, Any]]:
+    """How often the classifier is right at each rank, and which errors begin there; nothing without a taxonomy."""
+    if study.taxonomy is None:
+        return []
+    errors = study.taxonomy.errors(predictions).rename(columns={"n": "errors"})
+    shares = study.taxonomy.accuracy(predictions).rename(columns={"low": "accuracy_low", "high": "accuracy_high"})
+    return shares.merge(errors, on="rank").to_dict("records")
 
 
 def _facts(predictions: pd.DataFrame, n_failures: int) -> list[tuple[str, int, str | None]]:

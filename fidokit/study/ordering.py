@@ -20,16 +20,18 @@ if TYPE_CHECKING:
 DATASET, DISAGREEMENT, SCORE, MARGIN = "dataset", "disagreement", "score", "margin"
 OWN_ORDERS = (DATASET, DISAGREEMENT, SCORE, MARGIN)
 MEAN = "mean"
+#: What a mask explains, and what that is told from.
+ASKED = ("target", "against")
 STATES = ("all", "wrong", "right", "not judged")
 
 
 def mask_figures(study: Study) -> pd.DataFrame:
-    """One row per mask: image_id, method, kind, score_kept, score_dropped, evaluations, and every metric that has a
-    value anywhere.
+    """One row per mask: image_id, method, kind, target, against, score_kept, score_dropped, evaluations, and every
+    metric that has a value anywhere.
 
     Nothing is measured here; `Study.metrics` does that.
     """
-    scores = study.masks(columns=[*KEYS, "score_kept", "score_dropped", "evaluations"])
+    scores = study.masks(columns=[*KEYS, *ASKED, "score_kept", "score_dropped", "evaluations"])
     metrics = metric_frame(study, study.methods, KINDS)
     measured = [name for name in metrics.columns if name not in KEYS and metrics[name].notna().any()]
     return scores.merge(metrics[[*KEYS, *measured]], on=list(KEYS), how="left")
@@ -37,7 +39,7 @@ def mask_figures(study: Study) -> pd.DataFrame:
 
 def figure_names(figures: pd.DataFrame) -> list[str]:
     """The columns of `mask_figures` that images can be put in order by."""
-    return [str(name) for name in figures.columns if name not in (*KEYS, "reason")]
+    return [str(name) for name in figures.columns if name not in (*KEYS, *ASKED, "reason")]
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def order_images(study: Study, figures: pd.DataFrame, order: Order) -> pd.DataFr
     Raises:
         SettingsError: a figure, method or kind that there is not, or disagreement that is not measured.
     """
-    table = study.predictions().drop(columns=["path", "runner_up"])
+    table = study.predictions()[["image_id", "label", "predicted", "correct", "score", "margin", "reason"]]
     table["value"] = table["image_id"].map(_values(table, figures, order)).astype(float)
     table = table[_fits(table, order)]
     if order.by == DATASET:

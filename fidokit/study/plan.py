@@ -21,7 +21,7 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.reading import read_chunks
 from fidokit.models import devices
 from fidokit.models.classifier import Classifier
-from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, run_study
+from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, Ranks, run_study
 from fidokit.study.store import checksummed
 from fidokit.study.store.store import FOLDERS, PART, slug
 from fidokit.study.study import Study
@@ -109,6 +109,7 @@ def plan(
     part_size: int | None = None,
     sample: int = 8,
     metrics: bool = False,
+    ranks: Ranks | None = None,
 ) -> Plan:
     """Explain a few photographs, spread evenly over the dataset, and say what all of them would cost.
 
@@ -116,7 +117,7 @@ def plan(
     known from this one: call it where the study is to run.
 
     Args:
-        classifier, data, methods, targets, against, part_size: as for `run_study`.
+        classifier, data, methods, targets, against, part_size, ranks: as for `run_study`.
         sample: photographs to measure. 8 take a few seconds; fewer than go through the classifier at once would make
             a GPU look slow, where 64 are better.
         metrics: whether to measure what `Study.metrics` costs as well.
@@ -128,7 +129,13 @@ def plan(
     check_number("sample", sample, COUNT)
     few = data.subset(np.linspace(0, len(data) - 1, min(sample, len(data))).round().astype(int))
     size = part_size or PART_SIZE
-    options: dict[str, Any] = {"targets": targets, "against": against, "part_size": size, "progress": False}
+    options: dict[str, Any] = {
+        "targets": targets,
+        "against": against,
+        "part_size": size,
+        "progress": False,
+        "ranks": ranks,
+    }
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         # What they warn of, such as failures, the study itself will say.
         warnings.simplefilter("ignore", RuntimeWarning)

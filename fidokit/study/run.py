@@ -21,7 +21,8 @@ from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError,
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import class_index
+from fidokit.models.goals import check_asked
+from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.engine.chunk import RUNNER_UP, Recipe
 from fidokit.study.engine.loop import Loop
 from fidokit.study.store.checking import check, move_aside
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = ("fido", "grad-cam", "integrated-gradients")
 PART_SIZE = 32
 Methods = str | Sequence[str] | Mapping[str, str | tuple[str, Any]]
+Ranks = str | Sequence[str | tuple[str, str | None]]
 
 
 @unaffected()
@@ -61,6 +63,7 @@ def run_study(
     on_progress: OnProgress | None = None,
     retry_failures: bool = False,
     client: Client | None = None,
+    ranks: Ranks | None = None,
 ) -> Study:
     """Compute what is missing of the masks of several methods over a dataset.
 
@@ -77,7 +80,7 @@ def run_study(
         store: folder of the study, or its fsspec URL such as ``s3://bucket/study``; made if it is not there.
         targets: what is explained: None, the predicted class; ``"label"``, the labelled one.
         against: what it is contrasted with: None, all other classes; ``"runner-up"``, the best-scored class beside the
-            target; or the name of a class.
+            target, or, with `ranks`, the taxon of the best one outside the target's; or the name of a class or taxon.
         part_size: photographs that are read, computed and written together. None: 32, or what the study was begun with.
         progress: whether to show a progress bar.
         on_progress: called with a `Snapshot` every few steps; a truthy result stops the run as Ctrl-C does.
@@ -87,6 +90,11 @@ def run_study(
             worker process computes one part at a time, with as many threads as it has; where workers declare the
             resource ``GPU``, each part holds one, and only those workers compute. A photograph that kills its worker
             again and again becomes a failure. It does not go with `on_progress`.
+        ranks: of the classifier's taxonomy: each method explains the taxon of the class at each of them, labelled
+            ``"METHOD (RANK)"``. ``["family", "species"]`` shows side by side where the classifier sees an owl, which is
+            told from everything else, and where it sees that it is this owl: a species, or a class, is told from the
+            rest of its taxon at the next coarser one of the ranks. A pair (rank, within) says what else a taxon is told
+            from, see `fidokit.explain`. None: the classes, told from all others.
 
     Returns:
         The study. After Ctrl-C it is incomplete, which is printed; `Study.status` counts.
@@ -113,6 +121,15 @@ def run_study(
     if not len(data):
         raise SettingsError("the dataset holds no photographs")
     entries = _entries(methods)
+    without_settings = _without_settings(methods)
+    if ranks is not None:
+        chosen = _ranks(ranks, classifier, against)
+        without_settings = {f"{label} ({rank})" for label in without_settings for rank, _ in chosen}
+        entries = {
+            f"{label} ({rank})": replace(entry, rank=rank, within=within)
+            for label, entry in entries.items()
+            for rank, within in chosen
+        }
     _check_options(classifier, targets, against, part_size)
     unsuited = _check_methods(classifier, entries)
     if client is not None:
@@ -123,7 +140,7 @@ def run_study(
         options = {"targets": targets, "against": against, "part_size": part_size}
         if files.exists():
             study = Study(files)
-            entries |= _recorded(study, _without_settings(methods), entries)
+            entries |= _recorded(study, without_settings, entries)
             classifier = _resume(study, classifier, data, entries, options)
         _check_labels(classifier, data, targets)
         for note in data.box_notes(classifier.preprocessing):
@@ -216,13 +233,57 @@ def _recorded(study: Study, labels: set[str], entries: Mapping[str, Entry]) -> d
     found: dict[str, Entry] = {}
     for label in sorted(labels & set(study.methods)):
         entry, recorded = entries[label], study.manifest["methods"][label]
-        difference = method_difference(recorded, entry.describe())
+        asked = {"rank": entry.rank, "within": entry.within}
+        difference = method_difference(recorded | asked, entry.describe())
         settings = settings_from(entry.method, recorded["settings"]) if recorded["name"] == entry.name else None
         if difference is None or settings is None:
             continue
         found[label] = replace(entry, settings=settings)
         _warn(f"{shorten(label)} goes on with the settings that it has in this study ({difference} by default)")
     return found
+
+
+def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tuple[str, str | None]]:
+    """(rank, within) of the ranks to explain; species and classes within the next coarser one of them.
+
+    Raises:
+        SettingsError: there is no taxonomy or no such rank, one stands twice, or all classes are of one taxon there.
+    """
+    taxonomy = classifier.taxonomy
+    if taxonomy is None:
+        raise SettingsError("`ranks` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
+    pairs: list[tuple[str, str | None]] = []
+    for one in [ranks] if isinstance(ranks, str) else ranks:
+        pair = isinstance(one, tuple | list) and len(one) == 2
+        rank, within = (one[0], one[1]) if pair else (one, None)
+        if not isinstance(rank, str) or not (within is None or isinstance(within, str)):
+            raise SettingsError(f"ranks must be names of ranks, or pairs (rank, within), not {one!r}")
+        pairs.append((rank, within))
+    if not pairs:
+        raise SettingsError(f"`ranks` is empty; the taxonomy has {', '.join(taxonomy.levels)}")
+    names = [rank for rank, _ in pairs]
+    if len(set(names)) < len(names):
+        raise SettingsError(f"a rank stands twice in {names}; give each once")
+    for rank, within in pairs:
+        if within is not None and against is not None:
+            raise SettingsError("`within` and `against` both say what a taxon is told from; give one of them")
+        taxonomy.asked(taxonomy.classes[0], rank, within)  # raises for a rank that there is not
+    for rank in names:
+        found = {taxonomy.at(name, rank) for name in taxonomy.classes}
+        if len(found) == 1 and classifier.head in ("softmax", "probabilities"):
+            raise SettingsError(
+                f"all classes are of one {rank}, {found.pop()!r}, so there is nothing to tell it from; leave it out"
+            )
+    return [
+        (rank, _next_coarser(rank, names, taxonomy) if within is None and against is None else within)
+        for rank, within in pairs
+    ]
+
+
+def _next_coarser(rank: str, ranks: Sequence[str], taxonomy: Taxonomy) -> str | None:
+    """Of a rank of species or classes, the finest of the ranks that are coarser; None of other ranks."""
+    coarser = [one for one in ranks if taxonomy.level(one) < taxonomy.level(rank)]
+    return max(coarser, key=taxonomy.level, default=None) if taxonomy.is_lowest(rank) else None
 
 
 def _is_unicode(text: str) -> bool:
@@ -239,7 +300,7 @@ def _check_options(classifier: Classifier, targets: str | None, against: str | N
     if against is not None and not isinstance(against, str):
         raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
     if against is not None and against != RUNNER_UP:
-        class_index(against, classifier.class_names)
+        check_asked(None, against, classifier.class_names, classifier.taxonomy, classifier.head)
     if against is not None and len(classifier.class_names) < 2:
         raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
     check_number("part_size", part_size, COUNT, or_none="the default")
@@ -282,7 +343,7 @@ def _cluster(client: Client, recipe: Recipe, data: LabelledImages) -> Cluster:
 
 def _check_labels(classifier: Classifier, data: LabelledImages, targets: str | None) -> None:
     effect = "cannot be explained and become failures" if targets == "label" else NOT_JUDGED
-    for note in label_notes(data.table["label"], classifier.class_names, effect):
+    for note in label_notes(data.table["label"], classifier.class_names, effect, classifier.label_groups):
         _warn(note)
 
 
@@ -317,7 +378,11 @@ def _resume(
     options: Mapping[str, Any],
 ) -> Classifier:
     """The classifier as the study was begun with; `StoreError` if anything that changes masks differs."""
+    before = study.manifest["classifier"]
     asked, classifier = classifier.precision, study.check_classifier(classifier)
+    if study.manifest["classifier"] != before:
+        study.store.write_manifest(study.manifest)
+        _warn("the study was begun without a taxonomy and goes on with that of the classifier")
     if asked not in ("auto", classifier.precision):
         _warn(f"the study was begun in {classifier.precision} and goes on so, not in {asked}")
     study.check_data(data)
@@ -397,7 +462,7 @@ def _begin(
 
 def _matched(classifier: Classifier, data: LabelledImages) -> dict[str, dict[str, str]]:
     """The labels that were taken for a class of another name, if there are such."""
-    renamed = match_labels(data.table["label"], classifier.class_names).renamed
+    renamed = match_labels(data.table["label"], classifier.class_names, classifier.label_groups).renamed
     return {"matched_labels": renamed} if renamed else {}
 
 

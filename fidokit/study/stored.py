@@ -15,6 +15,9 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.labels import match_labels
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier, with_precision
+from fidokit.models.fingerprint import fingerprint_of
+from fidokit.models.prediction import ROLLED_UP, judged_at_rank
+from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.store.manifest import BYTES_COLUMN, classifier_difference, data_difference, describe_classifier
 from fidokit.study.store.manifest_check import checked
 from fidokit.study.store.recorded import is_published, load_recorded
@@ -88,18 +91,27 @@ class StoredStudy:
         return self._data
 
     def check_classifier(self, classifier: Classifier) -> Classifier:
-        """The classifier with the study's precision and micro-batch.
+        """The classifier with the study's precision, micro-batch and taxonomy.
+
+        A study that was begun without a taxonomy takes that of the classifier: no mask depends on it.
 
         Raises:
             StoreError: it is another one; the message says what differs.
         """
         recorded = self.manifest["classifier"]
-        difference = classifier_difference(recorded, describe_classifier(classifier))
+        alike = recorded["class_names"] == classifier.class_names
+        if recorded["taxonomy"] is not None and classifier.taxonomy is None and alike:
+            classifier = classifier.with_taxonomy(Taxonomy.from_dict(recorded["taxonomy"]))
+        current = describe_classifier(classifier)
+        if recorded["taxonomy"] is None and classifier.taxonomy is not None:
+            recorded = _with_taxonomy(recorded, current)
+        difference = classifier_difference(recorded, current)
         if difference is not None:
             raise StoreError(
                 f"{self.path} holds masks of another classifier: {difference}. Give the classifier it was begun with, "
                 "or another folder as `store`"
             )
+        self.manifest["classifier"] = recorded
         return with_precision(classifier, recorded["precision"], recorded["micro_batch"])
 
     def check_data(self, data: LabelledImages) -> LabelledImages:
@@ -163,8 +175,9 @@ class StoredStudy:
 
     def predictions(self) -> pd.DataFrame:
         """One row per photograph of the dataset: image_id, path, label, predicted, correct, score, margin, runner_up,
-        reason; see `Classifier.predict`. The label is the class that the dataset's own label, in `images`, means. The
-        reason of a photograph that no run has reached is "not predicted yet".
+        reason; see `Classifier.predict`. The label is the class, or with a taxonomy the taxon, that the dataset's own
+        label, in `images`, means. The reason of a photograph that no run has reached is "not predicted yet". With a
+        taxonomy also rollup, rollup_rank, rollup_score and wrong_at.
         """
         made = self.store.read_predictions().assign(done=True)
         if made["image_id"].duplicated().any() or made["image_id"].isna().any():
@@ -175,10 +188,58 @@ class StoredStudy:
         table = self.images[["image_id", "path", "label"]].merge(made, on="image_id", how="left")
         table["reason"] = table["reason"].astype(object).where(table["reason"].notna(), None)
         table.loc[table["done"].isna(), "reason"] = "not predicted yet"
+        order = [name for name in table.columns if name != "done" and (self.taxonomy or name not in ROLLED_UP)]
+        if self.taxonomy is not None:
+            # The taxonomy may have come after the predictions.
+            names = self.manifest["classifier"]["class_names"]
+            judged = judged_at_rank(table.drop(columns="correct"), names, self.taxonomy)
+            return judged[[*order, "wrong_at"]]
         table["correct"] = table["correct"].astype("boolean")
         match = match_labels(table["label"], self.manifest["classifier"]["class_names"])
         table["label"] = pd.Series([match[label] for label in table["label"]], dtype=object)
-        return table.drop(columns="done")
+        return table[order]
+
+    @cached_property
+    def taxonomy(self) -> Taxonomy | None:
+        """The taxonomy of the classifier's classes, if it has one; of the one that was given, if the study has none."""
+        if self._classifier is not None and self._classifier.taxonomy is not None:
+            return self._classifier.taxonomy
+        described = self.manifest["classifier"]["taxonomy"]
+        return None if described is None else Taxonomy.from_dict(described)
+
+    def is_of_taxa(self, label: str) -> bool:
+        """Whether a method explains taxa at a rank, and not classes against all others."""
+        return self.manifest["methods"][label].get("rank") is not None
+
+    def comparable(self, label: str) -> list[str]:
+        """The other methods that explain the same of a photograph: the class, or its taxon at the same rank."""
+        asked = {name: (entry.get("rank"), entry.get("within")) for name, entry in self.manifest["methods"].items()}
+        return [other for other in self.methods if other != label and asked[other] == asked[label]]
+
+    def accuracy_by_rank(self) -> pd.DataFrame:
+        """How often the classifier is right at each rank of its taxonomy: rank, n, right, accuracy, low, high; see
+        `Taxonomy.accuracy`.
+
+        Raises:
+            SettingsError: the study has no taxonomy.
+        """
+        return self._needed_taxonomy().accuracy(self.predictions())
+
+    def errors_by_rank(self) -> pd.DataFrame:
+        """The errors by the coarsest rank at which they go wrong: rank, n, share, pairs; see `Taxonomy.errors`.
+
+        Raises:
+            SettingsError: the study has no taxonomy.
+        """
+        return self._needed_taxonomy().errors(self.predictions())
+
+    def _needed_taxonomy(self) -> Taxonomy:
+        if self.taxonomy is None:
+            raise SettingsError(
+                f"{self.path} has no taxonomy; open it with a classifier that has one, "
+                "fidokit.open_study(..., classifier=classifier.with_taxonomy(...))"
+            )
+        return self.taxonomy
 
     def failures(self) -> pd.DataFrame:
         """What went wrong: image_id, method (None where it concerns all), stage (``read``, ``predict``, ``target`` or
@@ -247,6 +308,15 @@ class StoredStudy:
                 f"the photographs of this study are not as they were under {data.root}: {error}. If they have moved, "
                 f"give them: {give}"
             ) from error
+
+
+def _with_taxonomy(recorded: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """What is recorded of a classifier without a taxonomy, with that of the current one."""
+    parts = recorded["fingerprint_parts"]
+    if parts is not None:
+        parts = parts | {"taxonomy": current["fingerprint_parts"]["taxonomy"]}
+    changed = {"taxonomy": current["taxonomy"], "fingerprint_parts": parts}
+    return recorded | changed | ({} if parts is None else {"fingerprint": fingerprint_of(parts)})
 
 
 def known_names(names: str | Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:

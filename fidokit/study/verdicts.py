@@ -22,22 +22,33 @@ def verdicts(study: Study) -> list[str]:
 
     The first optimised method's joint mask, or else the first mask of all, is compared with the masks of every other
     method, paired by photograph; p-values are corrected over all comparisons (`fidokit.study.compare.compare`). A
-    method that fails the sanity check is named. Nothing measured, nothing said.
+    method that fails the sanity check is named. Nothing measured, nothing said. Where methods explain taxa of several
+    ranks, each is compared with those of its rank.
     """
     table = metric_frame(study, study.methods, KINDS)
     metrics = [name for name in _DECISIVE if name in table.columns and table[name].notna().any()]
     sentences = _insane(study.sanity())
+    left = list(study.methods)
+    while left and metrics:
+        together = {left[0], *study.comparable(left[0])}
+        sentences += _of_one_question(table[table["method"].isin(together)], metrics)
+        left = [label for label in left if label not in together]
+    return sentences
+
+
+def _of_one_question(table: pd.DataFrame, metrics: list[str]) -> list[str]:
+    """Sentences on methods that all explain the same."""
     keys = table[["method", "kind"]].drop_duplicates()
     pairs = list(zip(keys["method"], keys["kind"], strict=True))
     reference = next((pair for pair in pairs if pair[1] == "joint"), pairs[0] if pairs else None)
-    if reference is None or not metrics:
-        return sentences
+    if reference is None:
+        return []
     others = table["method"] != reference[0]
     own = ~others & (table["kind"] == reference[1])
-    if others.any():
-        compared = compare(table[others | own], metrics, reference)
-        sentences += [_compared(rows, reference) for _, rows in compared.groupby("metric", sort=False)]
-    return sentences
+    if not others.any():
+        return []
+    compared = compare(table[others | own], metrics, reference)
+    return [_compared(rows, reference) for _, rows in compared.groupby("metric", sort=False)]
 
 
 def _insane(sanity: pd.DataFrame) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from fidokit._util.html import Html, joined, name_tag, number, tag
-from fidokit.figures.masks import KIND_NAMES
+from fidokit.figures.masks import KIND_NAMES, asked_words
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.ordering import DATASET
 from fidokit.study.study import Study
@@ -54,6 +54,9 @@ class Figures:
         own = table[table["image_id"].isin(list(image_ids))]
         self.keys = keys
         self._rows = {(row["image_id"], row["method"], row["kind"]): row for row in own.to_dict("records")}
+        self._asked: dict[str, set[str]] = {}
+        for row in self._rows.values():
+            self._asked.setdefault(row["image_id"], set()).add(asked_words(row["target"], row["against"]))
 
     def __contains__(self, key: tuple[str, str]) -> bool:
         """Whether an image has a mask, (image_id, name)."""
@@ -63,6 +66,13 @@ class Figures:
         """A figure of a mask in words; a dash where there is none."""
         row = self._rows.get((image_id, *self.keys[name]))
         return number(None if row is None else float(row[figure]))
+
+    def asked(self, image_id: str, name: str) -> str:
+        """What a mask explains, where the masks of an image do not all explain the same."""
+        row = self._rows.get((image_id, *self.keys[name]))
+        if row is None or len(self._asked[image_id]) == 1:
+            return ""
+        return asked_words(row["target"], row["against"])
 
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""
@@ -80,6 +90,7 @@ def page_rows(
         cells = [
             {
                 "there": (about["image"], name) in figures,
+                "asked": figures.asked(about["image"], name),
                 "values": [figures.text(about["image"], name, metric) for metric in metrics],
             }
             for name in panels
@@ -111,8 +122,13 @@ def static_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[str], metri
             tag(
                 "td",
                 joined(
-                    tag("div", f"{figure_words(metric)} {value}")
-                    for metric, value in zip(metrics, cell["values"], strict=True)
+                    [
+                        tag("div", name_tag(cell["asked"])) if cell["asked"] else None,
+                        *(
+                            tag("div", f"{figure_words(metric)} {value}")
+                            for metric, value in zip(metrics, cell["values"], strict=True)
+                        ),
+                    ]
                 ),
             )
             for cell in row["cells"]

@@ -25,6 +25,7 @@ from fidokit.methods.base import Kind, Masks
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import independent, of_probabilities
+from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.study import Study
 
 #: The joint mask first: it is the one to look at when there is time for one alone.
@@ -158,8 +159,26 @@ def _classifier_html(classifier: Classifier) -> Html:
         ["precision", f"{classifier.precision}: {classifier.precision_reason}"],
         ["evaluations at once", "found at the first use" if batch is None else f"{batch:,}"],
     ]
+    facts += [["taxonomy", repr(classifier.taxonomy)]] if classifier.taxonomy is not None else []
     facts += [["note", note] for note in classifier.notes]
     return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
+
+
+@html_of.register
+def _taxonomy_html(taxonomy: Taxonomy) -> Html:
+    """How many taxa there are at each rank, and the largest of them."""
+    rows: list[list[object]] = []
+    for rank in taxonomy.ranks:
+        own = sorted((t for t in taxonomy.taxa.values() if t.rank == rank), key=lambda taxon: -len(taxon.members))
+        largest = joined([*_listed([f"{taxon.name} ({len(taxon.members)})" for taxon in own], 5)])
+        rows.append([name_tag(rank), f"{len(own):,}", largest])
+    without = taxonomy.without_taxon
+    return tag(
+        "div",
+        tag("p", tag("strong", "Taxonomy"), f" of {_counted(len(taxonomy), 'class', 'classes')}"),
+        _table(["rank", "taxa", "largest (classes)"], rows),
+        tag("p", "without a taxon: ", *_listed(without, 5)) if without else None,
+    )
 
 
 @html_of.register

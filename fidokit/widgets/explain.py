@@ -16,7 +16,7 @@ from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_ma
 from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import against_itself, class_index
+from fidokit.models.goals import check_asked
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
@@ -106,7 +106,7 @@ class ExplainWidget(RunningWidget):
         super().__init__(
             _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
             _photographs=self._gallery.listing(),
-            _classes=list(classifier.class_names),
+            _classes=[*classifier.class_names, *_other_taxa(classifier)],
             _methods=[method_form(name, self._given.get(name)) for name in list_methods()],
             _preset=GIVEN if self._given else "default",
             method=method,
@@ -129,11 +129,7 @@ class ExplainWidget(RunningWidget):
                 raise SettingsError("an explanation is running; stop it first")
             if not self.image_id:
                 raise SettingsError("choose a photograph first, or upload one")
-            for name in (self.target, self.against):
-                if name is not None:
-                    class_index(name, self.classifier.class_names)
-            if self.target is not None and self.target == self.against:
-                raise SettingsError(against_itself(self.target))
+            self._check(self.target, self.against)
             baselines = tuple(name for name in self.baselines if name != self.method)
             order = ExplainRequest(
                 self._gallery.one(self.image_id), self.method, self.settings, self.target, self.against, baselines
@@ -167,8 +163,11 @@ class ExplainWidget(RunningWidget):
     @traitlets.validate("target", "against")
     def _is_class(self, proposal: Any) -> Any:
         if proposal["value"]:
-            class_index(proposal["value"], self.classifier.class_names)
+            self._check(None, proposal["value"])
         return proposal["value"] or None
+
+    def _check(self, target: str | None, against: str | None) -> None:
+        check_asked(target, against, self.classifier.class_names, self.classifier.taxonomy, self.classifier.head)
 
     @traitlets.validate("method")
     def _is_method(self, proposal: Any) -> Any:
@@ -276,6 +275,12 @@ class ExplainWidget(RunningWidget):
         if self._message:
             words.append(tag("div", self._message))
         return words
+
+
+def _other_taxa(classifier: Classifier) -> list[str]:
+    """The taxa of the classifier that are not just one of its classes, from the coarsest rank to the finest."""
+    taxa = {} if classifier.taxonomy is None else classifier.taxonomy.taxa
+    return [name for name in taxa if name not in classifier.class_names]
 
 
 class _WidgetListener(Listener):

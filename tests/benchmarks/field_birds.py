@@ -1,9 +1,7 @@
-"""A real species classifier on real photographs: MobileNetV2 for 964 birds, photographs of camera traps and others.
+"""A real species classifier on real photographs: how often it is right at each rank, its masks at family and species.
 
-How often the first answer is right at the rank of species, genus and family, with Wilson's 95 % intervals, and what the
-masks of FIDO and Grad-CAM are worth; JSON lines. The page and the widgets are written to be looked at.
-
-Run: ``python tests/benchmarks/field_birds.py OUT`` (3 minutes on 2 cores); needs ../shared/field and tflite (PyPI).
+Reads ``../shared/field`` (964 species of birds and "background", MobileNetV2) and needs PyPI's ``tflite``. Run:
+``python tests/benchmarks/field_birds.py [--store FOLDER]``; with a store, its page is written beside it.
 """
 
 from __future__ import annotations
@@ -12,92 +10,70 @@ import argparse
 import importlib.util
 import sys
 from pathlib import Path
-from types import ModuleType
 
-import numpy as np
 import pandas as pd
 from material import report
 
 import fidokit as fk
-from fidokit._util.html import tag
 
-FIELD = Path(__file__).resolve().parents[2].parent / "shared" / "field"
-#: Genera of the classifier's species in the families of the photographs, after the IOC World Bird List 14.
+FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
+#: The families of the photographs' labels, with all their genera among the classes; other classes stand by their genus.
 FAMILIES = {
-    "Strigidae": {
-        *("Aegolius", "Asio", "Athene", "Bubo", "Ciccaba", "Glaucidium", "Megascops", "Ninox", "Strix", "Surnia"),
-    },
-    "Psittacidae": {"Amazona", "Ara", "Aratinga", "Eupsittula", "Myiopsitta", "Psittacara"},
+    ("Strigiformes", "Strigidae"): "Aegolius Asio Athene Bubo Ciccaba Glaucidium Megascops Ninox Strix Surnia",
+    ("Strigiformes", "Tytonidae"): "Tyto",
+    ("Psittaciformes", "Psittacidae"): "Amazona Ara Aratinga Eupsittula Myiopsitta Psittacara",
+    ("Psittaciformes", "Psittaculidae"): "Alisterus Cyanoramphus Melopsittacus Platycercus Psittacula Trichoglossus",
+    ("Psittaciformes", "Cacatuidae"): "Cacatua Eolophus",
+    ("Psittaciformes", "Strigopidae"): "Nestor",
 }
-METHODS = ("fido", "grad-cam")
 
 
-def loaded() -> tuple[fk.Classifier, fk.LabelledImages]:
-    """The classifier and the photographs of birds."""
-    spec = importlib.util.spec_from_file_location("species_classifier", FIELD / "species_classifier.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    net, names = module.load("bird", FIELD)
-    data = fk.LabelledImages.from_csv(FIELD / "photos.csv")
-    return fk.Classifier(net, names, mean=module.MEAN, std=module.STD, device="cpu"), data.subset(
-        np.flatnonzero(data.table["kind"] == "bird")
-    )
-
-
-def at_ranks(predictions: pd.DataFrame) -> pd.DataFrame:
-    """One row a photograph: whether the first answer is right at each rank."""
-    label, predicted = predictions["label"].str, predictions["predicted"].str
-    genus = label.split(n=1).str[0]
-    family = {genus: name for name, genera in FAMILIES.items() for genus in genera}
-    unknown = sorted(set(genus) - set(family))
-    if unknown:
-        raise SystemExit(f"no family is known of {', '.join(unknown)}: add it to FAMILIES")
-    answered = predicted.split(n=1).str[0]
-    return pd.DataFrame(
-        {
-            "species": predictions["label"] == predictions["predicted"],
-            "genus": genus == answered,
-            "family": genus.map(family) == answered.map(family),
-        }
-    )
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % interval of a share (Wilson, JASA 22, 1927)."""
-    share = successes / n
-    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / (1 + z**2 / n)
-    return float(middle - half), float(middle + half)
+def taxonomy_of(class_names: list[str]) -> fk.Taxonomy:
+    """Genus and species from the names, family and order from `FAMILIES`."""
+    families = {genus: taxa for taxa, genera in FAMILIES.items() for genus in genera.split()}
+    table = fk.Taxonomy.from_binomials(class_names).table()
+    above = [families.get(genus, (None, None)) for genus in table["genus"]]
+    return fk.Taxonomy.from_table(table.assign(order=[o for o, _ in above], family=[f for _, f in above]))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("out", type=Path, help="folder for the study, the page and the widgets")
-    out: Path = parser.parse_args().out
-    if not FIELD.is_dir() or importlib.util.find_spec("tflite") is None:
-        print("skipped: ../shared/field or tflite is not there", file=sys.stderr)
-        return
-    classifier, data = loaded()
-    study = fk.run_study(classifier, data, list(METHODS), store=out / "study", progress=False)
-    predictions = study.predictions()
-    right = at_ranks(predictions)
-    for rank in right:
-        n, k = len(right), int(right[rank].sum())
-        low, high = wilson(k, n)
-        report(part="top-1", rank=rank, right=k, photographs=n, share=k / n, low=low, high=high)
-    study.metrics(progress=False)
-    for row in study.summary().to_dict("records"):
-        measured = {key: value for key, value in row.items() if isinstance(value, float) and not np.isnan(value)}
-        report(part="masks", method=row["method"], kind=row["kind"], **measured)
-    page = fk.write_report(study, out / "report.html")
-    widgets = [fk.CompareWidget(study), fk.ExplainWidget(classifier, data)]
-    shown = [
-        tag("section", tag("h2", type(each).__name__), each._repr_mimebundle_()[0]["text/html"]) for each in widgets
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--store", type=Path, help="also make masks of family and species, and a page")
+    given = parser.parse_args()
+    if not FIELD.is_dir():
+        sys.exit(f"skipped: {FIELD} is not there")
+    spec = importlib.util.spec_from_file_location("species_classifier", FIELD / "species_classifier.py")
+    assert spec is not None
+    assert spec.loader is not None
+    species_classifier = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(species_classifier)
+    net, names = species_classifier.load("bird", FIELD)
+    taxonomy = taxonomy_of(list(names))
+    classifier = fk.Classifier(net, names, mean=0.5, std=0.5, size=224, taxonomy=taxonomy)
+    photos = pd.read_csv(FIELD / "photos.csv")
+    photos = photos[photos["kind"] == "bird"]
+    data = fk.LabelledImages.from_table(
+        pd.DataFrame({"path": [str(FIELD / path) for path in photos["path"]], "label": photos["label"]})
+    )
+    table = classifier.predict(data)
+    shares = taxonomy.accuracy(table).merge(taxonomy.errors(table)[["rank", "n"]], on="rank")
+    for row in shares.to_dict("records"):
+        report(
+            benchmark="field birds", rank=row["rank"], photographs=row["n_x"], right=row["right"],
+            accuracy=row["accuracy"], low=row["low"], high=row["high"], errors_from_here_on=row["n_y"],
+        )  # fmt: skip
+    named = table[table["rollup"].notna()]
+    holds = [
+        label == taxon or label in taxonomy.groups.get(taxon, ())
+        for label, taxon in zip(named["label"], named["rollup"], strict=True)
     ]
-    (out / "widgets.html").write_text(str(tag("html", *shown)), encoding="utf-8")
-    report(part="files", page=str(page), widgets=str(out / "widgets.html"), kilobytes=page.stat().st_size / 1e3)
+    report(benchmark="field birds", what="rolled up", photographs=len(table), named=len(named), holds=sum(holds))
+    if given.store is not None:
+        study = fk.run_study(
+            classifier, data, ["fido", "grad-cam"], store=given.store, ranks=["family", "species"], progress=False
+        )
+        study.metrics(progress=False)
+        print(fk.write_report(study, given.store.with_suffix(".html")))
 
 
 if __name__ == "__main__":

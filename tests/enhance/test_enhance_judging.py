@@ -134,3 +134,21 @@ def test_a_budget_is_kept():
     assert 1 < bound.summary["evaluations"].iloc[1] <= 30
     assert bound.settings.gate == 0.1
     assert "not compared with" in bound.notes[-1]
+
+
+def test_labels_that_are_coarser_than_a_class_by_hand():
+    whole = torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5], [0.1, 0.5, 0.4]])
+    masks = torch.tensor([[0.1, 0.2, 0.7], [0.2, 0.5, 0.3], [0.1, 0.5, 0.4]])[:, None]
+    looks = {MASKS: ViewScores([KEY], masks, torch.tensor([10, 10, 10]), [1], seconds=0.5)}
+    crops = {KEY: torch.tensor([[30.0, 20.0]] * 3).numpy()}
+    measured = Measured(["a", "b", "c"], whole, looks, torch.zeros(3), crops, {})
+    # The first two are "owl", class 0 or 1; the third one is class 2.
+    made = judge(
+        measured, {"a": 3, "b": 3, "c": 2}, ["aluco", "bubo", "buteo"], FIXED, GuidedGrid.of(FIXED), folds=None, top=1,
+        groups={"owl": [0, 1]},
+    )  # fmt: skip
+    assert made.images["label"].tolist() == ["owl", "owl", "buteo"]
+    assert made.images["correct_before"].tolist() == [True, False, False]
+    assert made.images["turned"].tolist() == ["wrong", "right", None]
+    assert made.classes["class"].tolist() == ["buteo", "owl"]
+    assert made.summary["top_k"].tolist() == pytest.approx([1 / 3, 1 / 3])

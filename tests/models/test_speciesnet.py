@@ -184,6 +184,19 @@ def test_it_is_explained(crops, photograph):
     assert not fk.explain(loaded, images_of(photograph, BOX), "fido", steps=1).failures
 
 
+def test_its_taxa_can_be_asked_for(crops, photograph):
+    loaded = load(crops)
+    assert loaded.taxonomy is not None
+    logits = loaded.logits(images_of(photograph, BOX)).double()
+    inside = [loaded.class_names.index(name) for name in loaded.taxonomy.members("animal")]
+    outside = [i for i in range(len(loaded.class_names)) if i not in inside]
+    assert outside
+    expected = logits[0, inside].logsumexp(0) - logits[0, outside].logsumexp(0)
+    masks = fk.explain(loaded, images_of(photograph, BOX), "grad-cam", targets="animal")
+    assert float(masks.score_full[0]) == pytest.approx(float(torch.sigmoid(expected)), abs=1e-5)
+    assert load(crops, class_names=list("abcd")).taxonomy is None
+
+
 def test_options_given_go_before(crops):
     loaded = load(crops, box_padding=0.2, class_names=list("abcd"), interpolation="bicubic")
     assert loaded.class_names == list("abcd")

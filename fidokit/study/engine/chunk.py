@@ -16,17 +16,19 @@ from torch import Tensor
 from fidokit.data.images import LabelledImages
 from fidokit.data.labels import match_labels
 from fidokit.data.reading import Chunk, read_chunks
-from fidokit.exceptions import FidokitError
+from fidokit.exceptions import FidokitError, SettingsError
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import against_itself
+from fidokit.models.goals import asked_classes, check_asked
 from fidokit.models.isolation import GpuLost, together_or_alone
 from fidokit.models.session import Session
 from fidokit.study.store.manifest import Entry
 from fidokit.study.store.store import Store
 
 RUNNER_UP = "runner-up"
+#: What is explained, a class by its index or a taxon, and what it is told from.
+_Question = tuple[str | int, str | int | None]
 #: Called with the label of a method before it computes: what the method is to report to, if anything.
 Watch = Callable[[str], OnProgress | None]
 
@@ -150,7 +152,7 @@ class _ChunkRun:
         logits, unpredicted = self._logits()
         seconds = (time.perf_counter() - start) / max(1, len(self.ids))
         predictions = self._predictions(logits, unpredicted)
-        rows, targets, contrasts, without_target = self._goals(logits, unpredicted)
+        asked, without_target = self._asked(logits, unpredicted)
         failures = [
             {"image_id": image_id, "method": None, "stage": stage, "reason": reason}
             for stage, reasons in (("read", self.unread), ("predict", unpredicted), ("target", without_target))
@@ -162,13 +164,14 @@ class _ChunkRun:
             done = self._done_before(label) & missing
             if done:
                 yield Step(label, finished=sorted(done))
-            chosen = [k for k, row in enumerate(rows) if self.ids[row] in missing - done]
-            if chosen:
-                index = torch.tensor(rows)[chosen]
-                contrast = None if contrasts is None else contrasts[chosen]
-                goal = self.classifier.goal(logits[index], targets[chosen], contrast)
-                ids = [self.ids[rows[k]] for k in chosen]
-                yield self._step(label, Batch(self.chunk.images[index], ids, goal, logits[index]), seconds)
+            own, reasons = self._at_rank(label, {k: one for k, one in asked.items() if self.ids[k] in missing}, logits)
+            rows = [row for row in own if self.ids[row] not in done]
+            if rows or reasons:
+                index = torch.tensor(rows, dtype=torch.int64)
+                targets, contrasts = [own[row][0] for row in rows], [own[row][1] for row in rows]
+                goal = self.classifier.goal(logits[index], targets, contrasts)
+                batch = Batch(self.chunk.images[index], [self.ids[row] for row in rows], goal, logits[index])
+                yield self._step(label, batch, seconds, reasons)
 
     def _done_before(self, label: str) -> set[str]:
         """Images of the chunk that have all masks of a method: a worker that died had got so far."""
@@ -177,22 +180,24 @@ class _ChunkRun:
         kinds = self.recipe.entries[label].method.kinds
         return {image_id for image_id, _ in pairs if all((image_id, kind) in pairs for kind in kinds)}
 
-    def _step(self, label: str, batch: Batch, seconds: float) -> Step:
+    def _step(self, label: str, batch: Batch, seconds: float, unasked: Mapping[str, str]) -> Step:
         """Masks of one method for a batch, written.
 
         Args:
             label: of the method.
             batch: the images.
             seconds: that the prediction of each image took.
+            unasked: image_id -> why it is not in the batch.
         """
-        made, failures, stopped = self._masks(label, batch)
+        made, failures, stopped = self._masks(label, batch) if len(batch) else ([], {}, False)
         notes: Counter[str] = Counter()
         frames = []
         done: list[str] = []
         for masks in made:
             failures |= masks.failures
             notes.update(masks.notes.values())
-            whole = replace(masks.select(masks.finished.bool()), method=label)
+            settings_id = self.recipe.entries[label].settings_id
+            whole = replace(masks.select(masks.finished.bool()), method=label, settings_id=settings_id)
             # The methods share the prediction, but each would need it if it were alone.
             whole = replace(whole, evaluations=whole.evaluations + 1, seconds=whole.seconds + seconds)
             done += whole.image_ids
@@ -204,9 +209,13 @@ class _ChunkRun:
             {"image_id": image_id, "method": label, "stage": "mask", "reason": reason}
             for image_id, reason in failures.items()
         ]
-        self.store.add_failures(label, self.task.number, [*done, *failures], rows)
+        rows += [
+            {"image_id": image_id, "method": label, "stage": "target", "reason": reason}
+            for image_id, reason in unasked.items()
+        ]
+        self.store.add_failures(label, self.task.number, [*done, *failures, *unasked], rows)
         stopped = stopped or len(done) + len(failures) < len(batch)
-        return Step(label, done, list(failures), notes, stopped)
+        return Step(label, done, [*failures, *unasked], notes, stopped)
 
     def _check_kinds(self, label: str, masks: Masks) -> None:
         entry = self.recipe.entries[label]
@@ -290,36 +299,77 @@ class _ChunkRun:
         write_predictions(self.recipe, self.task, rows)
         return {}
 
-    def _goals(
-        self, logits: Tensor, failed: Mapping[str, str]
-    ) -> tuple[list[int], Tensor, Tensor | None, dict[str, str]]:
-        """The rows that can be explained, their targets and contrasts, and why others cannot."""
-        known = {name: i for i, name in enumerate(self.classifier.class_names)}
+    def _asked(self, logits: Tensor, failed: Mapping[str, str]) -> tuple[dict[int, _Question], dict[str, str]]:
+        """Row -> the class or taxon to explain and what it is told from, and image_id -> why there is none.
+
+        Both are as they are without a rank. Classes stand by their indices, for no name of a taxon to hide them.
+        """
         labels = self.task.data.table["label"].iloc[self.chunk.positions].tolist()
-        match = match_labels(labels, self.classifier.class_names)
-        to_labels, against = self.recipe.to_labels, self.recipe.against
-        rows: list[int] = []
-        targets: list[int] = []
-        contrasts: list[int] = []
+        match = match_labels(labels, self.classifier.class_names, self.classifier.label_groups)
+        known = set(match.classes.values())
+        asked: dict[int, _Question] = {}
         without_target: dict[str, str] = {}
         for row, image_id in enumerate(self.ids):
             if image_id in failed:
                 continue
-            label = match[labels[row]]
-            if to_labels and (label is None or label not in known):
-                none = "the photograph has no label to explain"
-                without_target[image_id] = none if label is None else f"the classifier knows no class {label!r}"
-                continue
-            target = known[label] if to_labels and label is not None else int(logits[row].argmax())
-            if against is not None:
-                contrast = _best_beside(logits[row], target) if against == RUNNER_UP else known[against]
-                if contrast == target:
-                    without_target[image_id] = against_itself(against)
+            target: str | int = int(logits[row].argmax())
+            if self.recipe.to_labels:
+                label = match[labels[row]]
+                if label not in known:
+                    none = "the photograph has no label to explain"
+                    without_target[image_id] = none if label is None else f"the classifier knows no class {label!r}"
                     continue
-                contrasts.append(contrast)
-            rows.append(row)
-            targets.append(target)
-        return rows, torch.tensor(targets), None if against is None else torch.tensor(contrasts), without_target
+                target = str(label) if self.classifier.taxonomy is None else self.classifier.taxonomy.named(str(label))
+            try:
+                asked[row] = target, self._contrast(target, logits[row])
+            except SettingsError as error:
+                without_target[image_id] = str(error)
+        return asked, without_target
+
+    def _contrast(self, target: str | int, logits: Tensor) -> str | int | None:
+        """What a target is told from; against the runner-up, the best class outside the target.
+
+        Raises:
+            SettingsError: they are the same, or overlap, or there is nothing outside the target.
+        """
+        against, names, taxonomy = self.recipe.against, self.classifier.class_names, self.classifier.taxonomy
+        if against == RUNNER_UP:
+            others = logits.clone()
+            others[list(asked_classes(target, names, taxonomy))] = -torch.inf
+            if not bool(torch.isfinite(others).any()):
+                raise SettingsError(f"{target!r} holds all classes, so there is no runner-up outside it")
+            return int(others.argmax())
+        if self.recipe.to_labels or against is not None:
+            check_asked(target, against, names, taxonomy, self.classifier.head)
+        return against
+
+    def _at_rank(
+        self, label: str, asked: Mapping[int, _Question], logits: Tensor
+    ) -> tuple[dict[int, _Question], dict[str, str]]:
+        """What is `asked` at the rank of a method, and image_id -> why it cannot be."""
+        entry, taxonomy = self.recipe.entries[label], self.classifier.taxonomy
+        if entry.rank is None:
+            return dict(asked), {}
+        names = self.classifier.class_names
+        assert taxonomy is not None
+        found: dict[int, _Question] = {}
+        reasons: dict[str, str] = {}
+        for row, (target, against) in asked.items():
+            name = names[target] if isinstance(target, int) else target
+            try:
+                other: str | int | None
+                if against is None:
+                    taxon, other = taxonomy.asked(name, entry.rank, entry.within)
+                else:
+                    taxon, _ = taxonomy.asked(name, entry.rank, "all")
+                    other = self._contrast(taxon, logits[row])
+                    if isinstance(other, int):
+                        other = taxonomy.asked(names[other], entry.rank, "all")[0]
+                check_asked(taxon, other, names, taxonomy, self.classifier.head)
+                found[row] = taxon, other
+            except SettingsError as error:
+                reasons[self.ids[row]] = str(error)
+        return found, reasons
 
 
 def write_predictions(recipe: Recipe, task: Task, rows: Mapping[str, dict[str, Any]]) -> None:
@@ -328,9 +378,3 @@ def write_predictions(recipe: Recipe, task: Task, rows: Mapping[str, dict[str, A
     data = task.data.subset(slice(positions[0], positions[-1] + 1))
     ordered = [rows[task.image_id(position)] for position in positions]
     recipe.store.add_predictions(task.number, recipe.classifier.prediction_table(data, ordered))
-
-
-def _best_beside(logits: Tensor, target: int) -> int:
-    others = logits.clone()
-    others[target] = -torch.inf
-    return int(others.argmax())

@@ -387,7 +387,7 @@ def _packed(recipe: Recipe, device: str | None, known_photograph: str | None) ->
     contents = Payload(
         str(_absolute(place)) if isinstance(place, Path) else place,
         ModelReference("", {}),
-        {label: (entry.name, entry.settings) for label, entry in entries.items()},
+        {label: (entry.name, entry.settings, entry.rank, entry.within) for label, entry in entries.items()},
         {entry.name: entry.method for entry in entries.values() if not is_built_in(entry.name)},
         recipe.to_labels,
         recipe.against,

@@ -66,7 +66,7 @@ class Payload:
         store: where, as `Store` takes it.
         classifier: as in `Recipe`, its module on the CPU; or how it is found, if its module cannot be copied.
         to_labels, against: as in `Recipe`.
-        entries: label -> name and settings of a method.
+        entries: label -> name, settings, rank and within of an `Entry`.
         methods: the user's own methods among them.
         device: on which workers compute.
         known_photograph: a photograph that the workers must see as well; None if there is none.
@@ -76,7 +76,7 @@ class Payload:
 
     store: str
     classifier: Classifier | ModelReference
-    entries: Mapping[str, tuple[str, Any]]
+    entries: Mapping[str, tuple[str, Any, str | None, str | None]]
     methods: Mapping[str, Method]
     to_labels: bool
     against: str | None
@@ -238,7 +238,7 @@ class StudyPlugin(WorkerPlugin):
             self._sessions.enter_context(classifier.session())
             self._sessions.enter_context(classifier.session(exact=True))
             entries = {
-                label: Entry(name, get_method(name), settings) for label, (name, settings) in contents.entries.items()
+                label: Entry(name, get_method(name), *others) for label, (name, *others) in contents.entries.items()
             }
             self._recipe = Recipe(store, classifier, entries, contents.to_labels, contents.against, contents.unsuited)
         return self._recipe

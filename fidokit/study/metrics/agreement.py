@@ -53,8 +53,8 @@ class Agreement:
             own = [kind for kind in study.kinds(label) if kind in kinds]
             done = tables.read("agreement", label)
             known = set(zip(done["image_id"], done["kind"], done["other"], strict=True))
-            for other in study.methods:
-                for image_id in self.finished[label] & self.finished[other] if other != label else ():
+            for other in study.comparable(label):
+                for image_id in self.finished[label] & self.finished[other]:
                     rows = {(image_id, kind, other) for kind in own} - known
                     if rows:
                         chunk = self.missing[study.positions[image_id] // size]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fidokit.methods.base import resize_masks
-from fidokit.models.goals import Goal, independent
+from fidokit.models.goals import Goal, independent, inside
 from fidokit.study.metrics.ranks import most_important, ranks
 
 if TYPE_CHECKING:
@@ -65,12 +65,17 @@ class Curves:
 def held(goal: Goal, logits: Tensor) -> Tensor:
     """(B,) bool: whether the target is the decision.
 
-    Of one class an image, the class with the largest logit; of independent classes, against one other class or for a
-    score of the user's own, log-odds of at least 0, that is a probability of at least one half.
+    Of one class an image, the class with the largest logit, which for a taxon lies inside it; of independent classes,
+    against something else or for a score of the user's own, log-odds of at least 0, that is a probability of at least
+    one half.
     """
-    if not independent(goal.head) and goal.against is None and goal.target is not None:
-        return logits.argmax(1) == goal.target
-    return goal.log_odds(logits) >= 0
+    if independent(goal.head) or goal.target is None or (goal.against is not None and goal.groups is None):
+        return goal.log_odds(logits) >= 0
+    top = logits.argmax(1)
+    if goal.groups is None:
+        return top == goal.target
+    within = inside(goal.target, goal.groups).gather(1, top[:, None]).squeeze(1)
+    return within if goal.against is None else torch.where(goal.against < 0, within, goal.log_odds(logits) >= 0)
 
 
 def variants(image: Tensor, infills: Tensor, rank: Tensor, shares: Sequence[float]) -> Tensor:

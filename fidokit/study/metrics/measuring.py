@@ -38,10 +38,13 @@ from fidokit.study.store.store import mask_arrays
 from fidokit.study.stored import StoredStudy
 
 _THREADS = 4
+_EFFECT = ("image_id", "target", "against", "part", "effect")
 # Fewer masks are measured before the fastest batch is found.
 _WORTH_TUNING = 16
 #: (image_id, kind) of a mask.
 Key = tuple[str, str]
+#: image_id, target and what it is told from.
+Asked = tuple[str, str | None, str | None]
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class Mask:
     values: Tensor
     target: str
     against: str | None
+
+    @property
+    def asked(self) -> Asked:
+        """What it explains: methods may ask for taxa of several ranks."""
+        return self.image_id, self.target, self.against
 
 
 class Measuring:
@@ -129,7 +137,9 @@ class Measuring:
         study = self.study
         self.classifier, self.data = study.classifier, study.data
         self.protocol = self.tables.protocol(study)
-        self.panel = Panel(self.protocol["panel"], self.data, self.classifier.preprocessing)
+        self.panel = Panel(
+            self.protocol["panel"], self.data, self.classifier.preprocessing, self.classifier.label_groups
+        )
         self.member_logits: dict[tuple[str | int, tuple[int, ...]], Tensor] = {}
         predictions = study.predictions()
         self.shown = {
@@ -144,10 +154,11 @@ class Measuring:
                 self.entries[label] = str(error)
         if self.request.parts:
             stored = self.tables.read("effects")
-            self.known_effects: dict[str, dict[str, Any]] = {
-                str(image_id): dict(zip(own["part"], own["effect"], strict=True))
-                for image_id, own in stored[stored["removal"] == self.removal_name].groupby("image_id")
-            }
+            self.known_effects: defaultdict[Asked, dict[str, Any]] = defaultdict(dict)
+            stored = stored[stored["removal"] == self.removal_name]
+            columns = (stored[name].astype(object).where(stored[name].notna(), None) for name in _EFFECT)
+            for image_id, target, against, part, effect in zip(*columns, strict=True):
+                self.known_effects[image_id, target, against][part] = effect
         with ExitStack() as stack:
             self.session = stack.enter_context(self.classifier.session())
             if self.request.parts or self.request.stability:
@@ -180,8 +191,8 @@ class Measuring:
         self.unread |= {ids[position]: reason for position, reason in chunk.unread.items()}
         images = {ids[position]: chunk.images[i] for i, position in enumerate(chunk.positions)}
         self.images, self.geometries = images, dict(zip(images, chunk.geometries, strict=True))
-        self.subjects: dict[str, Subject] = {}
-        self.effects: dict[str, dict[str, Any]] = {}
+        self.subjects: dict[Asked, Subject] = {}
+        self.effects: dict[Asked, dict[str, Any]] = {}
         self.part_masks: dict[str, dict[str, Tensor]] = {}
         logits = self.session.logits(chunk.images)
         self.whole = {image_id: logits[i : i + 1] for i, image_id in enumerate(images)}
@@ -206,7 +217,7 @@ class Measuring:
                 if chosen:
                     self.bar.set_description(f"{group}, {label[:30]}", refresh=False)
                     if group == "parts":
-                        self._find_effects(chunk.number, chosen)
+                        self._find_effects(label, chunk.number, chosen)
                     rows = groups[group](label, chosen)
                     self.tables.add(group, label, chunk.number, rows)
                     self.bar.update(len(chosen))
@@ -225,10 +236,12 @@ class Measuring:
         ]
 
     def _subject(self, mask: Mask) -> Subject:
-        """The image of a mask with its infills; made once for all methods."""
+        """The image of a mask with its infills; made once for all methods that explain the same of it."""
         image_id = mask.image_id
-        if image_id not in self.subjects:
-            classes = [*self.shown[image_id], mask.target, mask.against]
+        if mask.asked not in self.subjects:
+            taxonomy, against = self.classifier.taxonomy, mask.against
+            rest = None if taxonomy is None or against is None else taxonomy.rest(against)
+            classes = [*self.shown[image_id], mask.target, against, rest]
             members = self.panel.members(image_id, classes)
             infills = self.panel.infills(image_id, classes)
             left_out = self.left_out[image_id]
@@ -237,18 +250,17 @@ class Measuring:
                     with self.classifier.leaving_out(left_out):
                         self.member_logits[member, left_out] = self.session.logits(infill[None])
             whole = self.whole[image_id]
-            against = None if mask.against is None else [mask.against]
             noise = imputation_noise(image_keys(0, [image_id]), self.classifier.size)
-            self.subjects[image_id] = Subject(
+            self.subjects[mask.asked] = Subject(
                 image=self.images[image_id].to(self.session.device),
-                goal=self.classifier.goal(whole, [mask.target], against),
+                goal=self.classifier.goal(whole, [mask.target], [against]),
                 whole=whole,
                 infills=infills.to(self.session.device),
                 empty=torch.cat([self.member_logits[member, left_out] for member in members]),
                 noise=noise.to(self.session.device),
                 place=self.places[image_id],
             )
-        return self.subjects[image_id]
+        return self.subjects[mask.asked]
 
     def _standing(self, label: str, masks: list[Mask]) -> list[dict[str, Any]]:
         rows = []
@@ -319,40 +331,44 @@ class Measuring:
         places = list(self.images)
         own = logits[[places.index(image_id) for image_id in ids]]
         contrasts = [first[image_id].against for image_id in ids]
-        against = None if None in contrasts else [str(name) for name in contrasts]
-        goal = classifier.goal(own, [first[image_id].target for image_id in ids], against)
+        goal = classifier.goal(own, [first[image_id].target for image_id in ids], contrasts)
         return Batch(torch.stack([self.images[image_id] for image_id in ids]), ids, goal, own)
 
     def _parts(self, label: str, masks: list[Mask]) -> list[dict[str, Any]]:
         rows = []
         for mask in masks:
-            found = part_tests.correlation_row(mask.values, self.part_masks[mask.image_id], self.effects[mask.image_id])
+            found = part_tests.correlation_row(mask.values, self.part_masks[mask.image_id], self.effects[mask.asked])
             keys = {"image_id": mask.image_id, "method": label, "kind": mask.kind}
             rows.append({**keys, **found, "removal": self.removal_name})
         return rows
 
-    def _find_effects(self, number: int, masks: list[Mask]) -> None:
+    def _find_effects(self, label: str, number: int, masks: list[Mask]) -> None:
         """The effects of the parts of these images: from the store, or measured now; no method changes them."""
-        lacking = {mask.image_id: mask for mask in masks if mask.image_id not in self.effects}
+        lacking = {mask.asked: mask for mask in masks if mask.asked not in self.effects}
         rows: list[dict[str, Any]] = []
-        for image_id, mask in lacking.items():
+        for asked, mask in lacking.items():
+            image_id = mask.image_id
             self.part_masks[image_id], effects = {}, {}
+            # Stores of before there were ranks name no target: there was one an image.
+            before = {} if self.study.is_of_taxa(label) else self.known_effects.get((image_id, None, None), {})
+            known = self.known_effects.get(asked, before)
             try:
                 position = self.study.positions[image_id]
                 found = part_tests.visible(self.data.load_part_masks(position, self.classifier.preprocessing))
                 self.part_masks[image_id] = found
-                if found and self.known_effects.get(image_id, {}).keys() >= found.keys():
-                    effects = self.known_effects[image_id]
+                if found and known.keys() >= found.keys():
+                    effects = known
                 elif len(found) >= part_tests.LEAST_PARTS:
                     effects = self._measure_effects(position, mask, found)
             except Exception as error:
                 raise_if_general(error)
                 effects = {"": reason_of(error)}
-            self.effects[image_id] = effects
+            self.effects[asked] = effects
+            keys = dict(zip(("image_id", "target", "against"), asked, strict=True))
             rows += [
-                {"image_id": image_id, "part": part, "removal": self.removal_name, "reason": None, "effect": effect}
+                {**keys, "part": part, "removal": self.removal_name, "reason": None, "effect": effect}
                 for part, effect in effects.items()
-                if part and image_id not in self.known_effects
+                if part and effects is not known
             ]
         self.tables.add("effects", None, number, rows)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fidokit._util.warning import warn
+from fidokit.data.labels import Groups, with_members
 from fidokit.exceptions import ImageError, StoreError
 from fidokit.methods.regions import mosaic as mosaic
 
@@ -27,10 +28,6 @@ INFILLS = 2
 
 def _order(*texts: str) -> bytes:
     return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def _known(*values: Any) -> set[str]:
-    return {value for value in values if isinstance(value, str)}
 
 
 def choose_panel(predictions: pd.DataFrame) -> dict[str, Any]:
@@ -68,11 +65,13 @@ class Panel:
         described: by `choose_panel`, from the manifest.
         data: the photographs of the study.
         preprocessing: of the classifier.
+        groups: taxa of the classifier, whose classes no infill shows where the taxon is explained.
     """
 
     described: dict[str, Any]
     data: LabelledImages
     preprocessing: Preprocessing
+    groups: Groups = field(default_factory=dict)
     _read: dict[str, Tensor] = field(default_factory=dict)
     _without: int = 0
 
@@ -83,11 +82,12 @@ class Panel:
             image_id: of the image.
             classes: names of classes that no infill may show: label, target, contrast, predicted class.
         """
-        shown = _known(*classes)
+        shown = with_members(classes, self.groups)
         suitable = [
             entry["image_id"]
             for entry in self.described["photographs"]
-            if entry["image_id"] != image_id and shown.isdisjoint(_known(entry["label"], entry["predicted"]))
+            if entry["image_id"] != image_id
+            and shown.isdisjoint(with_members((entry["label"], entry["predicted"]), self.groups))
         ]
         suitable.sort(key=lambda other: _order(image_id, other))
         count: int = self.described["infills"]

@@ -35,7 +35,7 @@ def restore(described: Mapping[str, Any]) -> Entry:
     known = {f.name for f in fields(method.settings)}
     values = {key: _tuples(value) for key, value in described["settings"].items() if key in known}
     try:
-        entry = Entry(name, method, method.settings(**values))
+        entry = Entry(name, method, method.settings(**values), described.get("rank"), described.get("within"))
         if entry.describe() == described:
             return entry
     except FidokitError as error:
@@ -60,7 +60,7 @@ def with_seed(entry: Entry, step: int) -> Entry:
     """
     if not hasattr(entry.settings, "seed"):
         raise SettingsError("it has no random part")
-    return Entry(entry.name, entry.method, replace(entry.settings, seed=entry.settings.seed + step))
+    return replace(entry, settings=replace(entry.settings, seed=entry.settings.seed + step))
 
 
 def compute_again(classifier: Classifier, entry: Entry, batch: Batch) -> Again:

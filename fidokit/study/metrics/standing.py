@@ -50,13 +50,13 @@ SCHEMAS: dict[str, pa.Schema] = {
     "stability": _schema((*KEYS, "reason"), ("stability", "seeds")),
     "sanity": _schema((*KEYS, "reason"), ("sanity",)),
     "parts": _schema((*KEYS, "reason", "removal"), ("part_correlation_sum", "part_correlation_mean")),
-    "effects": _schema(("image_id", "part", "removal", "reason"), ("effect",)),
+    "effects": _schema(("image_id", "part", "removal", "reason", "target", "against"), ("effect",)),
 }
 #: The columns that name a row of each group.
 ROW_KEYS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("standing", "stability", "sanity", "parts"), KEYS),
     "agreement": (*KEYS, "other"),
-    "effects": ("image_id", "part"),
+    "effects": ("image_id", "part", "target", "against"),
 }
 
 Values = dict[str, float]

@@ -137,6 +137,8 @@ def _explain_agreement(study: StoredStudy, frame: pd.DataFrame, rows: pd.DataFra
     for i, key in zip(lacking, frame[list(KEYS)].iloc[lacking].itertuples(index=False, name=None), strict=True):
         if len(study.methods) < 2:
             why = "the study has no other method"
+        elif not study.comparable(key[1]):
+            why = "no other method explains the same rank"
         elif key in compared:
             why = "a mask that is the same everywhere agrees with none"
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,26 +29,44 @@ BYTES_COLUMN = "fidokit_file_bytes"
 
 @dataclass(frozen=True)
 class Entry:
-    """One method of a study: its registered name and the settings it has under its label."""
+    """One method of a study: its registered name, and the settings that it has under its label.
+
+    Attributes:
+        name, method, settings: what makes the masks.
+        rank: of the taxa that it explains; None for the classes themselves.
+        within: what they are told from, see `fidokit.models.taxonomy.Taxonomy.asked`.
+    """
 
     name: str
     method: Method
     settings: Any
+    rank: str | None = None
+    within: str | None = None
+
+    @property
+    def settings_id(self) -> str:
+        """What names the settings, and the rank, in the rows of the table."""
+        own = settings_id(self.name, self.settings)
+        return (
+            own if self.rank is None else hashlib.sha256(f"{own} {self.rank} {self.within}".encode()).hexdigest()[:12]
+        )
 
     def describe(self) -> dict[str, Any]:
-        """Name, settings, settings_id and kinds, as they stand in the manifest.
+        """Name, settings, settings_id, kinds and rank, as they stand in the manifest.
 
         Raises:
             SettingsError: the settings hold something that JSON cannot.
         """
+        rank = {} if self.rank is None else {"rank": self.rank, "within": self.within}
         try:
             described: dict[str, Any] = json.loads(
                 json.dumps(
                     {
                         "name": self.name,
                         "settings": settings_dict(self.settings),
-                        "settings_id": settings_id(self.name, self.settings),
+                        "settings_id": self.settings_id,
                         "kinds": list(self.method.kinds),
+                        **rank,
                     }
                 )
             )
@@ -73,6 +92,7 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
         "precision": classifier.precision,
         "micro_batch": classifier.micro_batch,
         "class_names": list(classifier.class_names),
+        **({} if classifier.taxonomy is None else {"taxonomy": classifier.taxonomy.to_dict()}),
         "preprocessing": json.loads(json.dumps(classifier.preprocessing.describe())),
     }
 
@@ -108,11 +128,27 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
     found = []
     if recorded["class_names"] != current["class_names"]:
         found.append(_sequence_difference("class", recorded["class_names"], current["class_names"]))
+    found += _taxonomy_difference(recorded.get("taxonomy"), current.get("taxonomy"))
     for name in ("module", "head"):
         if recorded[name] != current[name]:
             found.append(f"{name} was {recorded[name]!r} and is {current[name]!r}")
     found += _mapping_differences(recorded["preprocessing"], current["preprocessing"])
     return "; ".join([*(found or [difference]), *layer])
+
+
+def _taxonomy_difference(recorded: Mapping[str, Any] | None, current: Mapping[str, Any] | None) -> list[str]:
+    """In which class two taxonomies differ, in words; nothing where they do not."""
+    if recorded == current or recorded is None or current is None:
+        return (
+            [] if recorded == current else [f"the taxonomy was {'none' if recorded is None else 'there'} and is not so"]
+        )
+    if recorded["ranks"] != current["ranks"]:
+        return [f"the ranks of the taxonomy were {', '.join(recorded['ranks'])} and are {', '.join(current['ranks'])}"]
+    before, now = (dict(zip(of["classes"], of["lineages"], strict=True)) for of in (recorded, current))
+    name = next((name for name in now if before.get(name) != now[name]), None)
+    if name is None:
+        return ["the taxonomy differs in which classes are taxa themselves"]
+    return [f"the taxa of the class {name!r} were {before.get(name)} and are {now[name]}"]
 
 
 def data_difference(recorded: pd.DataFrame, root: str, data: LabelledImages) -> str:
@@ -165,6 +201,8 @@ def method_difference(recorded: Mapping[str, Any], current: Mapping[str, Any]) -
     if recorded["name"] != current["name"]:
         return f"the method was {recorded['name']!r} and is {current['name']!r}"
     found = _mapping_differences(recorded["settings"], current["settings"])
+    ranks = [{key: described.get(key) for key in ("rank", "within")} for described in (recorded, current)]
+    found += _mapping_differences(*ranks)
     if recorded["kinds"] != current["kinds"]:
         found.append(f"its kinds were {', '.join(recorded['kinds'])} and are {', '.join(current['kinds'])}")
     return "; ".join(found) or None

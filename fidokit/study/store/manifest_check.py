@@ -6,10 +6,11 @@ from collections.abc import Callable
 from typing import Any, get_args
 
 from fidokit.data.geometry import Preprocessing
-from fidokit.exceptions import StoreError
+from fidokit.exceptions import FidokitError, StoreError
 from fidokit.methods.base import KINDS
 from fidokit.models.frozen import PRECISIONS
 from fidokit.models.goals import Head
+from fidokit.models.taxonomy import Taxonomy
 
 _Check = Callable[[Any], bool]
 _MOST_IMAGES = 10**9
@@ -112,6 +113,13 @@ def _are_photographs(value: Any) -> bool:
     )
 
 
+def _is_taxonomy(value: Any) -> bool:
+    try:
+        return value is None or (isinstance(value, dict) and len(Taxonomy.from_dict(value)) > 0)
+    except FidokitError:
+        return False
+
+
 def _are_kinds(value: Any) -> bool:
     return _are_texts(value) and set(value) <= set(KINDS) and len(set(value)) == len(value)
 
@@ -127,6 +135,7 @@ _CHECKS: dict[str, _Check] = {
     "classifier.precision": lambda value: _is_text(value) and value in ("auto", *PRECISIONS),
     "classifier.micro_batch": lambda value: value is None or _up_to(_MOST_AT_ONCE)(value),
     "classifier.class_names": _are_texts,
+    "classifier.taxonomy": _is_taxonomy,
     "classifier.preprocessing": _is_preprocessing,
     "dataset.fingerprint": _is_text,
     "dataset.n": _up_to(_MOST_IMAGES),
@@ -141,6 +150,8 @@ _METHOD_CHECKS: dict[str, _Check] = {
     "settings": lambda value: isinstance(value, dict),
     "settings_id": _is_text,
     "kinds": _are_kinds,
+    "rank": _is_text_or_none,
+    "within": _is_text_or_none,
 }
 _METRICS_CHECKS: dict[str, _Check] = {
     "metrics.shares": _are_shares,

@@ -8,6 +8,7 @@ from typing import Any
 
 from fidokit.exceptions import ClassifierError, StoreError
 from fidokit.models.classifier import Classifier
+from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.store.manifest import classifier_difference, describe_classifier
 
 # Names of weights that are published under them, and of what comes with fidokit: they mean the same to everybody.
@@ -28,11 +29,13 @@ def load_recorded(name: str, recorded: dict[str, Any]) -> Classifier:
         name: as for `Classifier.load`.
         recorded: as `describe_classifier` has it.
     """
+    described = recorded.get("taxonomy")
+    taxonomy: dict[str, Any] = {} if described is None else {"taxonomy": Taxonomy.from_dict(described)}
     with suppress(ClassifierError):  # an exported program of another size than the default one
-        classifier = Classifier.load(name)
+        classifier = Classifier.load(name, **taxonomy)
         if classifier_difference(recorded, describe_classifier(classifier)) is None:
             return classifier
-    return Classifier.load(name, **_options(recorded))
+    return Classifier.load(name, **taxonomy, **_options(recorded))
 
 
 def _options(recorded: dict[str, Any]) -> dict[str, Any]:

@@ -44,6 +44,9 @@ PREDICTIONS_SCHEMA = pa.schema(
         ("margin", pa.float64()),
         ("runner_up", pa.string()),
         ("reason", pa.string()),
+        ("rollup", pa.string()),
+        ("rollup_rank", pa.string()),
+        ("rollup_score", pa.float64()),
     ]
 )
 FAILURES_SCHEMA = pa.schema(

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 
 from fidokit._util.atomic_write import TEMPORARY
 from fidokit.exceptions import StoreError
+from fidokit.models.prediction import ROLLED_UP
 from fidokit.study.store import checksummed, lock, trust
 from fidokit.study.store.files import files_at
 from fidokit.study.store.manifest import SCHEMA_VERSION
@@ -211,8 +212,9 @@ class Store:
         self._write(name, table)
 
     def add_predictions(self, chunk: int, frame: pd.DataFrame) -> None:
-        """Write the predictions of a whole chunk."""
-        self._write(part_name("predictions", "", chunk), to_arrow(frame, PREDICTIONS_SCHEMA))
+        """Write the predictions of a whole chunk; columns that the classifier does not have are left out."""
+        own = [field for field in PREDICTIONS_SCHEMA if field.name in frame or field.name not in ROLLED_UP]
+        self._write(part_name("predictions", "", chunk), to_arrow(frame, pa.schema(own)))
 
     def add_failures(self, label: str | None, chunk: int, tried: Collection[str], rows: list[dict[str, Any]]) -> None:
         """Replace what the failures of a chunk say of the images just tried.

@@ -1192,7 +1192,8 @@ var ComparePage = class {
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
-      return make("td", {}, picture, values(cell, figures));
+      const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
+      return make("td", {}, picture, asked, values(cell, figures));
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }

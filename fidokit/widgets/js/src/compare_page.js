@@ -7,7 +7,7 @@
 import { make, verdict } from "./dom.js";
 import { drawTile } from "./tiles.js";
 
-/** @typedef {{ there: boolean, values: string[] }} Cell of a mask, with its figures in words. */
+/** @typedef {{ there: boolean, asked?: string, values: string[] }} Cell of a mask: what it explains, its figures. */
 /**
  * @typedef {{
  *   image: string, state: Verdict, label: string, predicted: string, score: string, reason: string, value: string,
@@ -102,7 +102,8 @@ export class ComparePage {
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
-      return make("td", {}, picture, values(cell, figures));
+      const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
+      return make("td", {}, picture, asked, values(cell, figures));
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }

@@ -1,0 +1,19 @@
+"""Intervals of shares."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+
+def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Floats]:
+    """Lower and upper bounds of shares found / n (Wilson 1927), z standard errors away; 0 and 1 where n is 0."""
+    found, n = np.asarray(found, np.float64), np.asarray(n, np.float64)
+    share = np.divide(found, n, out=np.zeros(n.shape), where=n > 0)
+    safe = np.maximum(n, 1.0)
+    middle = share + z**2 / (2 * safe)
+    spread = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
+    low, high = ((middle + sign * spread) / (1 + z**2 / safe) for sign in (-1, 1))
+    return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
