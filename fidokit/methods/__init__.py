@@ -32,9 +32,25 @@ SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 
 
 def _built_in() -> dict[str, Method]:
-    from fidokit.methods import effect, fido, gradient, perturbation
+    from fidokit.methods import (
+        effect,
+        expected_gradients,
+        fido,
+        finer_cam,
+        gradient,
+        kernel_shap,
+        perturbation,
+    )
 
-    return {"fido": fido.METHOD, "effect": effect.METHOD, **gradient.METHODS, **perturbation.METHODS}
+    return {
+        "fido": fido.METHOD,
+        "effect": effect.METHOD,
+        **gradient.METHODS,
+        **perturbation.METHODS,
+        "finer-cam": finer_cam.METHOD,
+        "expected-gradients": expected_gradients.METHOD,
+        "kernel-shap": kernel_shap.METHOD,
+    }
 
 
 def methods() -> dict[str, Method]:
