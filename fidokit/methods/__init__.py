@@ -40,6 +40,7 @@ def _built_in() -> dict[str, Method]:
         gradient,
         kernel_shap,
         perturbation,
+        submodular,
     )
 
     return {
@@ -50,6 +51,7 @@ def _built_in() -> dict[str, Method]:
         "finer-cam": finer_cam.METHOD,
         "expected-gradients": expected_gradients.METHOD,
         "kernel-shap": kernel_shap.METHOD,
+        **submodular.METHODS,
     }
 
 
