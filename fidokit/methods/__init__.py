@@ -33,12 +33,15 @@ SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 
 def _built_in() -> dict[str, Method]:
     from fidokit.methods import (
+        attention_rollout,
         effect,
         expected_gradients,
         fido,
         finer_cam,
         gradient,
+        igos,
         kernel_shap,
+        legrad,
         perturbation,
         submodular,
     )
@@ -52,6 +55,9 @@ def _built_in() -> dict[str, Method]:
         "expected-gradients": expected_gradients.METHOD,
         "kernel-shap": kernel_shap.METHOD,
         **submodular.METHODS,
+        "legrad": legrad.METHOD,
+        "attention-rollout": attention_rollout.METHOD,
+        "igos++": igos.METHOD,
     }
 
 
