@@ -1,7 +1,8 @@
 """KernelShap over superpixels: what each of them adds to the class logit, on average over all orders of adding them.
 
-Source: Lundberg, Lee, "A unified approach to interpreting model predictions", NeurIPS 2017 (arXiv 1705.07874). The
-regression is Captum's.
+Source: Lundberg, Lee, "A unified approach to interpreting model predictions", NeurIPS 2017 (arXiv 1705.07874).
+Captum makes the images and weighs the coalitions; what it would draw from torch's global random numbers, the coalitions
+and the order of the regression's data, is done here.
 """
 
 from __future__ import annotations
@@ -80,6 +81,24 @@ def coalitions(key: Tensor, features: int) -> Iterator[Tensor]:
         draw += 1
 
 
+class _LeastSquares:
+    """The regression: weighted least squares with an intercept, in double precision; a model as Captum wants it."""
+
+    def fit(self, train_data: Any, **_options: Any) -> dict[str, float]:
+        """Of the (n, M) coalitions, (n, 1) values and (n,) weights of a DataLoader's dataset."""
+        coalition, value, weight = (tensor.detach().cpu().double() for tensor in train_data.dataset.tensors)
+        root = weight.flatten().sqrt()[:, None]
+        design = torch.cat([coalition, torch.ones_like(coalition[:, :1])], 1)
+        # With fewer samples than superpixels the smallest solution.
+        solution: Tensor = torch.linalg.lstsq(root * design, root * value.view(-1, 1), driver="gelsd").solution
+        self._coefficients: Tensor = solution[:-1, 0].float()
+        return {}
+
+    def representation(self) -> Tensor:
+        """(M,) coefficients."""
+        return self._coefficients
+
+
 def _attribute(work: Work, settings: KernelShapSettings) -> Tensor:
     from captum.attr import KernelShap
 
@@ -93,6 +112,7 @@ def _attribute(work: Work, settings: KernelShapSettings) -> Tensor:
         def __init__(self, row: int) -> None:
             super().__init__(self.values)
             self.row = row
+            self.interpretable_model = _LeastSquares()
 
         def values(self, images: Tensor) -> Tensor:
             rows = torch.full((len(images),), self.row, device=images.device)

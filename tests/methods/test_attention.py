@@ -244,8 +244,13 @@ def test_torchvision():
     assert fk.explain(clf, IMAGES, "legrad").attribution.amax((1, 2)).tolist() == [1, 1, 1]
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "vit_base_patch16_clip_224", "deit_tiny_distilled_patch16_224",
-                                  "vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224"])  # fmt: skip
+TIMM = [
+    *("vit_tiny_patch16_224", "vit_base_patch16_clip_224", "deit_tiny_distilled_patch16_224"),
+    *("vit_small_patch14_reg4_dinov2", "vit_base_patch16_siglip_224"),
+]
+
+
+@pytest.mark.parametrize("name", TIMM)
 def test_timm(name):
     timm = pytest.importorskip("timm")
     torch.manual_seed(0)
