@@ -182,9 +182,10 @@ QUICK = {
     "occlusion": {"window": 0.5, "stride": 0.5},
     "integrated-gradients": {"n_steps": 2},
     "smoothgrad": {"samples": 2},
-    "kernel-shap": {"regions": 4, "samples": 10},
-    "lima": {"regions": 4},
-    "smdl": {"regions": 4},
+    # The net refuses black images and white ones.
+    "kernel-shap": {"regions": 4, "samples": 10, "baseline": "blur"},
+    "lima": {"regions": 4, "baseline": "blur"},
+    "smdl": {"regions": 4, "baseline": "blur"},
 }
 #: Methods that need no gradient.
 FORWARD_ONLY = ["occlusion", "rise", "kernel-shap", "smdl", "lima"]
