@@ -410,16 +410,16 @@ def _classified(session: Session, normalised: Tensor, seen: Callable[[Tensor], T
 
 
 def _first(output: Any) -> Tensor | None:
-    """The tokens (B, N, D) that a module returned, alone or first in a tuple or list."""
+    """The tokens (B, N, D), or (B, h, w, D), that a module returned, alone or first in a tuple or list."""
     if isinstance(output, tuple | list) and output:
         output = output[0]
-    return output if isinstance(output, Tensor) and output.ndim == 3 else None
+    return output if isinstance(output, Tensor) and output.ndim in (3, 4) else None
 
 
 def _tokens(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Tensor | None:
-    """The first tokens (B, N, D) that a module was given."""
+    """The first tokens (B, N, D), or (B, h, w, D), that a module was given."""
     given = (*args, *kwargs.values())
-    return next((one for one in given if isinstance(one, Tensor) and one.ndim == 3), None)
+    return next((one for one in given if isinstance(one, Tensor) and one.ndim in (3, 4)), None)
 
 
 def _with_first(output: Any, tokens: Any) -> Any:

@@ -62,11 +62,11 @@ def coalitions(key: Tensor, features: int) -> Iterator[Tensor]:
     they are is uniform. Complements are what the authors' library pairs coalitions with; they lower the variance.
 
     Args:
-        key: (1,) the image's random stream.
+        key: (1,) the image's random stream, on the CPU.
         features: M.
     """
-    full = torch.ones(1, features, dtype=torch.int64, device=key.device)
-    sizes = torch.arange(1, features, device=key.device)
+    full = torch.ones(1, features, dtype=torch.int64)
+    sizes = torch.arange(1, features)
     ends = (1 / (sizes * (features - sizes))).double().cumsum(0)
     draw = 0
     while True:
@@ -102,7 +102,7 @@ class _LeastSquares:
 def _attribute(work: Work, settings: KernelShapSettings) -> Tensor:
     from captum.attr import KernelShap
 
-    keys = image_keys(settings.seed, work.image_ids).to(work.images.device)
+    keys = image_keys(settings.seed, work.image_ids)
     baseline = work.baseline(settings.baseline).expand_as(work.images)
     whole = work.session.denormalise(work.images)
 
@@ -120,7 +120,8 @@ def _attribute(work: Work, settings: KernelShapSettings) -> Tensor:
             return work.values(images, rows).nan_to_num()
 
         def kernel_shap_perturb_generator(self, original_inp: Tensor, **kwargs: Any) -> Iterator[Tensor]:
-            yield from coalitions(keys[self.row : self.row + 1], kwargs["num_interp_features"])
+            for chosen in coalitions(keys[self.row : self.row + 1], kwargs["num_interp_features"]):
+                yield chosen.to(original_inp.device)
 
     maps = []
     for i in range(len(work.images)):

@@ -306,6 +306,36 @@ def test_transformers(attention):
     assert (fk.explain(clf, IMAGES, "legrad", TARGETS).raw > 0).any()
 
 
+class Map(nn.Module):
+    """A block whose tokens come as a map (B, h, w, D), with something before it, in a tuple."""
+
+    def __init__(self, block):
+        super().__init__()
+        self.block = block
+
+    def forward(self, *, shift, tokens):
+        return self.block(tokens.flatten(1, 2)).view(tokens.shape) + shift, shift
+
+
+class Maps(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = vision_transformer(class_token=False)
+        self.blocks = nn.ModuleList(Map(block) for block in self.net.blocks)
+
+    def forward(self, x):
+        tokens = self.net.embed(x).view(-1, 4, 4, 16)
+        for block in self.blocks:
+            tokens, _ = block(shift=0.0, tokens=tokens)
+        return self.net.read(tokens.flatten(1, 2))
+
+
+def test_tokens_that_lie_in_a_map():
+    for name in ("legrad", "attention-rollout"):
+        plain = fk.explain(classifier(vision_transformer(class_token=False)), IMAGES, name, TARGETS)
+        torch.testing.assert_close(fk.explain(classifier(Maps().eval()), IMAGES, name, TARGETS).raw, plain.raw)
+
+
 class Windows(nn.Module):
     """Attention within quarters of the image."""
 
