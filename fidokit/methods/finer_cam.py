@@ -37,8 +37,8 @@ class FinerCamSettings(CamSettings):
         references: similar classes that the target is compared with, 3 as in the paper; fewer where the classifier has
             fewer. They are those whose logits are nearest to the target's in the photograph itself. With ``against``,
             that class is the only one.
-        strength: of the comparison: 0 is the plain map, 1 the map of a difference of logits. 0.6 as in the paper, which
-            keeps some of what the classes share.
+        strength: of the comparison: 0 is the plain map, 1 the map of a difference of logits. 0.6 is the paper's, which
+            keeps some of what the classes share; the authors' code has 1.
         cam: which map of the layer.
 
     Raises:
