@@ -115,3 +115,64 @@ def two_marks(genus: int, species: int) -> Tensor:
     image[0, :, LEFT[0], LEFT[1]] = colours[genus]
     image[0, :, RIGHT[0], RIGHT[1]] = colours[2 + species]
     return image
+
+
+class Block(nn.Module):
+    """A block of a transformer whose attention is torch's fused one, or written out."""
+
+    def __init__(self, width: int, heads: int, *, fused: bool = True) -> None:
+        super().__init__()
+        self.heads, self.fused = heads, fused
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def attend(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, (B, h, N, D) each."""
+        parts = self.qkv(self.norm1(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return parts[0], parts[1], parts[2]
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.attend(x)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(query, key, value)
+        else:
+            mixed = (query @ key.transpose(-2, -1) * query.shape[-1] ** -0.5).softmax(dim=-1) @ value
+        x = x + self.out(mixed.transpose(1, 2).flatten(2))
+        return x + self.mlp(self.norm2(x))
+
+
+class VisionTransformer(nn.Module):
+    """A tiny transformer over 8 x 8 patches, read from a class token or from the mean of the others."""
+
+    def __init__(self, classes: int = 4, *, class_token: bool = True, fused: bool = True, side: int = 32) -> None:
+        super().__init__()
+        width = 16
+        self.patches = nn.Conv2d(3, width, 8, 8)
+        self.token = nn.Parameter(torch.zeros(1, int(class_token), width))
+        self.position = nn.Parameter(torch.zeros(1, int(class_token) + (side // 8) ** 2, width))
+        self.blocks = nn.Sequential(*(Block(width, 2, fused=fused) for _ in range(3)))
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, classes)
+
+    def read(self, tokens: Tensor) -> Tensor:
+        """Logits of the tokens that a block gives."""
+        tokens = self.norm(tokens)
+        return self.head(tokens[:, 0] if self.token.shape[1] else tokens.mean(1))
+
+    def embed(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
+        return torch.cat([self.token.expand(len(x), -1, -1), tokens], 1) + self.position
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.read(self.blocks(self.embed(x)))
+
+
+def vision_transformer(seed: int = 0, **options: bool | int) -> VisionTransformer:
+    """A `VisionTransformer` with random weights, the same for the same seed."""
+    torch.manual_seed(seed)
+    net = VisionTransformer(**options)
+    for parameter in net.parameters():
+        if parameter.ndim > 1:
+            nn.init.normal_(parameter, std=0.5)
+    return net.eval()

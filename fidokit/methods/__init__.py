@@ -44,9 +44,33 @@ SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 
 
 def _built_in() -> dict[str, Method]:
-    from fidokit.methods import effect, fido, gradient, perturbation
+    from fidokit.methods import (
+        attention_rollout,
+        effect,
+        expected_gradients,
+        fido,
+        finer_cam,
+        gradient,
+        igos,
+        kernel_shap,
+        legrad,
+        perturbation,
+        submodular,
+    )
 
-    return {"fido": fido.METHOD, "effect": effect.METHOD, **gradient.METHODS, **perturbation.METHODS}
+    return {
+        "fido": fido.METHOD,
+        "effect": effect.METHOD,
+        **gradient.METHODS,
+        **perturbation.METHODS,
+        "finer-cam": finer_cam.METHOD,
+        "expected-gradients": expected_gradients.METHOD,
+        "kernel-shap": kernel_shap.METHOD,
+        **submodular.METHODS,
+        "legrad": legrad.METHOD,
+        "attention-rollout": attention_rollout.METHOD,
+        "igos++": igos.METHOD,
+    }
 
 
 def methods() -> dict[str, Method]:

@@ -38,6 +38,7 @@ from fidokit.methods.layers import (
 from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
+    from fidokit.data.geometry import Preprocessing
     from fidokit.models.classifier import Classifier
     from fidokit.models.session import Session
 
@@ -101,8 +102,8 @@ def scale_to_mask(values: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """Part of a batch, ready to be explained: at most a micro-batch of images.
+class Work:
+    """Part of a batch, ready to be explained: at most a micro-batch of images. What an `attribution_method` is given.
 
     Attributes:
         session: an exact session.
@@ -110,6 +111,7 @@ class _Work:
         goal: what to explain, on the session's device.
         image_ids: B names.
         layer: the classifier's own choice of a layer, or None.
+        preprocessing: how a photograph becomes the classifier's input.
         nan: (B,) how many explained values of each image were NaN so far.
     """
 
@@ -118,6 +120,7 @@ class _Work:
     goal: Goal
     image_ids: Sequence[str]
     layer: str | None
+    preprocessing: Preprocessing
     nan: Tensor
 
     def watched(self, values: Tensor, rows: Tensor) -> Tensor:
@@ -145,8 +148,8 @@ class _Work:
         return self.session.normalise(torch.full(self.images[:1].shape, float(name == "white")))
 
 
-def _cam(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[_Work, CamSettings], Tensor]:
-    def attribute(work: _Work, settings: CamSettings) -> Tensor:
+def _cam(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[Work, CamSettings], Tensor]:
+    def attribute(work: Work, settings: CamSettings) -> Tensor:
         layer = settings.layer or work.layer or find_layer(work.session, work.images)
         activations, gradients, logits = layer_maps(work.session, work.images, work.goal, layer)
         work.watched(work.goal.class_logit(logits), work.rows())
@@ -155,7 +158,7 @@ def _cam(combine: Callable[[Tensor, Tensor], Tensor]) -> Callable[[_Work, CamSet
     return attribute
 
 
-def _integrated_gradients(work: _Work, settings: IntegratedGradientsSettings) -> Tensor:
+def _integrated_gradients(work: Work, settings: IntegratedGradientsSettings) -> Tensor:
     from captum.attr import IntegratedGradients
 
     attribution: Tensor = IntegratedGradients(work.values).attribute(
@@ -169,7 +172,8 @@ def _integrated_gradients(work: _Work, settings: IntegratedGradientsSettings) ->
     return attribution
 
 
-def _gradient(work: _Work, images: Tensor, rows: Tensor) -> Tensor:
+def input_gradient(work: Work, images: Tensor, rows: Tensor) -> Tensor:
+    """(E, 3, H, W) gradients of the explained values in normalised images; `rows` as in `Work.values`."""
     from captum.attr import Saliency
 
     images = images.detach().requires_grad_(True)
@@ -177,11 +181,11 @@ def _gradient(work: _Work, images: Tensor, rows: Tensor) -> Tensor:
     return gradient
 
 
-def _saliency(work: _Work, _settings: NoSettings) -> Tensor:
-    return _gradient(work, work.images, work.rows())
+def _saliency(work: Work, _settings: NoSettings) -> Tensor:
+    return input_gradient(work, work.images, work.rows())
 
 
-def _smoothgrad(work: _Work, settings: SmoothGradSettings) -> Tensor:
+def _smoothgrad(work: Work, settings: SmoothGradSettings) -> Tensor:
     # Captum's NoiseTunnel draws the noise of a whole batch from torch's global stream, so that an image's map would
     # depend on its neighbours; the mean over noisy copies is taken here instead.
     b, *shape = work.images.shape
@@ -194,11 +198,11 @@ def _smoothgrad(work: _Work, settings: SmoothGradSettings) -> Tensor:
         rows = work.rows().repeat_interleave(len(draws))
         noise = normal(uniform(keys[rows], draws.repeat(b), tuple(shape)))
         noisy = work.images[rows] + spread[rows].view(-1, 1, 1, 1) * noise
-        total += _gradient(work, noisy, rows).view(b, len(draws), *shape).sum(1)
+        total += input_gradient(work, noisy, rows).view(b, len(draws), *shape).sum(1)
     return total / settings.samples
 
 
-def _occlusion(work: _Work, settings: OcclusionSettings) -> Tensor:
+def _occlusion(work: Work, settings: OcclusionSettings) -> Tensor:
     from captum.attr import Occlusion
 
     b, channels, *size = work.images.shape
@@ -218,7 +222,7 @@ def _occlusion(work: _Work, settings: OcclusionSettings) -> Tensor:
 class _Scored(nn.Module):
     """A session's module that returns the explained values: Captum's guided backpropagation wants a module to hook."""
 
-    def __init__(self, work: _Work) -> None:
+    def __init__(self, work: Work) -> None:
         super().__init__()
         self.module = work.session.module
         self._values = work.values
@@ -227,7 +231,7 @@ class _Scored(nn.Module):
         return self._values(images, rows)
 
 
-def _guided_grad_cam(work: _Work, settings: CamSettings) -> Tensor:
+def _guided_grad_cam(work: Work, settings: CamSettings) -> Tensor:
     from captum.attr import GuidedBackprop
 
     guided, relus = count_relus(work.session, work.images)
@@ -258,10 +262,16 @@ def _has_relu(classifier: Classifier, settings: CamSettings) -> None:
     needs_gradient(classifier)
     if not any(isinstance(module, nn.ReLU) for module in classifier.module.modules()):
         raise _no_relu(classifier.module)
-    _has_layer(classifier, settings)
+    has_layer(classifier, settings)
 
 
-def _has_layer(classifier: Classifier, settings: CamSettings) -> None:
+def has_layer(classifier: Classifier, settings: CamSettings) -> None:
+    """A `Method.check`: whether class activation maps can be made, of the layer that the settings name.
+
+    Raises:
+        MethodNotApplicable: the logits have no gradient, or no layer keeps a map.
+        SettingsError: no such layer, or one whose output is no map.
+    """
     needs_gradient(classifier)
     session = classifier.any_session()
     grey = session.normalise(torch.full((1, 3, *classifier.size), 0.5))
@@ -272,7 +282,7 @@ def _has_layer(classifier: Classifier, settings: CamSettings) -> None:
         check_layer(session, grey, layer)
 
 
-Attribute = Callable[[_Work, Any], Tensor]
+Attribute = Callable[[Work, Any], Tensor]
 
 
 def _compute(
@@ -294,7 +304,8 @@ def _compute(
             part = batch[rows]
             goal = part.goal.to(session.device)
             nan = torch.zeros(len(part), device=session.device)
-            work = _Work(session, session.normalise(part.images), goal, part.image_ids, classifier.layer, nan)
+            images, layer = session.normalise(part.images), classifier.layer
+            work = Work(session, images, goal, part.image_ids, layer, classifier.preprocessing, nan)
             raw = attribute(work, settings).detach()
             return torch.where(nan.view(-1, 1, 1, 1) > 0, torch.nan, raw)
 
@@ -330,13 +341,23 @@ def _padded(parts: list[Tensor], n: int) -> Tensor:
     return torch.cat([*parts, torch.full((n - done, *parts[0].shape[1:]), torch.nan)])
 
 
-def _method(
+def attribution_method(
     attribute: Attribute,
     settings: type[Any],
     summary: str,
     to_mask: Callable[[Tensor], Tensor] = attribution_to_mask,
     check: Callable[[Classifier, Any], None] | None = None,
 ) -> Method:
+    """A method that attributes a micro-batch of images at once, and stops or runs short of memory between them.
+
+    Args:
+        attribute: (B, C, h, w) signed attributions of the images of a `Work`.
+        settings: class of its settings.
+        summary: one line for listings.
+        to_mask: makes (B, h, w) masks of the attributions.
+        check: see `Method`.
+    """
+
     def compute(classifier: Classifier, batch: Batch, chosen: Any, on_progress: OnProgress | None) -> Computed:
         return _compute(attribute, to_mask, classifier, batch, chosen, on_progress)
 
@@ -344,31 +365,35 @@ def _method(
 
 
 METHODS: dict[str, Method] = {
-    "grad-cam": _method(
-        _cam(grad_cam), CamSettings, "channels of a late layer, weighted by their mean gradient", check=_has_layer
+    "grad-cam": attribution_method(
+        _cam(grad_cam), CamSettings, "channels of a late layer, weighted by their mean gradient", check=has_layer
     ),
-    "layer-cam": _method(
-        _cam(layer_cam), CamSettings, "positive gradient times activation of a late layer", check=_has_layer
+    "layer-cam": attribution_method(
+        _cam(layer_cam), CamSettings, "positive gradient times activation of a late layer", check=has_layer
     ),
-    "hires-cam": _method(_cam(hires_cam), CamSettings, "gradient times activation of a late layer", check=_has_layer),
-    "integrated-gradients": _method(
+    "hires-cam": attribution_method(
+        _cam(hires_cam), CamSettings, "gradient times activation of a late layer", check=has_layer
+    ),
+    "integrated-gradients": attribution_method(
         _integrated_gradients,
         IntegratedGradientsSettings,
         "gradients summed on the way from a baseline to the image",
         check=needs_gradient,
     ),
-    "saliency": _method(
+    "saliency": attribution_method(
         _saliency, NoSettings, "magnitude of the gradient at each pixel", sensitivity_to_mask, needs_gradient
     ),
-    "smoothgrad": _method(
+    "smoothgrad": attribution_method(
         _smoothgrad,
         SmoothGradSettings,
         "magnitude of the mean gradient of noisy copies",
         sensitivity_to_mask,
         needs_gradient,
     ),
-    "guided-grad-cam": _method(
+    "guided-grad-cam": attribution_method(
         _guided_grad_cam, CamSettings, "Grad-CAM times guided backpropagation", attribution_to_mask, _has_relu
     ),
-    "occlusion": _method(_occlusion, OcclusionSettings, "loss of the logit when a sliding square is filled in"),
+    "occlusion": attribution_method(
+        _occlusion, OcclusionSettings, "loss of the logit when a sliding square is filled in"
+    ),
 }

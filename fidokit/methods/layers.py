@@ -87,6 +87,31 @@ def find_layer(session: Session, normalised: Tensor) -> str:
     return probe.found
 
 
+def token_layout(session: Session, normalised: Tensor, count: int) -> tuple[Layout, bool]:
+    """Where the places of the image lie in sequences of so many tokens, and whether the logits are read from them.
+
+    Args:
+        session: an open session, exact or fast.
+        normalised: (B, 3, H, W) images from ``session.normalise``, at least one.
+        count: of the tokens in a sequence.
+
+    Returns:
+        The layout, and True if the logits depend on the last tokens of the grid, False if on a class token alone.
+
+    Raises:
+        MethodNotApplicable: the logits have no gradient, or no sequence of that length is known to hold a grid.
+    """
+    probe = _probe(session, normalised)
+    names = [
+        name for name, layout in probe.layouts.items() if layout.order == "tokens" and probe.shapes[name][1] == count
+    ]
+    if not names:
+        raise MethodNotApplicable(
+            f"the places of the image could not be found among the {count} tokens of this transformer; use grad-cam"
+        )
+    return probe.layouts[names[-1]], names[-1] not in probe.dead
+
+
 def check_layer(session: Session, normalised: Tensor, layer_name: str) -> None:
     """See that class activation maps can be made of a layer that was named.
 

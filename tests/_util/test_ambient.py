@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from nets import conv_net, photographs
+from nets import conv_net, photographs, vision_transformer
 from torch import nn
 
 import fidokit as fk
@@ -19,6 +19,11 @@ QUICK = {
     "integrated-gradients": {"n_steps": 3},
     "smoothgrad": {"samples": 2},
     "occlusion": {"window": 0.5, "stride": 0.5},
+    "expected-gradients": {"samples": 2},
+    "kernel-shap": {"regions": 4, "samples": 10},
+    "lima": {"regions": 4},
+    "smdl": {"regions": 4},
+    "igos++": {"iterations": 1, "steps": 2},
 }
 METHODS = sorted(fk.list_methods())
 
@@ -67,12 +72,16 @@ STATES = {
     "anomaly": torch.autograd.detect_anomaly,
     "several": several,
 }
-IMAGES, NET = photographs(2), conv_net()
+IMAGES, NET, TRANSFORMER = photographs(2), conv_net(), vision_transformer()
 
 
-def everything(method, images=IMAGES, module=NET):
+def net_for(method):
+    return TRANSFORMER if method in ("legrad", "attention-rollout") else NET
+
+
+def everything(method, images=IMAGES, module=None):
     """All that is computed of two images, from opening the classifier on."""
-    clf = Classifier(module, size=(32, 32), device="cpu", precision="float32", micro_batch=4)
+    clf = Classifier(module or net_for(method), size=(32, 32), device="cpu", precision="float32", micro_batch=4)
     masks = fk.explain(clf, images, method, **QUICK.get(method, {}))
     results = {**masks.kinds, **{f"kept {kind}": values for kind, values in masks.score_kept.items()}}
     results |= {"logits": clf.logits(images), "log-odds": clf.log_odds(images), "full": masks.score_full}
@@ -100,7 +109,7 @@ def test_masks_are_as_without(method, state):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_torchs_random_numbers_go_on_as_if_nothing_had_been(method):
-    clf = Classifier(conv_net(), size=(32, 32), device="cpu", precision="float32")
+    clf = Classifier(net_for(method), size=(32, 32), device="cpu", precision="float32")
     torch.manual_seed(7)
     np.random.seed(7)  # noqa: NPY002
     before, numpys = torch.get_rng_state(), np.random.get_state()[1].tolist()  # noqa: NPY002
