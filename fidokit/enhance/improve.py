@@ -18,7 +18,7 @@ from fidokit.enhance.controls import CONTROLS, check_controls
 from fidokit.enhance.judging import Improvement as Improvement
 from fidokit.enhance.judging import judge as judge
 from fidokit.enhance.measure import measure
-from fidokit.enhance.settings import WAYS, GuidedGrid, GuidedSettings
+from fidokit.enhance.settings import WAYS, Evidence, GuidedGrid, GuidedSettings
 from fidokit.exceptions import SettingsError
 from fidokit.methods import list_methods
 from fidokit.study.compare import units_of
@@ -41,6 +41,8 @@ def classify_with_masks(
     grid: GuidedGrid | None = None,
     controls: Iterable[str] = CONTROLS,
     candidates: int = 1,
+    first: str | None = "grad-cam",
+    evidence: Evidence = "mask",
     budget: float | None = None,
     method: str | None = None,
     top: int = 5,
@@ -64,6 +66,9 @@ def classify_with_masks(
         controls: what else to measure, see `fidokit.enhance.controls.CONTROLS`. Each costs as much as the masks; a gain
             is only claimed against all that were measured. () measures the masks alone, and claims nothing.
         candidates: number of likeliest classes that have a mask each; with `GuidedSettings`, theirs count.
+        first: method of a look before the masks, after which masks are made only where doubt is left; whether, and how
+            much doubt, is chosen too. None leaves it out. With `GuidedSettings`, theirs counts; see there.
+        evidence: what crops enclose, ``mask`` or ``region``, see `GuidedSettings`; with these, theirs counts.
         budget: most evaluations an image, on average, that may be chosen; None (default) for any number.
         method: label of the study's method, or the name of another one, whose masks are computed; None takes the first
             of the study that has the kind ``sdr``, else its first.
@@ -90,7 +95,8 @@ def classify_with_masks(
     check_controls(controls := tuple([controls] if isinstance(controls, str) else controls))
     check_number("top", top, COUNT)
     check_number("budget", budget, NOT_NEGATIVE, or_none="no limit")
-    label, settings = _method_of(study, how, method, candidates)
+    options = {"candidates": candidates, "first": first, "evidence": evidence}
+    label, settings = _method_of(study, how, method, options)
     ways = (settings.way,) if isinstance(how, GuidedSettings) else _ways(how)
     chosen_grid = GuidedGrid.of(settings) if isinstance(how, GuidedSettings) else grid or GuidedGrid()
     data = _judged(study)
@@ -139,7 +145,9 @@ def _ways(how: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ways))
 
 
-def _method_of(study: Study, how: object, method: str | None, candidates: int) -> tuple[str | None, GuidedSettings]:
+def _method_of(
+    study: Study, how: object, method: str | None, options: dict[str, Any]
+) -> tuple[str | None, GuidedSettings]:
     """The label of the study's masks, None where new ones are needed, and the settings that name their method."""
     recorded: dict[str, dict[str, Any]] = study.manifest["methods"]
     if isinstance(how, GuidedSettings):
@@ -151,10 +159,10 @@ def _method_of(study: Study, how: object, method: str | None, candidates: int) -
                 f"there is no method {label!r} in this study, which has {', '.join(study.methods)}, nor among "
                 f"{', '.join(list_methods())}"
             )
-        return None, GuidedSettings(method=label, candidates=candidates)
+        return None, GuidedSettings(method=label, **options)
     entry = restore(recorded[label])
     own = None if entry.settings == entry.method.settings() else entry.settings
-    return label, GuidedSettings(method=entry.name, method_settings=own, candidates=candidates)
+    return label, GuidedSettings(method=entry.name, method_settings=own, **options)
 
 
 def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str | None:

@@ -34,11 +34,11 @@ if TYPE_CHECKING:
     from fidokit.models.goals import Goal, Targets
     from fidokit.models.session import Session
 
-_Claim = Literal["sufficient", "destroying"]
+Claim = Literal["sufficient", "destroying"]
 Holds = Literal["yes", "no", "only under some infills"]
 #: What the mask of a kind claims; a map that ranks places for no claim of its own is cut for both.
-CLAIMS: dict[Kind, tuple[_Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
-_BOTH: tuple[_Claim, ...] = ("sufficient", "destroying")
+CLAIMS: dict[Kind, tuple[Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
+_BOTH: tuple[Claim, ...] = ("sufficient", "destroying")
 #: Shares of the image among which the cut is looked for, a sixth larger each: five halvings find one of 32.
 AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0, 32))
 _HALVINGS = 5
@@ -70,7 +70,7 @@ class _Region:
     image_id: str
     method: str
     kind: Kind
-    claim: _Claim
+    claim: Claim
     region: npt.NDArray[np.bool_]
     area: float
     scores: tuple[float, ...]
@@ -174,6 +174,7 @@ def find_regions(
     *,
     targets: Targets = None,
     kinds: Sequence[Kind] | None = None,
+    claims: Sequence[Claim] | None = None,
     kept: float = 0.9,
     dropped: float = 0.1,
     infills: Tensor | None = None,
@@ -190,6 +191,7 @@ def find_regions(
         targets: what they explain, where that was a function; else it is taken from the masks.
         kinds: which masks to cut, by default all. ``ssr`` masks are cut for a sufficient region, ``sdr`` masks for a
             destroying one, all others for both.
+        claims: only these, of ``sufficient`` and ``destroying``; None for all that a kind makes.
         kept: least share of the whole image's score that a sufficient region must keep.
         dropped: largest share of it that may be left without a destroying region.
         infills: (P, 3, H, W) in [0, 1] to check with, such as photographs of other places; None for mosaics and clouds
@@ -210,6 +212,9 @@ def find_regions(
     for name, share in (("kept", kept), ("dropped", dropped)):
         if not 0 < share < 1:
             raise SettingsError(f"{name} is a share of the whole image's score, in (0, 1), not {share!r}")
+    for claim in claims or ():
+        if claim not in _BOTH:
+            raise SettingsError(f"there is no claim {claim!r}; there are {', '.join(_BOTH)}")
     images = classifier.check_images(masks.inputs() if images is None else images)
     if len(images) != len(masks):
         raise SettingsError(f"{len(masks)} masks need as many images, not {len(images)}; pass those that they are of")
@@ -223,11 +228,41 @@ def find_regions(
         for kind in masks.kinds if kinds is None else kinds:
             whole = resize_masks(masks[kind], size)
             for claim in CLAIMS.get(kind, _BOTH):
+                if claims is not None and claim not in claims:
+                    continue
                 needed = kept if claim == "sufficient" else dropped
                 work = _Work(session, images, goal, masks.score_full, whole, claim, needed)
                 places = work.search(search_infills(size))
                 found.append(_regions(masks, kind, work, places, work.scores(places, check)))
     return Regions([one for of_kind in found for one in of_kind])
+
+
+def sufficient_regions(
+    session: Session, images: Tensor, goal: Goal, score_full: Tensor, masks: Tensor, kept: float = 0.9
+) -> tuple[Tensor, Tensor, int]:
+    """The sufficient regions of one mask an image, for whoever has no use for the table of `find_regions`.
+
+    Args:
+        session: an open session of the classifier.
+        images: (B, 3, H, W) in [0, 1].
+        goal: what the masks explain.
+        score_full: (B,) scores of the whole images.
+        masks: (B, h, w).
+        kept: least share of the whole image's score that a region must keep.
+
+    Returns:
+        (B, H, W) bool; (B,) bool, whether each holds under all infills of the check; evaluations spent on each image.
+    """
+    size = (images.shape[-2], images.shape[-1])
+    check = check_infills(size)
+    work = _Work(session, images, goal, score_full, resize_masks(masks.float(), size), "sufficient", kept)
+    places = work.search(search_infills(size))
+    return work.regions(places), work.true(work.scores(places, check)).all(1), _cost(len(check))
+
+
+def _cost(checked: int) -> int:
+    """Evaluations of one region that is checked under so many infills."""
+    return _HALVINGS * _SEARCHED + checked
 
 
 def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:
@@ -247,7 +282,7 @@ class _Work:
     goal: Goal
     score_full: Tensor
     masks: Tensor
-    claim: _Claim
+    claim: Claim
     needed: float
 
     def search(self, infills: Tensor) -> Tensor:
@@ -284,7 +319,7 @@ class _Work:
 
 def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[_Region]:
     true = work.true(scores)
-    evaluations = _HALVINGS * _SEARCHED + scores.shape[1]
+    evaluations = _cost(scores.shape[1])
     regions = work.regions(places)
     made = []
     for i, image_id in enumerate(masks.image_ids):
