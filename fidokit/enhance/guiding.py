@@ -88,7 +88,7 @@ def first_look(classifier: Classifier, settings: GuidedSettings) -> GuidedSettin
     method = get_method(first.method)
     try:
         if method.check is not None:
-            method.check(classifier, method.resolve())
+            method.check(classifier, first.own_settings)
     except MethodNotApplicable as error:
         warn(f"there is no first look, and masks are made of every photograph: {error}. first=None says that you know")
         return None
@@ -125,7 +125,7 @@ def guide_masks(
         FidokitError: anything else that would hit every image alike.
     """
     method = get_method(settings.method)
-    own = method.resolve(settings.method_settings)
+    own = settings.own_settings
     n, candidates = targets.shape
     names = [_stream(image_id, first + k) for image_id in image_ids for k in range(candidates)]
     repeated = logits.repeat_interleave(candidates, 0)

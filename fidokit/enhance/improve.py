@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -151,7 +152,10 @@ def _method_of(
     """The label of the study's masks, None where new ones are needed, and the settings that name their method."""
     recorded: dict[str, dict[str, Any]] = study.manifest["methods"]
     if isinstance(how, GuidedSettings):
-        return _label_of(study, how, method), how
+        label = _label_of(study, how, method)
+        # What is reported must say which masks were measured.
+        own = restore(recorded[label]).settings if label is not None else how.method_settings
+        return label, replace(how, method_settings=own)
     label = method or next((label for label in study.methods if "sdr" in study.kinds(label)), study.methods[0])
     if label not in recorded:
         if label not in list_methods():
@@ -161,18 +165,17 @@ def _method_of(
             )
         return None, GuidedSettings(method=label, **options)
     entry = restore(recorded[label])
-    own = None if entry.settings == entry.method.settings() else entry.settings
-    return label, GuidedSettings(method=entry.name, method_settings=own, **options)
+    return label, GuidedSettings(method=entry.name, method_settings=entry.settings, **options)
 
 
 def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str | None:
-    """The study's method with exactly these settings."""
+    """The study's method with exactly these settings; where they leave them open, the first with any."""
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r} in this study; there are {', '.join(study.methods)}")
     for label in study.methods if method is None else [method]:
         if study.manifest["methods"][label]["name"] == settings.method:
             entry = restore(study.manifest["methods"][label])
-            if entry.settings == entry.method.resolve(settings.method_settings):
+            if settings.method_settings is None or entry.settings == settings.method_settings:
                 return label
     if method is not None:
         raise SettingsError(

@@ -149,7 +149,7 @@ class _Run:
         self.ids = [str(image_id) for image_id in self.data.table["image_id"]]
         method = get_method(self.settings.method)
         if method.check is not None:
-            method.check(self.classifier, method.resolve(self.settings.method_settings))
+            method.check(self.classifier, self.settings.own_settings)
         self.controls = [name for name in self.asked if self._possible(name)]
         # The boxes of Grad-CAM are found as those of the masks are; the settings of their method are not its own.
         self.cam = replace(self.settings, method="grad-cam", kind=None, method_settings=None, evidence="mask")

@@ -20,7 +20,7 @@ from fidokit.data.reading import read_chunks
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.methods.base import Batch, Computed, Masks, Method, NoSettings, OnProgress, Snapshot, settings_id
 from fidokit.methods.scoring import kept_and_dropped
-from fidokit.models.goals import Targets
+from fidokit.models.goals import Goal, Targets
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
@@ -269,6 +269,7 @@ def compute_masks(
         spent = classifier.counter.evaluations - before
         masks = _assemble(name, classifier, batch, identity, computed, spent)
         masks.failures |= failures
+        masks.explained = _explained(settings, batch.goal)
         if len(masks) and scores:
             made = set(masks.image_ids)
             index = torch.tensor([i for i, image_id in enumerate(batch.image_ids) if image_id in made])
@@ -279,6 +280,13 @@ def compute_masks(
                 masks.evaluations += 2
     masks.seconds = torch.full((len(masks),), (time.perf_counter() - start) / max(1, len(masks)))
     return masks
+
+
+def _explained(settings: Any, goal: Goal) -> str | None:
+    """The value that masks explain, see `Masks.explained`."""
+    chosen: str | None = getattr(settings, "explained", None)
+    plain = goal.function is None and goal.against is None
+    return chosen if chosen is None or plain else "log-odds"
 
 
 def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:

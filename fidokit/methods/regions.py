@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
+from fidokit.methods.verdicts import DROPPED, KEPT, Claim, Holds, region_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +35,14 @@ if TYPE_CHECKING:
     from fidokit.models.goals import Goal, Targets
     from fidokit.models.session import Session
 
-Claim = Literal["sufficient", "destroying"]
-Holds = Literal["yes", "no", "only under some infills"]
 #: What the mask of a kind claims; a map that ranks places for no claim of its own is cut for both.
-CLAIMS: dict[Kind, tuple[Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
+_CLAIMS: dict[Kind, tuple[Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
 _BOTH: tuple[Claim, ...] = ("sufficient", "destroying")
+#: Of `Regions.to_frame`, and of what a study keeps.
+REGION_COLUMNS = (
+    *("image_id", "method", "kind", "claim", "holds", "area", "score", "worst", "scores"),
+    *("region", "evaluations", "verdict"),
+)
 #: Shares of the image among which the cut is looked for, a sixth larger each: five halvings find one of 32.
 AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0, 32))
 _HALVINGS = 5
@@ -77,6 +81,11 @@ class _Region:
     holds: Holds
     evaluations: int
 
+    @property
+    def verdict(self) -> str:
+        """What was found, in words; see `region_words`."""
+        return region_words(self.claim, self.holds, self.scores, self.area)
+
 
 class Regions(Sequence[_Region]):
     """Regions of several images: a sequence, and a table by `to_frame`."""
@@ -101,13 +110,11 @@ class Regions(Sequence[_Region]):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a region: image_id, method, kind, claim, holds, area, score (mean over the check's infills), worst
-        (the score furthest from the claim), region (an (H, W) bool array), evaluations."""
+        (the score furthest from the claim), scores (a tuple, under each of the infills), region (an (H, W) bool array),
+        evaluations, verdict (in words)."""
         import pandas as pd
 
-        columns = (
-            *("image_id", "method", "kind", "claim", "holds", "area", "score", "worst"),
-            *("region", "evaluations"),
-        )
+        columns = REGION_COLUMNS
         rows = [
             {
                 **{name: getattr(one, name) for name in columns if name not in ("score", "worst")},
@@ -175,8 +182,8 @@ def find_regions(
     targets: Targets = None,
     kinds: Sequence[Kind] | None = None,
     claims: Sequence[Claim] | None = None,
-    kept: float = 0.9,
-    dropped: float = 0.1,
+    kept: float = KEPT,
+    dropped: float = DROPPED,
     infills: Tensor | None = None,
 ) -> Regions:
     """The verified regions of masks.
@@ -223,22 +230,67 @@ def find_regions(
     if check.ndim != 4 or check.shape[1:] != images.shape[1:] or not len(check):
         raise SettingsError(f"infills must be (P, 3, {size[0]}, {size[1]}) in [0, 1], not {tuple(check.shape)}")
     goal = _goal(classifier, masks, targets)
-    found = []
+    found: list[_Region] = []
     with classifier.session() as session:
+        subject = Subjects(masks.image_ids, images, goal, masks.score_full)
         for kind in masks.kinds if kinds is None else kinds:
-            whole = resize_masks(masks[kind], size)
-            for claim in CLAIMS.get(kind, _BOTH):
-                if claims is not None and claim not in claims:
-                    continue
-                needed = kept if claim == "sufficient" else dropped
-                work = _Work(session, images, goal, masks.score_full, whole, claim, needed)
-                places = work.search(search_infills(size))
-                found.append(_regions(masks, kind, work, places, work.scores(places, check)))
-    return Regions([one for of_kind in found for one in of_kind])
+            for claim in claims_of(kind):
+                if claims is None or claim in claims:
+                    needed = kept if claim == "sufficient" else dropped
+                    found += cut_regions(session, subject, masks.method, kind, masks[kind], claim, needed, check)
+    return Regions(found)
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Images that regions are cut of, and what their masks explain.
+
+    Attributes:
+        image_ids: B names.
+        images: (B, 3, H, W) in [0, 1].
+        goal: what the masks explain.
+        score_full: (B,) scores of the whole images.
+    """
+
+    image_ids: Sequence[str]
+    images: Tensor
+    goal: Goal
+    score_full: Tensor
+
+
+def claims_of(kind: Kind) -> tuple[Claim, ...]:
+    """What the mask of a kind is cut for."""
+    return _CLAIMS.get(kind, _BOTH)
+
+
+def cut_regions(
+    session: Session,
+    subjects: Subjects,
+    method: str,
+    kind: Kind,
+    masks: Tensor,
+    claim: Claim,
+    needed: float,
+    check: Tensor,
+) -> list[_Region]:
+    """One region an image: cut from (B, h, w) masks, and checked under (P, 3, H, W) infills; see `find_regions`."""
+    size = (subjects.images.shape[-2], subjects.images.shape[-1])
+    whole = resize_masks(masks.float(), size)
+    work = _Work(session, subjects.images, subjects.goal, subjects.score_full, whole, claim, needed)
+    places = work.search(search_infills(size))
+    scores = work.scores(places, check)
+    true, regions = work.true(scores), work.regions(places)
+    made = []
+    for i, image_id in enumerate(subjects.image_ids):
+        holds: Holds = "yes" if bool(true[i].all()) else "only under some infills" if bool(true[i].any()) else "no"
+        region, of_check = regions[i].numpy(), tuple(scores[i].tolist())
+        cost = _cost(len(check))
+        made.append(_Region(image_id, method, kind, claim, region, float(region.mean()), of_check, holds, cost))
+    return made
 
 
 def sufficient_regions(
-    session: Session, images: Tensor, goal: Goal, score_full: Tensor, masks: Tensor, kept: float = 0.9
+    session: Session, images: Tensor, goal: Goal, score_full: Tensor, masks: Tensor, kept: float = KEPT
 ) -> tuple[Tensor, Tensor, int]:
     """The sufficient regions of one mask an image, for whoever has no use for the table of `find_regions`.
 
@@ -315,19 +367,3 @@ class _Work:
             logits.append(self.session.logits((infills + share * (image - infills)).flatten(0, 1)))
         scores = self.goal.repeat(count).score(torch.cat(logits)).view(-1, count)
         return scores / self.score_full[:, None].clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[_Region]:
-    true = work.true(scores)
-    evaluations = _cost(scores.shape[1])
-    regions = work.regions(places)
-    made = []
-    for i, image_id in enumerate(masks.image_ids):
-        holds: Holds = "yes" if bool(true[i].all()) else "only under some infills" if bool(true[i].any()) else "no"
-        region, of_check = regions[i].numpy(), tuple(scores[i].tolist())
-        made.append(
-            _Region(
-                image_id, masks.method, kind, work.claim, region, float(region.mean()), of_check, holds, evaluations
-            )
-        )
-    return made

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
 from fidokit.study.store.schemas import KEYS, SCHEMA, mask_arrays
 
@@ -46,12 +45,7 @@ class Selection:
         self.image_ids: set[str] | None = None
         self.chunks: set[int] | None = None
         if image_ids is not None:
-            self.image_ids = {image_ids} if isinstance(image_ids, str) else set(image_ids)
-            unknown = self.image_ids - study.positions.keys()
-            if unknown:
-                raise SettingsError(
-                    f"there is no photograph {min(map(str, unknown))!r}; study.images lists the image_ids"
-                )
+            self.image_ids = study.known_images(image_ids)
             self.chunks = study.chunks_of(self.image_ids)
 
     def frame(self) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import enhance
 import pandas as pd
@@ -28,7 +29,7 @@ import fidokit as fk
 from fidokit import samples
 from fidokit.data.images import LabelledImages
 from fidokit.enhance import GuidedGrid
-from fidokit.enhance.choosing import apply, options
+from fidokit.enhance.choosing import apply, options, where_looked
 from fidokit.enhance.measure import measure
 from fidokit.enhance.view_scores import FIRST, MASKS
 from fidokit.models.classifier import Classifier
@@ -37,14 +38,17 @@ FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
 ALONE, CAM, CASCADE = "alone", "grad-cam crop", "cascade"
 #: Paddings before they were chosen on small and filling animals alike.
 _NEAR = (0.0, 0.15, 0.3, 0.5)
+_ALL: dict[str, Any] = {"first": None, "gate": 1.0}
+_FULL = fk.FidoSettings()
 WAYS: dict[str, fk.GuidedSettings] = {
-    CAM: fk.GuidedSettings(method="grad-cam"),
-    "grad-cam crop, near paddings": fk.GuidedSettings(method="grad-cam", paddings=_NEAR),
-    "fido joint, near paddings": fk.GuidedSettings(kind="joint", first=None, paddings=_NEAR),
-    "fido sdr, near paddings": fk.GuidedSettings(first=None, paddings=_NEAR),
-    "fido sdr": fk.GuidedSettings(first=None),
-    "fido ssr region": fk.GuidedSettings(evidence="region", first=None),
+    CAM: fk.GuidedSettings(method="grad-cam", gate=1.0),
+    "grad-cam crop, near paddings": fk.GuidedSettings(method="grad-cam", gate=1.0, paddings=_NEAR),
+    "fido joint, near paddings": fk.GuidedSettings(kind="joint", method_settings=_FULL, paddings=_NEAR, **_ALL),
+    "fido sdr, near paddings": fk.GuidedSettings(method_settings=_FULL, paddings=_NEAR, **_ALL),
+    "fido sdr": fk.GuidedSettings(method_settings=_FULL, **_ALL),
+    "fido ssr region": fk.GuidedSettings(method_settings=_FULL, evidence="region", **_ALL),
     CASCADE: fk.GuidedSettings(),
+    "cascade, full masks": fk.GuidedSettings(method_settings=_FULL, gate=1.0, doubt=0.05),
     "cascade, ssr region": fk.GuidedSettings(evidence="region"),
 }
 #: ImageNet classes that a label of the field means, those between the two named included; other labels name a class.
@@ -92,26 +96,32 @@ def accepted(label: str, names: Sequence[str]) -> set[int]:
 
 def answered(classifier: Classifier, data: LabelledImages) -> dict[str, tuple[Tensor, Tensor, float]]:
     """Way -> (N, K) scores, (N,) evaluations, and the share of photographs that got masks; each mask is made once."""
-    masks = fk.explain(classifier, data)
-    # The prediction, and the scores of each kind, guide nothing.
-    cost = {i: n - 1 - 2 * len(masks.kinds) for i, n in zip(masks.image_ids, masks.evaluations.tolist(), strict=True)}
     made: dict[str, tuple[Tensor, Tensor, float]] = {}
+    explained: dict[str, fk.Masks] = {}
     for name, settings in WAYS.items():
-        guided = settings.method == masks.method
-        ready = dict(zip(masks.image_ids, masks[settings.mask_kind], strict=True)) if guided else {}
+        ready, cost = {}, {}
+        guided = settings.method == "fido"
+        if guided:
+            own = str(settings.own_settings)
+            if own not in explained:
+                explained[own] = fk.explain(classifier, data, settings=settings.own_settings)
+            masks = explained[own]
+            ready = dict(zip(masks.image_ids, masks[settings.mask_kind], strict=True))
+            # The prediction, and the scores of each kind, guide nothing.
+            spent_beside = 1 + 2 * len(masks.kinds)
+            cost = {i: n - spent_beside for i, n in zip(masks.image_ids, masks.evaluations.tolist(), strict=True)}
         grid = GuidedGrid.of(settings)
         found = measure(
-            classifier, data, settings, ("crop",), grid, ready=ready, ready_cost=cost if guided else {}, controls=(),
-            progress=False,
-        )  # fmt: skip
+            classifier, data, settings, ("crop",), grid, ready=ready, ready_cost=cost, controls=(), progress=False
+        )
         if found.image_ids != [str(i) for i in data.table["image_id"]]:
             raise SystemExit(f"not all photographs were measured: {found.failures}")
         looks, first = found.looks[MASKS], found.looks.get(FIRST)
         option = options(looks, grid, first)[-1]
         scores, _, spent = apply(found.whole, looks, option, first)
-        before = 1 if first is None else 1 + int(first.cost(option.first)[0])
+        masked = where_looked(found.whole, option, first).masked
         made.setdefault(ALONE, (found.whole, torch.ones(len(data)), 0.0))
-        made[name] = scores, spent, float((spent > before).double().mean()) if guided else 0.0
+        made[name] = scores, spent, float(masked.double().mean()) if guided else 0.0
     return made
 
 

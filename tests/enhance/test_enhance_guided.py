@@ -208,7 +208,7 @@ def test_masks_of_the_default_method_are_those_of_explain(classifier, spotted):
     logits = classifier.logits(images)
     ids = list(data.table["image_id"])
     made = guide_masks(classifier, images, ids, logits, logits.argmax(1)[:, None], GuidedSettings())
-    expected = fk.explain(classifier, data)
+    expected = fk.explain(classifier, data, settings=fk.FidoSettings.fast())
     for i in range(4):
         assert torch.allclose(made.masks[i][0], expected.sdr[i], atol=1e-4)
     # `explain` also spends one on the whole image and two on the scores of each of its three kinds.

@@ -1,0 +1,61 @@
+"""Whether a mask or a region is what its name says, in words: enough by itself, needed, both or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+
+#: Least share of the whole image's score that what is enough keeps, and largest that is left without what is needed.
+KEPT, DROPPED = 0.9, 0.1
+Claim = Literal["sufficient", "destroying"]
+Holds = Literal["yes", "no", "only under some infills"]
+Verdict = Literal["enough and needed", "enough only", "needed only", "explains little", "not judged"]
+
+
+def mask_verdict(whole: float, kept: float, dropped: float) -> Verdict:
+    """What a mask's scores say of it: whether its region is enough by itself, and whether it is needed.
+
+    Args:
+        whole: score of the whole image.
+        kept: score with the mask's region kept, the rest filled in.
+        dropped: score with the region filled in.
+
+    Returns:
+        ``not judged`` where one of them is missing or the whole image's score is 0.
+    """
+    if not np.isfinite([whole, kept, dropped]).all() or whole <= 0:
+        return "not judged"
+    enough, needed = kept >= KEPT * whole, dropped <= DROPPED * whole
+    if enough:
+        return "enough and needed" if needed else "enough only"
+    return "needed only" if needed else "explains little"
+
+
+def verdict_words(whole: float, kept: float, dropped: float) -> str:
+    """`mask_verdict` with the shares that it rests on, as people read it."""
+    verdict = mask_verdict(whole, kept, dropped)
+    if verdict == "not judged":
+        return verdict
+    return f"{verdict}: kept {kept / whole:.2f} of the score, {dropped / whole:.2f} left without it"
+
+
+def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: float) -> str:
+    """What was found of a region, as people read it: whether its claim holds, and the scores that say so.
+
+    Args:
+        claim: what was asked of it.
+        holds: whether that is true.
+        scores: under each infill of the check, as shares of the whole image's score.
+        area: share of the image.
+    """
+    word = "enough" if claim == "sufficient" else "needed"
+    what = {"yes": "enough by itself" if claim == "sufficient" else "needed", "no": f"not {word}"}.get(
+        holds, f"{word} only under some fill-ins"
+    )
+    low, high = min(scores), max(scores)
+    shares = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    told = f"kept {shares} of the score" if claim == "sufficient" else f"{shares} of the score left without it"
+    under = f"under {len(scores)} other fill-in{'s' if len(scores) != 1 else ''}"
+    return f"{what}: {told} {under}, {area:.0%} of the picture"
