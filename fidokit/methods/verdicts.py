@@ -13,6 +13,11 @@ Claim = Literal["sufficient", "destroying"]
 Holds = Literal["yes", "no", "only under some infills"]
 Verdict = Literal["enough and needed", "enough only", "needed only", "explains little", "not judged"]
 
+#: Area from which a region is the whole picture, in words.
+_WHOLE = 0.995
+#: Of masks that may be shown first: they are enough by themselves.
+LEADING: tuple[Verdict, ...] = ("enough and needed", "enough only")
+
 
 def mask_verdict(whole: float, kept: float, dropped: float) -> Verdict:
     """What a mask's scores say of it: whether its region is enough by itself, and whether it is needed.
@@ -51,6 +56,9 @@ def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: floa
         area: share of the image.
     """
     word = "enough" if claim == "sufficient" else "needed"
+    if area >= _WHOLE and holds == "yes":
+        # True of every image, and so no finding.
+        return f"no part of the picture is {word}, only all of it"
     what = {"yes": "enough by itself" if claim == "sufficient" else "needed", "no": f"not {word}"}.get(
         holds, f"{word} only under some fill-ins"
     )

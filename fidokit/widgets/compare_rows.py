@@ -64,6 +64,11 @@ class Figures:
         row = self._rows.get((image_id, *self.keys[name]))
         return number(None if row is None else float(row[figure]))
 
+    def words(self, image_id: str, name: str) -> list[str]:
+        """What was found of a mask: its verdict, and those of its regions where they were cut."""
+        row = self._rows.get((image_id, *self.keys[name]))
+        return [] if row is None else [row["verdict"], *(f"region {words}" for words in row["regions"])]
+
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""
         rows = {name: self._rows.get((image_id, *self.keys[name]), {}) for name in names}
@@ -81,6 +86,7 @@ def page_rows(
             {
                 "there": (about["image"], name) in figures,
                 "values": [figures.text(about["image"], name, metric) for metric in metrics],
+                "words": figures.words(about["image"], name),
             }
             for name in panels
         ]
@@ -114,6 +120,7 @@ def static_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[str], metri
                     tag("div", f"{figure_words(metric)} {value}")
                     for metric, value in zip(metrics, cell["values"], strict=True)
                 ),
+                *(tag("div", words) for words in cell["words"]),
             )
             for cell in row["cells"]
         ]

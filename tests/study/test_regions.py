@@ -164,6 +164,8 @@ def test_words_say_what_was_found():
         "needed only under some fill-ins: 0.05 to 0.40 of the score left without it under 2 other fill-ins, "
         "50% of the picture"
     )
+    assert words("destroying", "yes", (0.0,), 1.0) == "no part of the picture is needed, only all of it"
+    assert words("sufficient", "yes", (1.0,), 0.999) == "no part of the picture is enough, only all of it"
     assert words("destroying", "yes", (0.0, 0.0), 0.1).startswith("needed: 0.00 of the score left")
 
 

@@ -1192,7 +1192,8 @@ var ComparePage = class {
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
-      return make("td", {}, picture, values(cell, figures));
+      const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
+      return make("td", {}, picture, values(cell, figures), ...verdicts);
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }

@@ -7,7 +7,7 @@
 import { make, verdict } from "./dom.js";
 import { drawTile } from "./tiles.js";
 
-/** @typedef {{ there: boolean, values: string[] }} Cell of a mask, with its figures in words. */
+/** @typedef {{ there: boolean, values: string[], words: string[] }} Cell of a mask, with figures and verdicts in words. */
 /**
  * @typedef {{
  *   image: string, state: Verdict, label: string, predicted: string, score: string, reason: string, value: string,
@@ -102,7 +102,8 @@ export class ComparePage {
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
-      return make("td", {}, picture, values(cell, figures));
+      const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
+      return make("td", {}, picture, values(cell, figures), ...verdicts);
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }
