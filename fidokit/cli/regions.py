@@ -52,13 +52,17 @@ def _regions(arguments: argparse.Namespace) -> int:
 
 def print_regions(found: pd.DataFrame) -> None:
     """How many regions hold, of every method, kind and claim, and how large they are."""
+    from fidokit.methods.verdicts import is_whole
+
     rows = []
     for (method, kind, claim), own in found[found["holds"].notna()].groupby(["method", "kind", "claim"], sort=False):
         n = len(own)
-        counts = own["holds"].value_counts()
-        holds, some = (int(counts.get(name, 0)) for name in ("yes", "only under some infills"))
+        whole = own["area"].map(is_whole)
+        holds = int((own["holds"].eq("yes") & ~whole).sum())
+        some = int(own["holds"].eq("only under some infills").sum())
         cells = {"method": str(method), "kind": str(kind), "claim": str(claim), "regions": str(n)}
         cells |= {"hold": f"{holds} ({holds / n:.0%})", "under some fill-ins": str(some)}
+        cells |= {"only the whole picture": str(int((own["holds"].eq("yes") & whole).sum()))}
         rows.append(cells | {"mean area": f"{own['area'].mean():.0%}", "mean score": f"{own['score'].mean():.2f}"})
     if not rows:
         print("No region was cut: there are no masks of these methods and kinds.")

@@ -19,6 +19,11 @@ _WHOLE = 0.995
 LEADING: tuple[Verdict, ...] = ("enough and needed", "enough only")
 
 
+def is_whole(area: float) -> bool:
+    """Whether a region is all of the picture: its claim is true of every picture, and so no finding."""
+    return area >= _WHOLE
+
+
 def mask_verdict(whole: float, kept: float, dropped: float) -> Verdict:
     """What a mask's scores say of it: whether its region is enough by itself, and whether it is needed.
 
@@ -56,8 +61,7 @@ def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: floa
         area: share of the image.
     """
     word = "enough" if claim == "sufficient" else "needed"
-    if area >= _WHOLE and holds == "yes":
-        # True of every image, and so no finding.
+    if holds == "yes" and is_whole(area):
         return f"no part of the picture is {word}, only all of it"
     what = {"yes": "enough by itself" if claim == "sufficient" else "needed", "no": f"not {word}"}.get(
         holds, f"{word} only under some fill-ins"

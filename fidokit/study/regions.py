@@ -19,7 +19,7 @@ from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import StoreError
 from fidokit.methods.base import KINDS, Kind
 from fidokit.methods.regions import REGION_COLUMNS, Subjects, check_infills, claims_of, cut_regions
-from fidokit.methods.verdicts import DROPPED, KEPT, region_words
+from fidokit.methods.verdicts import DROPPED, KEPT, is_whole, region_words
 from fidokit.models.isolation import together_or_alone
 from fidokit.study.store.schemas import KEYS, packed_region, region_arrays
 from fidokit.study.store.store import mask_arrays
@@ -80,16 +80,17 @@ def region_frame(
 def region_figures(study: StoredStudy) -> pd.DataFrame:
     """What `Study.summary` averages of the regions that were cut: one row for each mask that has some.
 
-    image_id, method, kind; sufficient_holds and destroying_holds, 1 where the claim was found true under all infills of
-    the check, else 0; sufficient_region_area and destroying_region_area, of every region. NaN where a mask makes no
-    such claim.
+    image_id, method, kind; sufficient_holds and destroying_holds, 1 where a region that is smaller than the picture was
+    found to hold under all infills of the check, else 0; sufficient_region_area and destroying_region_area, of every
+    region. NaN where a mask makes no such claim.
     """
     frame = region_frame(study, study.methods, KINDS, maps=False)
     frame = frame[frame["holds"].notna()]
     values: dict[str, Any] = {}
     for claim in _CLAIMS:
         own = frame["claim"].eq(claim)
-        values[f"{claim}_holds"] = frame["holds"].eq("yes").astype(float).where(own)
+        holds = frame["holds"].eq("yes") & ~frame["area"].map(is_whole).astype(bool)
+        values[f"{claim}_holds"] = holds.astype(float).where(own)
         values[f"{claim}_region_area"] = frame["area"].where(own)
     # A mask has one row a claim, so that of each figure there is one value.
     figures: pd.DataFrame = frame[list(KEYS)].assign(**values).groupby(list(KEYS), sort=False).max().reset_index()
