@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 #: Least share of the whole image's score that what is enough keeps, and largest that is left without what is needed.
 KEPT, DROPPED = 0.9, 0.1
@@ -35,12 +36,18 @@ def mask_verdict(whole: float, kept: float, dropped: float) -> Verdict:
     Returns:
         ``not judged`` where one of them is missing or the whole image's score is 0.
     """
-    if not np.isfinite([whole, kept, dropped]).all() or whole <= 0:
-        return "not judged"
-    enough, needed = kept >= KEPT * whole, dropped <= DROPPED * whole
-    if enough:
-        return "enough and needed" if needed else "enough only"
-    return "needed only" if needed else "explains little"
+    verdict: Verdict = mask_verdicts([whole], [kept], [dropped])[0]
+    return verdict
+
+
+def mask_verdicts(whole: npt.ArrayLike, kept: npt.ArrayLike, dropped: npt.ArrayLike) -> list[Verdict]:
+    """`mask_verdict` of many masks at once: N scores each."""
+    full, alone, without = (np.asarray(scores, np.float64) for scores in (whole, kept, dropped))
+    judged = np.isfinite(full) & np.isfinite(alone) & np.isfinite(without) & (full > 0)
+    enough, needed = alone >= KEPT * full, without <= DROPPED * full
+    names: list[Verdict] = ["not judged", "enough and needed", "enough only", "needed only", "explains little"]
+    places = np.select([~judged, enough & needed, enough, needed], [0, 1, 2, 3], 4)
+    return [names[place] for place in places.tolist()]
 
 
 def verdict_words(whole: float, kept: float, dropped: float) -> str:

@@ -18,9 +18,9 @@ from fidokit.study.metrics.measuring import Measuring, Request
 from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.metrics.table import metric_frame
 from fidokit.study.regions import CuttingRegions, region_frame
-from fidokit.study.selection import Selection
+from fidokit.study.selection import SELECTABLE, Selection
 from fidokit.study.store.checking import check, move_aside
-from fidokit.study.store.store import SCHEMA, mask_arrays
+from fidokit.study.store.store import mask_arrays
 from fidokit.study.stored import StoredStudy, known_names
 from fidokit.study.summary import sanity_verdicts, summarise
 
@@ -65,7 +65,8 @@ class Study(HtmlDisplay, StoredStudy):
             kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
             columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
                 width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id, explained
-                (see `FidoSettings`; None for methods without that choice, and in parts of earlier versions).
+                (see `FidoSettings`; None for methods without that choice, and in parts of earlier versions), verdict
+                (what the scores say of the mask, see `Masks.to_frame`).
             image_ids: None for all; only the parts that hold some of them are read.
 
         Raises:
@@ -295,5 +296,5 @@ class Study(HtmlDisplay, StoredStudy):
         columns: Sequence[str] | None,
         image_ids: Collection[str] | None,
     ) -> Selection:
-        chosen, wanted = known_names(kinds, KINDS, "kind"), known_names(columns, SCHEMA.names, "column")
+        chosen, wanted = known_names(kinds, KINDS, "kind"), known_names(columns, SELECTABLE, "column")
         return Selection(self, self.labels_of(methods), chosen, wanted, image_ids)

@@ -66,7 +66,11 @@ def test_a_study_keeps_what_is_explained_and_old_parts_open(tmp_path):
         "logit": ("fido", fk.FidoSettings(steps=2, explained="logit")),
     }
     study = fk.run_study(make_classifier(), data, methods, store=tmp_path / "run", progress=False)
-    explained = study.masks(columns=["method", "explained"]).drop_duplicates()
+    table = study.masks()
+    for row in table.to_dict("records"):
+        assert row["verdict"] == mask_verdict(row["score_full"], row["score_kept"], row["score_dropped"])
+    assert study.masks(columns=["verdict"])["verdict"].tolist() == table["verdict"].tolist()
+    explained = table[["method", "explained"]].drop_duplicates()
     assert dict(explained.itertuples(index=False)) == {"odds": "log-odds", "logit": "logit"}
     page = fk.write_report(study, tmp_path / "page.html").read_text(encoding="utf-8")
     assert page.count("Explains the logit") == 3 * 3
