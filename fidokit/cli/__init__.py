@@ -8,7 +8,19 @@ import warnings
 from collections.abc import Sequence
 
 from fidokit._version import __version__
-from fidokit.cli import checking, demo, errors, explaining, exporting, improving, lab, listing, planning, studying
+from fidokit.cli import (
+    checking,
+    demo,
+    errors,
+    explaining,
+    exporting,
+    improving,
+    lab,
+    listing,
+    planning,
+    regions,
+    studying,
+)
 from fidokit.cli.options import INTERRUPTED
 from fidokit.cli.text import show_warning, tell
 from fidokit.exceptions import FidokitError
@@ -47,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fidokit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for module in (demo, explaining, planning, studying, checking, errors, improving, exporting, lab, listing):
+    modules = (demo, explaining, planning, studying, regions, checking, errors, improving, exporting, lab, listing)
+    for module in modules:
         module.add(commands)
     return parser

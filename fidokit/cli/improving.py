@@ -23,6 +23,18 @@ def add(commands: Any) -> None:
         "--unit", metavar="COLUMN", help="photographs with the same value of it, such as a burst, count as one"
     )
     improve.add_argument("--candidates", type=int, default=1, metavar="N", help="classes with a mask each; default 1")
+    improve.add_argument(
+        "--first",
+        default="grad-cam",
+        metavar="M",
+        help="method of a cheap look before the masks, or none; default grad-cam",
+    )
+    improve.add_argument(
+        "--evidence",
+        choices=("mask", "region"),
+        default="mask",
+        help="what crops enclose: most of the mask, or the verified region cut from it; default mask",
+    )
     improve.add_argument("--budget", type=float, metavar="N", help="most evaluations a photograph, on average")
     improve.add_argument("--folds", type=int, default=5, metavar="N", help="of the cross-validation; default 5")
     improve.add_argument("--top", type=int, default=5, metavar="K", help="of the top-k accuracy; default 5")
@@ -47,6 +59,8 @@ def _improve(arguments: argparse.Namespace) -> int:
         folds=arguments.folds,
         controls=_names(arguments.controls) if controls is None else controls,
         candidates=arguments.candidates,
+        first=None if arguments.first == "none" else arguments.first,
+        evidence=arguments.evidence,
         budget=arguments.budget,
         method=arguments.method,
         top=arguments.top,

@@ -22,6 +22,7 @@ from fidokit.cli.options import (
     place_in,
     store_of,
 )
+from fidokit.cli.regions import print_regions
 from fidokit.cli.text import cut, plain, table
 from fidokit.exceptions import SettingsError
 
@@ -44,6 +45,11 @@ def add(commands: Any) -> None:
     study.add_argument("--store", type=location, help="folder of the study, or fsspec URL; default runs/NAME OF DATA")
     study.add_argument("--report", type=Path, metavar="FILE", help="the page; default report.html in the store")
     study.add_argument("--cluster", metavar="ADDRESS", help="of a Dask scheduler, whose workers compute the masks")
+    study.add_argument(
+        "--regions",
+        action="store_true",
+        help="cut the regions of the masks and check whether they are enough, or needed; 18 evaluations each",
+    )
     study.add_argument("--retry-failures", action="store_true", help="try again what failed before")
     study.set_defaults(
         kept=lambda arguments: f"finished masks are kept in {store_of(arguments)}; the same command goes on from there"
@@ -132,6 +138,8 @@ def _study(arguments: argparse.Namespace) -> int:
         study.metrics(progress=sys.stderr.isatty())
     print_study(study)
     print_verdicts(study)
+    if arguments.regions:
+        print_regions(study.regions(progress=sys.stderr.isatty()))
     page = write_report(study, arguments.report or place_in(store, "report.html", "--report FILE"))
     print(plain(f"Study: {store}\nPage: {page}"))
     return 0

@@ -52,6 +52,30 @@ def mask_box(mask: npt.ArrayLike, share: float) -> Box:
     )
 
 
+def connected_evidence(region: npt.ArrayLike, mask: npt.ArrayLike, share: float) -> npt.NDArray[np.bool_]:
+    """The connected pieces of a region that hold what a mask says: the fewest with a share of its sum inside.
+
+    A region that was cut from a mask has crumbs far from what it is about; a box around all of them would be the image.
+
+    Args:
+        region: (H, W) bool; pixels that touch at a side or a corner are one piece.
+        mask: (H, W), 1 = the place belongs to the region.
+        share: of the mask's sum within the region, in (0, 1].
+
+    Returns:
+        (H, W) bool, part of the region; nothing of a region that is empty.
+    """
+    from scipy.ndimage import label
+
+    inside = np.asarray(region, bool)
+    pieces, n = label(inside, np.ones((3, 3)))
+    held = np.bincount(pieces.ravel(), np.asarray(mask, np.float64).ravel(), minlength=n + 1)[1:]
+    order = np.argsort(-held, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(held[order]), share * held.sum() * (1 - 1e-9))) + 1
+    chosen: npt.NDArray[np.bool_] = np.isin(pieces, order[:enough] + 1)
+    return chosen
+
+
 def _quantile(marginal: npt.NDArray[np.float64], below: float) -> float:
     """The place in [0, 1] before which lies the share `below` of the sum; of several such places the last."""
     ends = np.concatenate([[0.0], np.cumsum(marginal)])

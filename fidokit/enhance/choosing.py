@@ -39,11 +39,16 @@ class Option:
         views: keys of the looks; none at all is the classifier alone.
         weight: of their mean; the whole image's scores have the rest.
         gate: largest margin at which the looks are made.
+        doubt: largest margin of the first look's answer at which these looks are made and replace it; None where there
+            is no first look.
+        first: keys of the first look.
     """
 
     views: tuple[ViewKey, ...]
     weight: float
     gate: float = 1.0
+    doubt: float | None = None
+    first: tuple[ViewKey, ...] = ()
 
     @property
     def way(self) -> str | None:
@@ -60,13 +65,21 @@ class Option:
         """Of the crops."""
         return tuple(padding for _, _, padding in self.views if padding is not None)
 
+    @property
+    def first_paddings(self) -> tuple[float, ...]:
+        """Of the first look's crops."""
+        return tuple(padding for _, _, padding in self.first if padding is not None)
+
     def settings(self, settings: GuidedSettings) -> GuidedSettings:
         """The settings of a guided classifier that answers so."""
         if not self.views:
             return replace(settings, weight=0.0)
         chosen: dict[str, Any] = {"way": self.way, "weight": self.weight, "gate": self.gate}
+        chosen |= {"first": None} if self.doubt is None else {"doubt": self.doubt}
         if self.share is not None:
             chosen |= {"share": self.share, "paddings": self.paddings}
+        elif self.first:
+            chosen |= {"paddings": self.first_paddings}
         return replace(settings, **chosen)
 
 
@@ -91,12 +104,13 @@ class Table:
     cost: Floats
 
 
-def options(looks: ViewScores, grid: GuidedGrid) -> list[Option]:
+def options(looks: ViewScores, grid: GuidedGrid, first: ViewScores | None = None) -> list[Option]:
     """`ALONE`, and every combination of looks, weight and gate; looks without a share or padding stand for themselves.
 
     Args:
         looks: what was measured.
-        grid: shares, paddings, weights and gates to combine.
+        grid: shares, paddings, weights, gates and doubts to combine.
+        first: the first look; without it, doubts are left out.
     """
     there = set(looks.keys)
     sets: list[tuple[ViewKey, ...]] = []
@@ -107,60 +121,150 @@ def options(looks: ViewScores, grid: GuidedGrid) -> list[Option]:
             sets += [views for views in several if there.issuperset(views)]
     sets += [(key,) for key in looks.keys if key[2] is None]
     made = [
-        Option(views, weight, gate)
+        Option(views, weight, gate, doubt, keys)
         for views in dict.fromkeys(sets)
         for weight in grid.weights
         for gate in grid.gates
+        for doubt, keys in _firsts(views, grid, first)
         if weight > 0
     ]
     return [ALONE, *dict.fromkeys(made)]
 
 
-def apply(whole: Tensor, looks: ViewScores, option: Option) -> tuple[Tensor, Tensor, Tensor]:
+def _firsts(
+    views: tuple[ViewKey, ...], grid: GuidedGrid, first: ViewScores | None
+) -> list[tuple[float | None, tuple[ViewKey, ...]]]:
+    """Doubts, each with the first look's keys: those with the paddings of the views, or of any set where these have
+    none."""
+    if first is None:
+        return [(None, ())]
+    own = tuple(padding for _, _, padding in views if padding is not None)
+    sets = [tuple(key for key in first.keys if key[2] in paddings) for paddings in ([own] if own else grid.paddings)]
+    return [(doubt, keys) for doubt in grid.doubts for keys in (dict.fromkeys(sets) if doubt is not None else [()])]
+
+
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """Where an option looks at N images, before its own looks are known.
+
+    Attributes:
+        asked: (N,) bool, where it looks at all: at the first look, if there is one.
+        seen: (N,) bool, where the first look counts; nowhere without one.
+        masked: (N,) bool, where the option's own looks are made.
+        before: (N, K) scores without these.
+    """
+
+    asked: Tensor
+    seen: Tensor
+    masked: Tensor
+    before: Tensor
+
+
+def where_looked(whole: Tensor, option: Option, first: ViewScores | None = None) -> Looked:
+    """Where an option looks; see `apply`."""
+    never = torch.zeros(len(whole), dtype=torch.bool)
+    asked = opens(margins(whole), option.gate) if option.views else never
+    if option.doubt is None or first is None:
+        return Looked(asked, never, asked, whole)
+    looked = combine(whole, first.mean(option.first), option.weight)
+    seen, masked = _cascade(asked, torch.isfinite(looked).all(1), margins(looked), option.doubt)
+    return Looked(asked, seen, masked, torch.where(seen[:, None], looked, whole))
+
+
+def _cascade(asked: Tensor, usable: Tensor, margin: Tensor, doubt: float) -> tuple[Tensor, Tensor]:
+    """(N,) bool: where the first look counts, and where it leaves doubt or could not be had."""
+    seen = asked & usable
+    return seen, asked & (~seen | opens(margin, doubt))
+
+
+def apply(
+    whole: Tensor, looks: ViewScores, option: Option, first: ViewScores | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Answers by an option.
 
     Args:
         whole: (N, K) scores of the whole images.
         looks: the scores of the looks.
         option: what to make of them.
+        first: the scores of the first look, for options with a doubt.
 
     Returns:
-        (N, K) scores; (N,) bool, where the looks count; (N,) evaluations. An image whose mask or looks could not be
-        computed keeps the classifier's answer, but has cost what was spent on it.
+        (N, K) scores; (N,) bool, where looks count; (N,) evaluations. An image whose mask or looks could not be
+        computed keeps the answer that it had before, but has cost what was spent on it.
     """
     if not option.views:
         return whole.clone(), torch.zeros(len(whole), dtype=torch.bool), torch.ones(len(whole), dtype=torch.long)
     guided = combine(whole, looks.mean(option.views), option.weight)
-    asked = opens(margins(whole), option.gate)
-    opened = asked & torch.isfinite(guided).all(1)
-    scores = torch.where(opened[:, None], guided, whole)
-    return scores, opened, 1 + asked * looks.cost(option.views)
+    own = where_looked(whole, option, first)
+    opened = own.masked & torch.isfinite(guided).all(1)
+    cost = 1 + own.masked * looks.cost(option.views)
+    if option.doubt is not None and first is not None:
+        cost = cost + own.asked * first.cost(option.first)
+    return torch.where(opened[:, None], guided, own.before), opened | own.seen, cost
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Looks that are weighted and judged, once for all options that share them: (N,) each."""
+
+    right: Tensor
+    likelihood: Tensor
+    usable: Tensor
+    margin: Tensor
+    spent: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        whole: Tensor,
+        looks: ViewScores,
+        keys: Sequence[ViewKey],
+        weight: float,
+        label: Tensor,
+        groups: Tensor | None,
+    ) -> _Scored:
+        scores = combine(whole, looks.mean(keys), weight)
+        return cls(*_judged(scores, label, groups), torch.isfinite(scores).all(1), margins(scores), looks.cost(keys))
 
 
 def tabulate(
-    whole: Tensor, looks: ViewScores, label: Tensor, choices: Sequence[Option], groups: Tensor | None = None
+    whole: Tensor,
+    looks: ViewScores,
+    label: Tensor,
+    choices: Sequence[Option],
+    first: ViewScores | None = None,
+    groups: Tensor | None = None,
 ) -> Table:
     """What each option makes of images with these (N,) labels, see `apply` and `right_answers`."""
     n = len(whole)
     correct, likelihood, cost = np.empty((3, n, len(choices)))
     margin = margins(whole)
-    before = _judged(whole, label, groups)
-    guided: dict[tuple[tuple[ViewKey, ...], float], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+    alone = _judged(whole, label, groups)
+    scored: dict[tuple[str, tuple[ViewKey, ...], float], _Scored] = {}
+
+    def made(name: str, made_of: ViewScores, keys: Sequence[ViewKey], weight: float) -> _Scored:
+        key = (name, tuple(keys), weight)
+        if key not in scored:
+            scored[key] = _Scored.of(whole, made_of, keys, weight, label, groups)
+        return scored[key]
+
     for column, option in enumerate(choices):
         if not option.views:
-            correct[:, column], likelihood[:, column], cost[:, column] = *before, 1.0
+            correct[:, column], likelihood[:, column], cost[:, column] = *alone, 1.0
             continue
-        key = (option.views, option.weight)
-        if key not in guided:
-            # Options that differ by their gate alone share their scores.
-            scores = combine(whole, looks.mean(option.views), option.weight)
-            guided[key] = (*_judged(scores, label, groups), torch.isfinite(scores).all(1), looks.cost(option.views))
-        right, sure, usable, spent = guided[key]
-        asked = opens(margin, option.gate)
-        opened = asked & usable
-        correct[:, column] = torch.where(opened, right, before[0])
-        likelihood[:, column] = torch.where(opened, sure, before[1])
-        cost[:, column] = 1 + asked * spent
+        own = made("own", looks, option.views, option.weight)
+        masked = asked = opens(margin, option.gate)
+        right, likely = alone
+        spent = 1 + torch.zeros(n, dtype=torch.long)
+        if option.doubt is not None and first is not None:
+            before = made("first", first, option.first, option.weight)
+            seen, masked = _cascade(asked, before.usable, before.margin, option.doubt)
+            right, likely = torch.where(seen, before.right, right), torch.where(seen, before.likelihood, likely)
+            spent = spent + asked * before.spent
+        opened = masked & own.usable
+        correct[:, column] = torch.where(opened, own.right, right)
+        likelihood[:, column] = torch.where(opened, own.likelihood, likely)
+        cost[:, column] = spent + masked * own.spent
     return Table(list(choices), correct, likelihood, cost)
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
-from torch import Tensor
 
 from fidokit.data.geometry import Box, Geometry
 from fidokit.enhance import boxes
+from fidokit.enhance.guiding import Guide
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
 from fidokit.enhance.view_scores import FULL, ViewKey, Views
 from fidokit.enhance.views import View
@@ -39,29 +39,31 @@ def check_controls(controls: Iterable[str]) -> tuple[str, ...]:
 
 
 def guided(
-    masks: Sequence[Tensor], ways: Iterable[str], grid: GuidedGrid, settings: GuidedSettings
+    masks: Sequence[Guide], ways: Iterable[str], grid: GuidedGrid, settings: GuidedSettings
 ) -> dict[ViewKey, list[View]]:
     """Looks guided by masks, one view for each candidate's mask.
 
     Args:
-        masks: (h, w) each, of the candidates.
+        masks: of the candidates.
         ways: of `fidokit.enhance.settings.WAYS`.
         grid: its shares and paddings.
         settings: its smallest side.
     """
     if not masks:
         return {}
-    found = {share: [boxes.mask_box(mask.numpy(), share) for mask in masks] for share in grid.shares}
+    found = {share: [mask.box(share) for mask in masks] for share in grid.shares}
     looks: Views = {}
     for way in ways:
         if way == "fade":
-            looks["fade", None, None] = [View(boxes.WHOLE, mask) for mask in masks]
+            looks["fade", None, None] = [View(boxes.WHOLE, mask.kept(settings.share)) for mask in masks]
             continue
         for share in grid.shares:
+            # One mask for all of its crops: what is looked at twice is rendered once, by the mask's identity.
+            kept = [mask.kept(share) if way == "crop+fade" else None for mask in masks]
             for padding in grid.single_paddings:
                 looks[way, share, padding] = [
-                    View(boxes.square(box, padding, settings.smallest), mask if way == "crop+fade" else None)
-                    for box, mask in zip(found[share], masks, strict=True)
+                    View(boxes.square(box, padding, settings.smallest), mask)
+                    for box, mask in zip(found[share], kept, strict=True)
                 ]
     return looks
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from fidokit.data.geometry import Geometry
 from fidokit.data.inputs import GivenImages, Images, given_images
 from fidokit.data.labels import warn_of_labels
-from fidokit.enhance.guiding import GuideMasks, guide_masks, views_of
+from fidokit.enhance.guiding import GuideMasks, first_look, guide_masks, views_of
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
 from fidokit.enhance.views import Source, View, crop_size, read_together, render
@@ -79,10 +79,11 @@ class GuidedScores:
 class MaskGuidedClassifier:
     """Predicts like the classifier it is made of, but looks again where that one is unsure.
 
-    Masks of the likeliest classes say where the evidence lies; the photograph is cropped there from its file's own
+    A class activation map says first where the evidence lies: the photograph is cropped there from its file's own
     pixels, so that a small animal in a large photograph is seen in detail, and the scores of the crops are averaged
-    with those of the whole image. Nothing is trained. Whether it helps is for labelled photographs to say:
-    `classify_with_masks`.
+    with those of the whole image. Where that leaves doubt, masks of the likeliest classes say where to look instead.
+    `GuidedSettings` has all of it; ``first=None`` makes masks of every photograph. Nothing is trained. Whether it helps
+    is for labelled photographs to say: `classify_with_masks`.
 
     Args:
         classifier: the classifier.
@@ -190,11 +191,13 @@ class MaskGuidedClassifier:
                 # Methods that read layers open this one for each chunk; kept open, it is made once.
                 stack.enter_context(self.classifier.session(exact=True))
             pool = stack.enter_context(ThreadPoolExecutor(min(_MAX_THREADS, os.cpu_count() or 1)))
+            first = first_look(self.classifier, self.settings) if self._may_look() and len(source) else None
+            rounds = [self.settings] if first is None else [first, self.settings]
             # Whole micro-batches, so that the classifier's own logits come from the same batches as its `predict`.
             size = session.micro_batch * max(1, _CHUNK // session.micro_batch)
             for start in range(0, len(source), size):
                 chunk = range(start, min(start + size, len(source)))
-                _Chunk(self, session, pool, source, answers).look(chunk)
+                _Chunk(self, session, pool, source, answers, rounds).look(chunk)
                 if on_image is not None:
                     on_image(len(chunk))
         return answers
@@ -216,6 +219,7 @@ class _Chunk:
         pool: ThreadPoolExecutor,
         source: Source,
         answers: GuidedScores,
+        rounds: Sequence[GuidedSettings],
     ) -> None:
         self.guided, self.session, self.pool, self.source, self.answers = (
             guided,
@@ -224,7 +228,7 @@ class _Chunk:
             source,
             answers,
         )
-        self.settings, self.head = guided.settings, guided.head
+        self.rounds, self.head = rounds, guided.head
 
     def look(self, positions: Sequence[int]) -> None:
         read = read_together(self.source, self.pool, positions)
@@ -237,59 +241,63 @@ class _Chunk:
             else:
                 self.answers.logits[i] = logits[0]
                 self.answers.evaluations[i] = 1
-        self._look_again(self._unsure([i for i in inputs if i not in self.answers.unanswered]), inputs, geometries)
+        self.whole = {i: self.answers.logits[i].clone() for i in inputs if i not in self.answers.unanswered}
+        if not self.guided._may_look():
+            return
+        wanted = self._unsure(list(self.whole), self.guided.settings.gate)
+        for settings in self.rounds:
+            self._look_again(wanted, settings, inputs, geometries)
+            doubtful = self._unsure(wanted, settings.doubt)
+            wanted = [i for i in wanted if i in doubtful or not self.answers.guided[i]]
 
-    def _unsure(self, positions: list[int]) -> list[int]:
-        """Those of which a second look is wanted."""
-        if not positions or not self.guided._may_look():
+    def _unsure(self, positions: list[int], gate: float) -> list[int]:
+        """Those whose answer, as it is so far, is unsure."""
+        if not positions:
             return []
         margin = margins(probabilities(self.answers.logits[positions], self.head))
-        return [i for i, wanted in zip(positions, opens(margin, self.settings.gate).tolist(), strict=True) if wanted]
+        return [i for i, wanted in zip(positions, opens(margin, gate).tolist(), strict=True) if wanted]
 
-    def _look_again(self, positions: list[int], inputs: dict[int, Tensor], geometries: dict[int, Geometry]) -> None:
+    def _look_again(
+        self, positions: list[int], settings: GuidedSettings, inputs: dict[int, Tensor], geometries: dict[int, Geometry]
+    ) -> None:
         if not positions:
             return
-        masks = self._masks(positions, torch.stack([inputs[i] for i in positions]))
+        masks = self._masks(positions, settings, torch.stack([inputs[i] for i in positions]))
         views: dict[int, list[View]] = {}
         for row, i in enumerate(positions):
             self.answers.evaluations[i] += masks.evaluations[row]
-            asked = [views_of(mask, self.settings) for mask in masks.masks[row] if mask is not None]
+            asked = [views_of(guide, settings) for guide in masks.guides(row)]
             if asked:
                 views[i] = [view for some in asked for view in some]
-                self._note_crop(i, asked[0], geometries[i])
         for group in batches_of(list(views), {i: len(views[i]) for i in views}, self.session.micro_batch):
-            self._count_views(group, views, inputs, geometries)
+            self._count_views(group, settings, views, inputs, geometries)
 
-    def _masks(self, positions: list[int], images: Tensor) -> GuideMasks:
+    def _masks(self, positions: list[int], settings: GuidedSettings, images: Tensor) -> GuideMasks:
         data = self.source.images
         names = (
             identities(images)
             if isinstance(data, GivenImages)
             else [str(data.table["image_id"].iloc[i]) for i in positions]
         )
-        logits = self.answers.logits[positions]
-        targets = logits.topk(min(self.settings.candidates, logits.shape[1]), dim=1).indices
-        masks = guide_masks(self.guided.classifier, images, names, logits, targets, self.settings)
+        logits = torch.stack([self.whole[i] for i in positions])
+        targets = logits.topk(min(settings.candidates, logits.shape[1]), dim=1).indices
+        masks = guide_masks(self.guided.classifier, images, names, logits, targets, settings)
         at = dict(zip(names, positions, strict=True))
         self.answers.failures.update({at[name]: reason for name, reason in masks.failures.items()})
         return masks
 
-    def _note_crop(self, i: int, views: list[View], geometry: Geometry) -> None:
-        if self.settings.way != "fade":
-            size = min(crop_size(view.box, geometry) for view in views)
-            self.answers.crop_width[i], self.answers.crop_height[i] = size
-
     def _count_views(
         self,
         positions: list[int],
+        settings: GuidedSettings,
         views: dict[int, list[View]],
         inputs: dict[int, Tensor],
         geometries: dict[int, Geometry],
     ) -> None:
-        """Average the scores of these photographs' views into their answers."""
+        """Make the mean of the scores of these photographs' views, and of the whole ones, their answers."""
+        preprocessing = self.source.preprocessing
 
         def draw(i: int) -> Tensor:
-            settings, preprocessing = self.settings, self.source.preprocessing
             return render(self.source.open(i), geometries[i], views[i], preprocessing, settings.infill, settings.fade)
 
         drawn = dict(zip(positions, self.pool.map(attempt, [lambda i=i: draw(i) for i in positions]), strict=True))
@@ -300,12 +308,16 @@ class _Chunk:
         for i, logits in results.items():
             if not isinstance(logits, str) and bool(torch.isfinite(logits).all()):
                 guided = probabilities(logits, self.head).mean(0)
-                whole = probabilities(self.answers.logits[i], self.head)
-                self.answers.logits[i] = to_logits(combine(whole, guided, self.settings.weight), self.head)
+                whole = probabilities(self.whole[i], self.head)
+                self.answers.logits[i] = to_logits(combine(whole, guided, settings.weight), self.head)
                 self.answers.guided[i] = True
                 self.answers.evaluations[i] += len(logits)
+                # Of the likeliest candidate, whose views come first.
+                sizes = [crop_size(view.box, geometries[i]) for view in views[i][: settings.views]]
+                nothing = (torch.nan, torch.nan)
+                size = nothing if settings.way == "fade" else min(sizes)
+                self.answers.crop_width[i], self.answers.crop_height[i] = size
                 continue
-            self.answers.crop_width[i] = self.answers.crop_height[i] = torch.nan
             nan = "the classifier gives NaN or infinite logits for a crop of this image"
             self.answers.failures[i] = logits if isinstance(logits, str) else nan
 

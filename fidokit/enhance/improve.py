@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from fidokit.enhance.controls import CONTROLS, check_controls
 from fidokit.enhance.judging import Improvement as Improvement
 from fidokit.enhance.judging import judge as judge
 from fidokit.enhance.measure import measure
-from fidokit.enhance.settings import WAYS, GuidedGrid, GuidedSettings
+from fidokit.enhance.settings import WAYS, Evidence, GuidedGrid, GuidedSettings
 from fidokit.exceptions import SettingsError
 from fidokit.methods import list_methods
 from fidokit.study.compare import units_of
@@ -41,6 +42,8 @@ def classify_with_masks(
     grid: GuidedGrid | None = None,
     controls: Iterable[str] = CONTROLS,
     candidates: int = 1,
+    first: str | None = "grad-cam",
+    evidence: Evidence = "mask",
     budget: float | None = None,
     method: str | None = None,
     top: int = 5,
@@ -64,6 +67,9 @@ def classify_with_masks(
         controls: what else to measure, see `fidokit.enhance.controls.CONTROLS`. Each costs as much as the masks; a gain
             is only claimed against all that were measured. () measures the masks alone, and claims nothing.
         candidates: number of likeliest classes that have a mask each; with `GuidedSettings`, theirs count.
+        first: method of a look before the masks, after which masks are made only where doubt is left; whether, and how
+            much doubt, is chosen too. None leaves it out. With `GuidedSettings`, theirs counts; see there.
+        evidence: what crops enclose, ``mask`` or ``region``, see `GuidedSettings`; with these, theirs counts.
         budget: most evaluations an image, on average, that may be chosen; None (default) for any number.
         method: label of the study's method, or the name of another one, whose masks are computed; None takes the first
             of the study that has the kind ``sdr``, else its first.
@@ -90,7 +96,8 @@ def classify_with_masks(
     check_controls(controls := tuple([controls] if isinstance(controls, str) else controls))
     check_number("top", top, COUNT)
     check_number("budget", budget, NOT_NEGATIVE, or_none="no limit")
-    label, settings = _method_of(study, how, method, candidates)
+    options = {"candidates": candidates, "first": first, "evidence": evidence}
+    label, settings = _method_of(study, how, method, options)
     ways = (settings.way,) if isinstance(how, GuidedSettings) else _ways(how)
     chosen_grid = GuidedGrid.of(settings) if isinstance(how, GuidedSettings) else grid or GuidedGrid()
     data = _judged(study)
@@ -143,11 +150,16 @@ def _ways(how: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(ways))
 
 
-def _method_of(study: Study, how: object, method: str | None, candidates: int) -> tuple[str | None, GuidedSettings]:
+def _method_of(
+    study: Study, how: object, method: str | None, options: dict[str, Any]
+) -> tuple[str | None, GuidedSettings]:
     """The label of the study's masks, None where new ones are needed, and the settings that name their method."""
     recorded: dict[str, dict[str, Any]] = study.manifest["methods"]
     if isinstance(how, GuidedSettings):
-        return _label_of(study, how, method), how
+        label = _label_of(study, how, method)
+        # What is reported must say which masks were measured.
+        own = restore(recorded[label]).settings if label is not None else how.method_settings
+        return label, replace(how, method_settings=own)
     of_classes = [label for label in study.methods if not study.is_of_taxa(label)] or study.methods
     label = method or next((label for label in of_classes if "sdr" in study.kinds(label)), of_classes[0])
     if label not in recorded:
@@ -156,20 +168,19 @@ def _method_of(study: Study, how: object, method: str | None, candidates: int) -
                 f"there is no method {label!r} in this study, which has {', '.join(study.methods)}, nor among "
                 f"{', '.join(list_methods())}"
             )
-        return None, GuidedSettings(method=label, candidates=candidates)
+        return None, GuidedSettings(method=label, **options)
     entry = restore(recorded[label])
-    own = None if entry.settings == entry.method.settings() else entry.settings
-    return label, GuidedSettings(method=entry.name, method_settings=own, candidates=candidates)
+    return label, GuidedSettings(method=entry.name, method_settings=entry.settings, **options)
 
 
 def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str | None:
-    """The study's method with exactly these settings."""
+    """The study's method with exactly these settings; where they leave them open, the first with any."""
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r} in this study; there are {', '.join(study.methods)}")
     for label in study.methods if method is None else [method]:
         if study.manifest["methods"][label]["name"] == settings.method and not study.is_of_taxa(label):
             entry = restore(study.manifest["methods"][label])
-            if entry.settings == entry.method.resolve(settings.method_settings):
+            if settings.method_settings is None or entry.settings == settings.method_settings:
                 return label
     if method is not None:
         raise SettingsError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +26,13 @@ from fidokit.enhance.choosing import (
     folds_of,
     options,
     tabulate,
+    where_looked,
 )
 from fidokit.enhance.controls import EQUAL_COST
 from fidokit.enhance.evidence import Paired
 from fidokit.enhance.scores import calibration_error, margins, opens, ranks_of, right_answers
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
-from fidokit.enhance.view_scores import MASKS, Measured, ViewScores
+from fidokit.enhance.view_scores import FIRST, MASKS, Measured, ViewScores
 from fidokit.exceptions import SettingsError, StoreError
 
 #: Name of the first row of `Improvement.summary`.
@@ -57,9 +58,9 @@ class Improvement(HtmlDisplay):
         classes: class, n, accuracy_before, accuracy, difference, turned_right, turned_wrong.
         images: a row for each: image_id, unit, fold, label, predicted_before, predicted, score_before, score,
             correct_before, correct, turned (``right``, ``wrong`` or None), guided (whether a second look counts),
-            evaluations, way, share, paddings, weight, gate, and crop_width, crop_height: pixels of the file in the
-            tightest crop of the likeliest candidate.
-        choices: what was chosen for each fold, on all others: fold, n, way, share, paddings, weight, gate.
+            evaluations, way, share, paddings, weight, gate, doubt (NaN without a first look), and crop_width,
+            crop_height: pixels of the file in the tightest crop of the likeliest candidate's mask.
+        choices: what was chosen for each fold, on all others: fold, n, way, share, paddings, weight, gate, doubt.
         gates: what is left of the gain when masks are only made where the classifier's margin is at most `gate`, all
             else as chosen: gate, guided (share of the images), evaluations, evaluations_kept, accuracy, gain,
             gain_kept.
@@ -180,8 +181,9 @@ def judge(
     codes = pd.factorize(names)[0]
     fold = np.full(len(ids), -1) if folds is None else folds_of(codes, folds, seed)
     answers = {
-        name: _answer(measured, looks, label, members, options(looks, grid), codes, fold, budget, name == MASKS)
-        for name, looks in measured.looks.items()
+        name: _answer(measured, name, label, members, grid, codes, fold, budget)
+        for name in measured.looks
+        if name != FIRST
     }
     own = answers[MASKS]
     before = right_answers(measured.whole, label, members).numpy()
@@ -202,7 +204,7 @@ def judge(
         images=_images(measured, label, label_names, before, own, names, fold),
         choices=_choices(own, fold),
         gates=_gates(measured, label, members, before, own),
-        settings=own.table.options[final].settings(settings),
+        settings=settings if folds is None else own.table.options[final].settings(settings),
         unit=unit or "photograph",
         top=top,
         notes=_notes(measured, own, rivals, fold),
@@ -213,30 +215,40 @@ def judge(
 
 def _answer(
     measured: Measured,
-    looks: ViewScores,
+    name: str,
     label: Tensor,
     groups: Tensor | None,
-    choices: list[Option],
+    grid: GuidedGrid,
     units: Ints,
     fold: Ints,
     budget: float | None,
-    own: bool,
 ) -> _Answers:
-    table = tabulate(measured.whole, looks, label, choices, groups)
+    looks, first = measured.looks[name], measured.looks.get(FIRST) if name == MASKS else None
+    choices = options(looks, grid, first)
+    table = tabulate(measured.whole, looks, label, choices, first, groups)
     fixed = bool((fold < 0).all())
     chosen = np.full(len(fold), len(choices) - 1) if fixed else cross_validate(table, units, fold, budget)
     scores, opened = measured.whole.clone(), torch.zeros(len(fold), dtype=torch.bool)
     cost, seconds = np.ones(len(fold)), np.zeros(len(fold))
     for place in np.unique(chosen):
         option, rows = choices[place], chosen == place
-        made, used, spent = apply(measured.whole, looks, option)
+        made, used, spent = apply(measured.whole, looks, option, first)
         index = torch.from_numpy(rows)
         scores[index], opened[index] = made[index], used[index]
         cost[rows] = spent.numpy()[rows]
         if option.views:
-            took = looks.count(option.views).double() * looks.seconds + (measured.seconds if own else 0.0)
-            seconds[rows] = np.where(cost > 1, took.numpy(), 0.0)[rows]
+            seconds[rows] = _seconds(measured, name, option, first).numpy()[rows]
     return _Answers(table, chosen, scores, opened, cost, seconds, right_answers(scores, label, groups).numpy())
+
+
+def _seconds(measured: Measured, name: str, option: Option, first: ViewScores | None) -> Tensor:
+    """(N,) seconds that an option's looks take; those of a first look's map are counted as an evaluation's."""
+    looks, where = measured.looks[name], where_looked(measured.whole, option, first)
+    own = looks.count(option.views).double() * looks.seconds + (measured.seconds if name == MASKS else 0.0)
+    took = torch.where(where.masked, own, 0.0)
+    if option.doubt is not None and first is not None:
+        took = took + where.asked * first.cost(option.first) * first.seconds
+    return took
 
 
 def _summary(
@@ -312,6 +324,7 @@ def _described(option: Option) -> dict[str, Any]:
         "paddings": option.paddings,
         "weight": option.weight,
         "gate": option.gate,
+        "doubt": np.nan if option.doubt is None else option.doubt,
     }
 
 
@@ -369,13 +382,11 @@ def _gates(
     measured: Measured, label: Tensor, groups: Tensor | None, before: npt.NDArray[np.bool_], own: _Answers
 ) -> pd.DataFrame:
     looks, margin = measured.looks[MASKS], margins(measured.whole)
-    always = [
-        ALONE if not option.views else Option(option.views, option.weight, _GATES[-1]) for option in own.table.options
-    ]
+    always = [ALONE if not option.views else replace(option, gate=_GATES[-1]) for option in own.table.options]
     scores, usable, cost = measured.whole.clone(), torch.zeros(len(before), dtype=torch.bool), np.ones(len(before))
     for place in np.unique(own.chosen):
         rows = torch.from_numpy(own.chosen == place)
-        made, used, spent = apply(measured.whole, looks, always[place])
+        made, used, spent = apply(measured.whole, looks, always[place], measured.looks.get(FIRST))
         scores[rows], usable[rows] = made[rows], used[rows]
         cost[rows.numpy()] = spent.numpy()[rows.numpy()]
     after = right_answers(scores, label, groups).numpy()

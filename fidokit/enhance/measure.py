@@ -20,9 +20,9 @@ from fidokit.enhance import controls as control
 from fidokit.enhance.boxes import seed_of
 from fidokit.enhance.controls import CEILING, CONTROLS
 from fidokit.enhance.guided import batches_of
-from fidokit.enhance.guiding import guide_masks
+from fidokit.enhance.guiding import Guide, first_look, guide_masks, guide_regions
 from fidokit.enhance.settings import GuidedGrid, GuidedSettings
-from fidokit.enhance.view_scores import MASKS, Measured, ViewKey, Views, ViewScores
+from fidokit.enhance.view_scores import FIRST, MASKS, Measured, ViewKey, Views, ViewScores
 from fidokit.enhance.views import Read, Source, View, crop_size, read_together, render
 from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods import get_method
@@ -120,7 +120,7 @@ class _Image:
 
 
 #: Masks of an image's candidates, and the evaluations they took.
-_Found = tuple[list[Tensor], int]
+_Found = tuple[list[Guide], int]
 #: Name -> views of each look, and the evaluations before them.
 _Plan = dict[str, tuple[Views, int]]
 
@@ -150,10 +150,11 @@ class _Run:
         self.ids = [str(image_id) for image_id in self.data.table["image_id"]]
         method = get_method(self.settings.method)
         if method.check is not None:
-            method.check(self.classifier, method.resolve(self.settings.method_settings))
+            method.check(self.classifier, self.settings.own_settings)
         self.controls = [name for name in self.asked if self._possible(name)]
         # The boxes of Grad-CAM are found as those of the masks are; the settings of their method are not its own.
-        self.cam = replace(self.settings, method="grad-cam", kind=None, method_settings=None)
+        self.cam = replace(self.settings, method="grad-cam", kind=None, method_settings=None, evidence="mask")
+        self.first = first_look(self.classifier, self.settings) if set(self.grid.doubts) - {None} else None
 
     def _possible(self, name: str) -> bool:
         """Whether a control can be had; if not, it is noted why."""
@@ -186,10 +187,15 @@ class _Run:
         rows = [row for row, position in enumerate(read.positions) if self.ids[position] not in failures]
         if rows:
             found, seconds = self._masks(read, logits, rows)
-            cams: dict[int, _Found] = {}
+            maps: dict[str, dict[int, _Found]] = {}
             if "Grad-CAM crop" in self.controls:
-                cams = self._guide(read, logits, rows, 0, self.cam)
-            plans = {row: self._plan(read, row, found[row], cams.get(row, ([], 0))) for row in rows}
+                maps["grad-cam"] = self._guide(read, logits, rows, 0, self.cam)
+            if self.first is not None and self.first.method not in maps:
+                maps[self.first.method] = self._guide(read, logits, rows, 0, self.first)
+            plans = {
+                row: self._plan(read, row, found[row], {name: made[row] for name, made in maps.items() if row in made})
+                for row in rows
+            }
             measured = self._look(read, plans, failures)
             self.rows += [
                 _Image(
@@ -215,15 +221,26 @@ class _Run:
         for row in rows:
             image_id = self.ids[read.positions[row]]
             there = image_id in masks
-            found[row] = ([masks[image_id]], int(costs.get(image_id, 0))) if there else ([], 0)
+            found[row] = ([Guide(masks[image_id])], int(costs.get(image_id, 0))) if there else ([], 0)
             seconds[row] = float(times.get(image_id, 0.0)) if there else 0.0
         lacking = [row for row in rows if not found[row][0]]
+        self._cut_ready(read, logits, [row for row in rows if found[row][0]], found)
         for first, several in ((1, [row for row in rows if found[row][0]]), (0, lacking)):
             start = time.perf_counter()
             for row, (made, spent) in self._guide(read, logits, several, first, self.settings).items():
                 found[row] = ([*found[row][0], *made], found[row][1] + spent)
                 seconds[row] += (time.perf_counter() - start) / len(several)
         return found, seconds
+
+    def _cut_ready(self, read: Read, logits: Tensor, rows: list[int], found: dict[int, _Found]) -> None:
+        """Give the masks that were there already their regions, where the settings ask for them."""
+        if self.settings.evidence != "region" or not rows:
+            return
+        masks = [found[row][0][0].mask for row in rows]
+        targets = logits[rows].argmax(1)
+        regions, costs = guide_regions(self.classifier, read.images[rows], logits[rows], targets, masks, self.settings)
+        for row, mask, region, cost in zip(rows, masks, regions, costs.tolist(), strict=True):
+            found[row] = ([Guide(mask, region)], found[row][1] + cost)
 
     def _guide(
         self, read: Read, logits: Tensor, rows: list[int], first: int, settings: GuidedSettings
@@ -235,19 +252,23 @@ class _Run:
         names = [self.ids[read.positions[row]] for row in rows]
         targets = logits[rows].topk(candidates, dim=1).indices[:, first:]
         made = guide_masks(self.classifier, read.images[rows], names, logits[rows], targets, settings, first)
-        return {
-            row: ([mask for mask in made.masks[i] if mask is not None], int(made.evaluations[i]))
-            for i, row in enumerate(rows)
-        }
+        return {row: (made.guides(i), int(made.evaluations[i])) for i, row in enumerate(rows)}
 
-    def _plan(self, read: Read, row: int, found: _Found, cam: _Found) -> _Plan:
-        """What to look at in one image."""
+    def _plan(self, read: Read, row: int, found: _Found, maps: Mapping[str, _Found]) -> _Plan:
+        """What to look at in one image; `maps` are those of class activation methods, by method."""
         position, grid, (masks, spent) = read.positions[row], self.grid, found
+        nothing: _Found = ([], 0)
         own = control.guided(masks, self.ways, grid, self.settings)
         # The boxes of what is only faded say too how large a crop would be.
         crops = control.guided(masks, ("crop",), grid, self.settings)
         n = spent + (control.most_views(own, grid) if masks else max(map(len, grid.paddings)))
         plan: _Plan = {MASKS: (own, spent)}
+        if self.first is not None:
+            guides, cost = maps.get(self.first.method, nothing)
+            once = GuidedGrid((self.first.share,), grid.paddings)
+            plan[FIRST] = control.guided(guides, ("crop",), once, self.first), cost
+            n += cost + max(map(len, grid.paddings)) * max(1, len(guides))
+        cam = maps.get("grad-cam", nothing)
         for name in self.controls:
             rng = seed_of(f"{self.ids[position]}, {name}", self.seed)
             if name == "random crop":
@@ -255,8 +276,8 @@ class _Run:
             elif name == "centre crop":
                 plan[name] = control.centre_crops(crops, n, rng), 0
             elif name == "Grad-CAM crop":
-                maps = control.guided(cam[0], ("crop",), grid, self.cam)
-                plan[name] = control.with_more(maps, max(1, n - cam[1]), rng), cam[1]
+                crops_of_map = control.guided(cam[0], ("crop",), grid, self.cam)
+                plan[name] = control.with_more(crops_of_map, max(1, n - cam[1]), rng), cam[1]
             elif name == "multi-crop":
                 plan[name] = control.multi_crop(n), 0
             else:
@@ -291,6 +312,9 @@ class _Run:
             self.views += sum(map(len, good))
         return measured
 
+    def _looks(self) -> list[str]:
+        return [MASKS, *([] if self.first is None else [FIRST]), *self.controls]
+
     def result(self) -> Measured:
         """Everything measured so far."""
         k = len(self.classifier.class_names)
@@ -303,7 +327,7 @@ class _Run:
         return Measured(
             [row.image_id for row in self.rows],
             torch.stack([row.whole for row in self.rows]) if self.rows else torch.empty(0, k),
-            {name: _gathered([row.looked[name] for row in self.rows], k, each) for name in (MASKS, *self.controls)},
+            {name: _gathered([row.looked[name] for row in self.rows], k, each) for name in self._looks()},
             torch.tensor([row.seconds for row in self.rows]),
             {key: np.array([row.crops.get(key, (np.nan, np.nan)) for row in self.rows], np.float64) for key in keys},
             self.failures,
@@ -326,7 +350,7 @@ def _averaged(name: str, plan: tuple[Views, int], scores: Mapping[tuple[object, 
     for key, views in looks.items():
         several = torch.stack([scores[_identity(view)] for view in views])
         # Of many crops some may show nothing that can be classified; a mask's must all count, as they will in use.
-        made[key] = several.mean(0) if name == MASKS else several[torch.isfinite(several).all(1)].mean(0)
+        made[key] = several.mean(0) if name in (MASKS, FIRST) else several[torch.isfinite(several).all(1)].mean(0)
     return _Looked(spent, made, {key: len(views) for key, views in looks.items()})
 
 

@@ -13,6 +13,8 @@ from fidokit.study.summary import Floats
 
 #: Name of the views that masks guide, beside those of the controls.
 MASKS = "masks"
+#: Name of the views before the masks, see `GuidedSettings.first`: part of what masks answer, and no control.
+FIRST = "first look"
 #: Way, share and padding of a view; None where it has no such thing.
 ViewKey = tuple[str | None, float | None, float | None]
 #: Key of a view that is the only one of its kind, such as the mean over all crops that the masks' price allows.
@@ -66,7 +68,7 @@ class Measured:
     Attributes:
         image_ids: N of them.
         whole: (N, K) scores of the whole images.
-        looks: `MASKS` or the name of a control -> its looks.
+        looks: `MASKS`, `FIRST` where there is one, or the name of a control -> its looks.
         seconds: (N,) that each image's masks took, without the looks.
         crops: key -> (N, 2) width and height in pixels of the file of the crop by the first candidate's mask.
         failures: image_id -> why nothing was measured.

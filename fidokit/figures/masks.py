@@ -30,6 +30,9 @@ COLOUR_MAP = "inferno"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Of lines and marks: told apart with every kind of colour vision (Okabe and Ito 2008), without their light yellow."""
 
+CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
+"""Of the outlines of verified regions; each stands beside its verdict in words."""
+
 KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", "attribution": "attribution"}
 
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
@@ -95,6 +98,32 @@ def overlay_size(mask: npt.ArrayLike, width: int, height: int, longest: int = 25
     pixels = min(longest, max(96, 4 * max(np.shape(mask))))
     scale = pixels / max(width, height)
     return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def outline_png(region: npt.ArrayLike, *, colour: str = COLOURS[4], width: int = 2) -> bytes:
+    """The outline of a region as a transparent picture to lay over its photograph.
+
+    Args:
+        region: (h, w) bool at the size of the picture.
+        colour: of the line, as ``#rrggbb``; a dark line runs around it, so that it is seen on every ground.
+        width: of the line in pixels, inside the region.
+
+    Returns:
+        An indexed PNG; at the picture's own edge there is a line too, where the region goes on beyond it.
+
+    Raises:
+        SettingsError: the region is not two-dimensional.
+    """
+    from scipy.ndimage import binary_dilation, binary_erosion
+
+    inside = _checked(region) > 0.5
+    line = inside & ~binary_erosion(inside, iterations=width)
+    halo = binary_dilation(line, np.ones((3, 3))) & ~line
+    picture = Image.fromarray(np.where(line, 1, np.where(halo, 2, 0)).astype(np.uint8), "P")
+    picture.putpalette([0, 0, 0, *(int(colour[i : i + 2], 16) for i in (1, 3, 5)), 0, 0, 0])
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", transparency=bytes([0, 255, 150]), optimize=True)
+    return buffer.getvalue()
 
 
 def panels_png(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import StoreError
+from fidokit.methods.base import KINDS
+from fidokit.study.regions import region_frame
 from fidokit.study.store.store import mask_arrays
 
 if TYPE_CHECKING:
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = [
     *("image_id", "kind", "target", "against", "mask", "height", "width"),
-    *("evaluations", "score_full", "score_kept", "score_dropped"),
+    *("evaluations", "score_full", "score_kept", "score_dropped", "explained"),
 ]
 
 
@@ -44,4 +46,16 @@ def masks_of(study: Study, image_ids: Collection[str]) -> dict[tuple[str, str, s
             rows = batch.drop_columns(["mask"]).to_pylist()
             for row, mask in zip(rows, mask_arrays(batch), strict=True):
                 found[row["image_id"], method, row["kind"]] = row | {"mask": mask}
+    return found
+
+
+def regions_of(study: Study, image_ids: Collection[str]) -> dict[tuple[str, str, str], list[dict[str, Any]]]:
+    """The verified regions of some images as far as they were cut, by image, method and kind; nothing is computed.
+
+    Each is a row of `Study.regions`.
+    """
+    found: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    rows: list[dict[str, Any]] = region_frame(study, study.methods, KINDS, image_ids).to_dict("records")  # type: ignore[assignment]
+    for row in rows:
+        found.setdefault((row["image_id"], row["method"], row["kind"]), []).append(row)
     return found

@@ -32,7 +32,7 @@ from fidokit.methods.base import (
 )
 from fidokit.methods.scoring import kept_and_dropped
 from fidokit.models.apart import rows_apart
-from fidokit.models.goals import Targets
+from fidokit.models.goals import Goal, Targets
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
@@ -338,6 +338,7 @@ def _compute(
         spent = classifier.counter.evaluations - before
         masks = _assemble(name, classifier, batch, identity, computed, spent)
         masks.failures |= failures
+        masks.explained = _explained(settings, batch.goal)
         if len(masks) and scores:
             made = set(masks.image_ids)
             index = torch.tensor([i for i, image_id in enumerate(batch.image_ids) if image_id in made])
@@ -348,6 +349,13 @@ def _compute(
                 masks.evaluations += 2
     masks.seconds = torch.full((len(masks),), (time.perf_counter() - start) / max(1, len(masks)))
     return masks
+
+
+def _explained(settings: Any, goal: Goal) -> str | None:
+    """The value that masks explain, see `Masks.explained`."""
+    chosen: str | None = getattr(settings, "explained", None)
+    plain = goal.function is None and goal.against is None
+    return chosen if chosen is None or plain else "log-odds"
 
 
 def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from fidokit._util.display import HtmlDisplay
 from fidokit._util.function_names import function_name
 from fidokit.exceptions import SettingsError
+from fidokit.methods.verdicts import Claim, Holds, Verdict, mask_verdict
 from fidokit.models.goals import Goal
 
 if TYPE_CHECKING:
@@ -51,6 +52,19 @@ class Snapshot:
     total: int
     finished: int
     loss: Tensor | None = None
+
+
+class Checked(Protocol):
+    """What `Masks.to_frame` reads of a region of `fidokit.find_regions`."""
+
+    @property
+    def image_id(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def claim(self) -> Claim: ...
+    @property
+    def holds(self) -> Holds: ...
 
 
 #: Called with a snapshot; anything truthy it returns asks to stop, and the masks so far are kept.
@@ -104,6 +118,8 @@ class Masks(HtmlDisplay):
         score_kept: kind -> (B,) score with the mask's region kept and the rest blurred.
         score_dropped: kind -> (B,) score with the mask's region blurred and the rest kept.
         settings_id: names the settings that made these masks.
+        explained: the value that they explain, ``log-odds``, ``logit`` or ``contrast``, see `FidoSettings`; against
+            another class, and for a function of the logits, it is ``log-odds``; None for methods without that choice.
         raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; else None.
         notes: image_id -> what else there is to know, such as a start without Grad-CAM.
         failures: image_id -> why there is no mask; these images are in no other field.
@@ -134,6 +150,7 @@ class Masks(HtmlDisplay):
     score_kept: dict[Kind, Tensor] = field(default_factory=dict)
     score_dropped: dict[Kind, Tensor] = field(default_factory=dict)
     settings_id: str = ""
+    explained: str | None = None
     raw: Tensor | None = None
     notes: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
@@ -233,9 +250,16 @@ class Masks(HtmlDisplay):
             **{name: getattr(self, name)[index] for name in _PER_IMAGE},
         )
 
-    def to_frame(self) -> pd.DataFrame:
+    def to_frame(self, regions: Iterable[Checked] | None = None) -> pd.DataFrame:
         """One row per image and kind: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
-        width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id."""
+        width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id; explained, see
+        `FidoSettings`, None for methods without such a choice; verdict, what the scores say: ``enough and needed``,
+        ``enough only``, ``needed only``, ``explains little``, or ``not judged`` where they are missing.
+
+        Args:
+            regions: of these masks, from `fidokit.find_regions`; with them there are two columns more, holds_sufficient
+                and holds_destroying: ``yes``, ``no`` or ``only under some infills``, None where none was cut.
+        """
         import pandas as pd
 
         rows = []
@@ -259,9 +283,23 @@ class Masks(HtmlDisplay):
                         "score_kept": _item(self.score_kept, kind, i),
                         "score_dropped": _item(self.score_dropped, kind, i),
                         "settings_id": self.settings_id,
+                        "explained": self.explained,
+                        "verdict": self.verdict(kind, i),
                     }
                 )
-        return pd.DataFrame(rows, columns=list(COLUMNS))
+        frame = pd.DataFrame(rows, columns=list(COLUMNS))
+        if regions is None:
+            return frame
+        found = {(one.image_id, one.kind, one.claim): one.holds for one in regions}
+        for claim in ("sufficient", "destroying"):
+            cells = [found.get((*key, claim)) for key in zip(frame["image_id"], frame["kind"], strict=True)]
+            frame[f"holds_{claim}"] = pd.Series(cells, dtype=object)
+        return frame
+
+    def verdict(self, kind: Kind, i: int) -> Verdict:
+        """What the scores say of the i-th mask of a kind, see `to_frame`."""
+        kept, dropped = (_item(scores, kind, i) for scores in (self.score_kept, self.score_dropped))
+        return mask_verdict(float(self.score_full[i]), kept, dropped)
 
 
 def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
@@ -302,7 +340,7 @@ def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
 
 COLUMNS = [
     *("image_id", "method", "kind", "target", "against", "mask", "height", "width", "evaluations", "seconds"),
-    *("converged", "score_full", "score_kept", "score_dropped", "settings_id"),
+    *("converged", "score_full", "score_kept", "score_dropped", "settings_id", "explained", "verdict"),
 ]
 _PER_IMAGE = ("evaluations", "seconds", "converged", "finished", "score_full")
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
+from fidokit.methods.verdicts import DROPPED, KEPT, Claim, Holds, region_words
 from fidokit.models.apart import rows_apart
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ if TYPE_CHECKING:
     from fidokit.models.goals import Goal, Targets
     from fidokit.models.session import Session
 
-_Claim = Literal["sufficient", "destroying"]
-Holds = Literal["yes", "no", "only under some infills"]
 #: What the mask of a kind claims; a map that ranks places for no claim of its own is cut for both.
-CLAIMS: dict[Kind, tuple[_Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
-_BOTH: tuple[_Claim, ...] = ("sufficient", "destroying")
+_CLAIMS: dict[Kind, tuple[Claim, ...]] = {"ssr": ("sufficient",), "sdr": ("destroying",)}
+_BOTH: tuple[Claim, ...] = ("sufficient", "destroying")
+#: Of `Regions.to_frame`, and of what a study keeps.
+REGION_COLUMNS = (
+    *("image_id", "method", "kind", "claim", "holds", "area", "score", "worst", "scores"),
+    *("region", "evaluations", "verdict"),
+)
 #: Shares of the image among which the cut is looked for, a sixth larger each: five halvings find one of 32.
 AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0, 32))
 _HALVINGS = 5
@@ -73,12 +77,17 @@ class _Region:
     image_id: str
     method: str
     kind: Kind
-    claim: _Claim
+    claim: Claim
     region: npt.NDArray[np.bool_]
     area: float
     scores: tuple[float, ...]
     holds: Holds
     evaluations: int
+
+    @property
+    def verdict(self) -> str:
+        """What was found, in words; see `region_words`."""
+        return region_words(self.claim, self.holds, self.scores, self.area)
 
 
 class Regions(Sequence[_Region]):
@@ -104,13 +113,11 @@ class Regions(Sequence[_Region]):
 
     def to_frame(self) -> pd.DataFrame:
         """One row a region: image_id, method, kind, claim, holds, area, score (mean over the check's infills), worst
-        (the score furthest from the claim), region (an (H, W) bool array), evaluations."""
+        (the score furthest from the claim), scores (a tuple, under each of the infills), region (an (H, W) bool array),
+        evaluations, verdict (in words)."""
         import pandas as pd
 
-        columns = (
-            *("image_id", "method", "kind", "claim", "holds", "area", "score", "worst"),
-            *("region", "evaluations"),
-        )
+        columns = REGION_COLUMNS
         rows = [
             {
                 **{name: getattr(one, name) for name in columns if name not in ("score", "worst")},
@@ -195,8 +202,9 @@ def find_regions(
     *,
     targets: Targets = None,
     kinds: Sequence[Kind] | None = None,
-    kept: float = 0.9,
-    dropped: float = 0.1,
+    claims: Sequence[Claim] | None = None,
+    kept: float = KEPT,
+    dropped: float = DROPPED,
     infills: Tensor | None = None,
 ) -> Regions:
     """The verified regions of masks.
@@ -211,6 +219,7 @@ def find_regions(
         targets: what they explain, where that was a function; else it is taken from the masks.
         kinds: which masks to cut, by default all. ``ssr`` masks are cut for a sufficient region, ``sdr`` masks for a
             destroying one, all others for both.
+        claims: only these, of ``sufficient`` and ``destroying``; None for all that a kind makes.
         kept: least share of the whole image's score that a sufficient region must keep.
         dropped: largest share of it that may be left without a destroying region.
         infills: (P, 3, H, W) in [0, 1] to check with, such as photographs of other places; None for mosaics and clouds
@@ -231,6 +240,9 @@ def find_regions(
     for name, share in (("kept", kept), ("dropped", dropped)):
         if not 0 < share < 1:
             raise SettingsError(f"{name} is a share of the whole image's score, in (0, 1), not {share!r}")
+    for claim in claims or ():
+        if claim not in _BOTH:
+            raise SettingsError(f"there is no claim {claim!r}; there are {', '.join(_BOTH)}")
     images = classifier.check_images(masks.inputs() if images is None else images)
     if len(images) != len(masks):
         raise SettingsError(f"{len(masks)} masks need as many images, not {len(images)}; pass those that they are of")
@@ -239,23 +251,112 @@ def find_regions(
     if check.ndim != 4 or check.shape[1:] != images.shape[1:] or not len(check):
         raise SettingsError(f"infills must be (P, 3, {size[0]}, {size[1]}) in [0, 1], not {tuple(check.shape)}")
     goal = _goal(classifier, masks, targets)
-    found = []
+    found: list[_Region] = []
     with classifier.session() as session:
+        subject = Subjects(masks.image_ids, images, goal, masks.score_full)
         for kind in masks.kinds if kinds is None else kinds:
-            whole = resize_masks(masks[kind], size)
-            for claim in CLAIMS.get(kind, _BOTH):
-                needed = kept if claim == "sufficient" else dropped
-                of_image: dict[int, _Region] = {}
-                for rows, left_out in rows_apart(classifier, images):
-                    index = torch.tensor(rows)
-                    own = masks.select(index)
-                    work = _Work(session, images[index], goal[index], own.score_full, whole[index], claim, needed)
-                    with classifier.leaving_out(left_out):
-                        places = work.search(search_infills(size))
-                        made = _regions(own, kind, work, places, work.scores(places, check))
-                    of_image |= zip(rows, made, strict=True)
-                found += [of_image[row] for row in sorted(of_image)]
+            for claim in claims_of(kind):
+                if claims is None or claim in claims:
+                    needed = kept if claim == "sufficient" else dropped
+                    found += cut_regions(
+                        classifier, session, subject, masks.method, kind, masks[kind], claim, needed, check
+                    )
     return Regions(found)
+
+
+@dataclass(frozen=True)
+class Subjects:
+    """Images that regions are cut of, and what their masks explain.
+
+    Attributes:
+        image_ids: B names.
+        images: (B, 3, H, W) in [0, 1].
+        goal: what the masks explain.
+        score_full: (B,) scores of the whole images.
+    """
+
+    image_ids: Sequence[str]
+    images: Tensor
+    goal: Goal
+    score_full: Tensor
+
+
+def claims_of(kind: Kind) -> tuple[Claim, ...]:
+    """What the mask of a kind is cut for."""
+    return _CLAIMS.get(kind, _BOTH)
+
+
+def cut_regions(
+    classifier: Classifier,
+    session: Session,
+    subjects: Subjects,
+    method: str,
+    kind: Kind,
+    masks: Tensor,
+    claim: Claim,
+    needed: float,
+    check: Tensor,
+) -> list[_Region]:
+    """One region an image: cut from (B, h, w) masks, and checked under (P, 3, H, W) infills; see `find_regions`."""
+    regions, scores, true = _verified(classifier, session, subjects, masks, claim, needed, check)
+    made = []
+    for i, image_id in enumerate(subjects.image_ids):
+        holds: Holds = "yes" if bool(true[i].all()) else "only under some infills" if bool(true[i].any()) else "no"
+        region, of_check = regions[i].numpy(), tuple(scores[i].tolist())
+        cost = _cost(len(check))
+        made.append(_Region(image_id, method, kind, claim, region, float(region.mean()), of_check, holds, cost))
+    return made
+
+
+def sufficient_regions(
+    classifier: Classifier, session: Session, subjects: Subjects, masks: Tensor, kept: float = KEPT
+) -> tuple[Tensor, Tensor, int]:
+    """The sufficient regions of one mask an image, for whoever has no use for the table of `find_regions`.
+
+    Args:
+        classifier: that the masks explain.
+        session: an open one of it.
+        subjects: the B images.
+        masks: (B, h, w).
+        kept: least share of the whole image's score that a region must keep.
+
+    Returns:
+        (B, H, W) bool; (B,) bool, whether each holds under all infills of the check; evaluations spent on each image.
+    """
+    check = check_infills((subjects.images.shape[-2], subjects.images.shape[-1]))
+    regions, _, true = _verified(classifier, session, subjects, masks, "sufficient", kept, check)
+    return regions, true.all(1), _cost(len(check))
+
+
+def _verified(
+    classifier: Classifier,
+    session: Session,
+    subjects: Subjects,
+    masks: Tensor,
+    claim: Claim,
+    needed: float,
+    check: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, H, W) bool regions; (B, P) scores under each infill of the check, and whether the claim is true under it."""
+    size = (subjects.images.shape[-2], subjects.images.shape[-1])
+    whole = resize_masks(masks.float(), size)
+    regions = torch.zeros(whole.shape, dtype=torch.bool)
+    scores = torch.full((len(whole), len(check)), torch.nan)
+    true = torch.zeros(scores.shape, dtype=torch.bool)
+    for rows, left_out in rows_apart(classifier, subjects.images):
+        index = torch.tensor(rows)
+        own, full = subjects.images[index], subjects.score_full[index]
+        work = _Work(session, own, subjects.goal[index], full, whole[index], claim, needed)
+        with classifier.leaving_out(left_out):
+            places = work.search(search_infills(size))
+            found = work.scores(places, check)
+        regions[index], scores[index], true[index] = work.regions(places), found, work.true(found)
+    return regions, scores, true
+
+
+def _cost(checked: int) -> int:
+    """Evaluations of one region that is checked under so many infills."""
+    return _HALVINGS * _SEARCHED + checked
 
 
 def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:
@@ -274,7 +375,7 @@ class _Work:
     goal: Goal
     score_full: Tensor
     masks: Tensor
-    claim: _Claim
+    claim: Claim
     needed: float
 
     def search(self, infills: Tensor) -> Tensor:
@@ -307,19 +408,3 @@ class _Work:
             logits.append(self.session.logits((infills + share * (image - infills)).flatten(0, 1)))
         scores = self.goal.repeat(count).score(torch.cat(logits)).view(-1, count)
         return scores / self.score_full[:, None].clamp(min=torch.finfo(torch.float32).tiny)
-
-
-def _regions(masks: Masks, kind: Kind, work: _Work, places: Tensor, scores: Tensor) -> list[_Region]:
-    true = work.true(scores)
-    evaluations = _HALVINGS * _SEARCHED + scores.shape[1]
-    regions = work.regions(places)
-    made = []
-    for i, image_id in enumerate(masks.image_ids):
-        holds: Holds = "yes" if bool(true[i].all()) else "only under some infills" if bool(true[i].any()) else "no"
-        region, of_check = regions[i].numpy(), tuple(scores[i].tolist())
-        made.append(
-            _Region(
-                image_id, masks.method, kind, work.claim, region, float(region.mean()), of_check, holds, evaluations
-            )
-        )
-    return made

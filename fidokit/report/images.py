@@ -18,8 +18,18 @@ from fidokit._util.html import Html
 from fidokit.data.geometry import Geometry, Preprocessing, laid_together
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError
-from fidokit.figures.masks import COLOUR_MAP, KIND_NAMES, asked_words, colour_map, overlay_png, overlay_size
-from fidokit.figures.pictures import masks_of, photographs_of
+from fidokit.figures.masks import (
+    CLAIM_COLOURS,
+    COLOUR_MAP,
+    KIND_NAMES,
+    asked_words,
+    colour_map,
+    outline_png,
+    overlay_png,
+    overlay_size,
+)
+from fidokit.figures.pictures import masks_of, photographs_of, regions_of
+from fidokit.methods.verdicts import verdict_words
 from fidokit.report.templating import png_source, rendered
 
 if TYPE_CHECKING:
@@ -69,6 +79,7 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
     animals = _animals(predicted[predicted["image_id"].isin(boxed)])
     told: set[str] = set()
     masks = masks_of(study, set(shown["image_id"]).union(*(animals.get(path, ()) for path in shown["path"])))
+    regions = regions_of(study, set(shown["image_id"]))
     reasons = {(row.image_id, row.method): str(row.reason) for row in failures.itertuples()}
     articles = []
     for row in shown.to_dict("records"):
@@ -76,7 +87,8 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         view = _View.make(data, study.positions[image_id], preprocessing)
         own = [(slot, masks.get((image_id, slot.method, slot.kind))) for slot in slots]
         figures = [
-            (slot, mask, mask and view.overlay(mask["mask"]), reasons.get((image_id, slot.method)))
+            _figure(slot, mask, regions.get((image_id, slot.method, slot.kind), []), view)
+            | {"reason": reasons.get((image_id, slot.method))}
             for slot, mask in own
         ]
         asked = {(mask["target"], mask["against"]) for _, mask in own if mask}
@@ -108,6 +120,8 @@ def images_section(study: Study, predictions: pd.DataFrame, failures: pd.DataFra
         ],
         stops=[f"rgb({r} {g} {b} / {i / 8:.3f})" for i, (r, g, b) in enumerate(colours)],
         slots=slots,
+        outlined=bool(regions),
+        claim_colours=CLAIM_COLOURS,
         articles=articles,
         signs=SIGNS,
         judgements=_JUDGEMENTS,
@@ -118,6 +132,28 @@ def _animals(predicted: pd.DataFrame) -> dict[str, list[str]]:
     """Path -> image_ids, for the photographs of which several of these rows show an animal."""
     several = predicted[predicted["path"].duplicated(keep=False)]
     return {str(path): ids.tolist() for path, ids in several.groupby("path", sort=False)["image_id"]}
+
+
+def _figure(slot: _Slot, mask: dict[str, Any] | None, regions: list[dict[str, Any]], view: _View) -> dict[str, Any]:
+    """What the template shows of a mask: drawn, its verdict in words, and the outlines of its verified regions."""
+    if mask is None:
+        return {"slot": slot, "mask": None, "overlay": None, "outlines": [], "verdicts": [], "explains": None}
+    explains = mask["explained"]
+    return {
+        "slot": slot,
+        "mask": mask,
+        "overlay": view.overlay(mask["mask"]),
+        "outlines": [
+            (view.outline(region["region"], CLAIM_COLOURS[region["claim"]]), region["claim"])
+            for region in regions
+            if region["region"] is not None
+        ],
+        "verdicts": [
+            ("Mask", verdict_words(mask["score_full"], mask["score_kept"], mask["score_dropped"]), None),
+            *(("Region", region["verdict"], region["claim"]) for region in regions),
+        ],
+        "explains": None if explains in (None, "log-odds") else f"the {explains}",
+    }
 
 
 def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str, Any]:
@@ -197,3 +233,10 @@ class _View:
         """Masks over inputs of this photograph, each laid where its input lies."""
         sizes = [overlay_size(mask, self.geometry.width, self.geometry.height, LONGEST) for mask, _ in masks]
         return png_source(overlay_png(laid_together(masks, max(sizes))))
+
+    def outline(self, region: npt.NDArray[np.bool_], colour: str) -> Html:
+        """The outline of a region of the input, laid where the input lies in the photograph."""
+        longest = max(self.geometry.width, self.geometry.height)
+        size = tuple(max(1, round(side * LONGEST / longest)) for side in (self.geometry.height, self.geometry.width))
+        placed = self.geometry.mask_to_photograph(region.astype(np.float32), (size[0], size[1]))
+        return png_source(outline_png(placed > 0.5, colour=colour))

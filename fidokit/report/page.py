@@ -38,6 +38,10 @@ _READING = {
     "it does not.",
     "Darkened": "Outside the classifier's input: it did not see that, and cannot know an animal there. If that "
     "happens, let it crop to boxes (use_boxes=True) or take whole photographs (fit='squash').",
+    "Enough, needed": "A mask is enough if what it keeps has 0.9 of the whole photograph's score or more, needed if at "
+    "most 0.1 of it is left when its region is filled in. A mask that is neither explains little.",
+    "Verified region": "The smallest cut through a mask of which the claim is true, checked under fill-ins that "
+    "nothing was optimised with; outlined where `fidokit regions` or `study.regions()` has cut it.",
     "Whole, kept, dropped": "The score of the explained class, from 0 to 1: for the whole photograph, with only the "
     "mask's region kept, and with it dropped; what is missing is blurred.",
 }

@@ -38,6 +38,10 @@ METRIC_DIRECTIONS: dict[str, int] = {
     "stability": 1,
     "part_correlation": 1,
     "sanity": -1,
+    "sufficient_holds": 1,
+    "sufficient_region_area": -1,
+    "destroying_holds": 1,
+    "destroying_region_area": -1,
     "score_kept": 1,
     "score_dropped": -1,
 }

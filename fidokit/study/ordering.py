@@ -10,8 +10,10 @@ import pandas as pd
 
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
+from fidokit.methods.verdicts import verdict_words
 from fidokit.study.metrics.standing import KEYS
 from fidokit.study.metrics.table import metric_frame
+from fidokit.study.regions import region_frame
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -22,16 +24,28 @@ OWN_ORDERS = (DATASET, DISAGREEMENT, SCORE, MARGIN)
 MEAN = "mean"
 #: What a mask explains, and what that is told from.
 ASKED = ("target", "against")
+_SCORES = ("score_full", "score_kept", "score_dropped")
+#: Columns of `mask_figures` that are no figures.
+_WORDS = ("reason", "verdict", "regions")
 STATES = ("all", "wrong", "right", "not judged")
 
 
 def mask_figures(study: Study) -> pd.DataFrame:
     """One row per mask: image_id, method, kind, target, against, score_kept, score_dropped, evaluations, and every
-    metric that has a value anywhere.
+    metric that has a value anywhere; verdict, what the scores say of the mask in words, and regions, a tuple of what
+    was found of the regions that were cut from it.
 
-    Nothing is measured here; `Study.metrics` does that.
+    Nothing is measured here; `Study.metrics` and `Study.regions` do that.
     """
-    scores = study.masks(columns=[*KEYS, *ASKED, "score_kept", "score_dropped", "evaluations"])
+    scores = study.masks(columns=[*KEYS, *ASKED, "score_full", "score_kept", "score_dropped", "evaluations"])
+    told = zip(*(scores.pop(name) if name == "score_full" else scores[name] for name in _SCORES), strict=True)
+    scores["verdict"] = [verdict_words(*row) for row in told]
+    regions = region_frame(study, study.methods, KINDS, maps=False)
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for *key, words in regions[[*KEYS, "verdict"]].itertuples(index=False, name=None):
+        found[tuple(key)] = (*found.get(tuple(key), ()), words)
+    keys = scores[list(KEYS)].itertuples(index=False, name=None)
+    scores["regions"] = pd.Series([found.get(key, ()) for key in keys], dtype=object)
     metrics = metric_frame(study, study.methods, KINDS)
     measured = [name for name in metrics.columns if name not in KEYS and metrics[name].notna().any()]
     return scores.merge(metrics[[*KEYS, *measured]], on=list(KEYS), how="left")
@@ -39,7 +53,7 @@ def mask_figures(study: Study) -> pd.DataFrame:
 
 def figure_names(figures: pd.DataFrame) -> list[str]:
     """The columns of `mask_figures` that images can be put in order by."""
-    return [str(name) for name in figures.columns if name not in (*KEYS, *ASKED, "reason")]
+    return [str(name) for name in figures.columns if name not in (*KEYS, *ASKED, *_WORDS)]
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from fidokit.exceptions import SettingsError
 from fidokit.methods.base import KINDS
+from fidokit.methods.verdicts import mask_verdicts
 from fidokit.study.store.schemas import KEYS, SCHEMA, mask_arrays
 
 if TYPE_CHECKING:
     from fidokit.study.stored import StoredStudy
+
+#: What can be asked for: what is stored, and what follows from it.
+SELECTABLE = (*SCHEMA.names, "verdict")
+_SCORES = ("score_full", "score_kept", "score_dropped")
 
 
 class Selection:
@@ -41,17 +45,13 @@ class Selection:
     ) -> None:
         self.study, self.labels, self.kinds, self.columns = study, labels, kinds, columns
         needed = {*columns, *KEYS, *(("height", "width") if "mask" in columns else ())}
+        needed |= set(_SCORES) if "verdict" in columns else set()
         self.names = [name for name in SCHEMA.names if name in needed]
         self.part_size: int = study.manifest["options"]["part_size"]
         self.image_ids: set[str] | None = None
         self.chunks: set[int] | None = None
         if image_ids is not None:
-            self.image_ids = {image_ids} if isinstance(image_ids, str) else set(image_ids)
-            unknown = self.image_ids - study.positions.keys()
-            if unknown:
-                raise SettingsError(
-                    f"there is no photograph {min(map(str, unknown))!r}; study.images lists the image_ids"
-                )
+            self.image_ids = study.known_images(image_ids)
             self.chunks = study.chunks_of(self.image_ids)
 
     def frame(self) -> pd.DataFrame:
@@ -92,6 +92,8 @@ class Selection:
             arrays = np.empty(len(frame), dtype=object)
             arrays[:] = mask_arrays(table) if len(frame) else []
             frame["mask"] = arrays
+        if "verdict" in self.columns:
+            frame["verdict"] = pd.Series(mask_verdicts(*(frame[name] for name in _SCORES)), dtype=object)
         kinds, labels = ({name: i for i, name in enumerate(names)} for names in (KINDS, self.study.methods))
         ranks = [frame["kind"].map(kinds).to_numpy(np.int64), frame["method"].map(labels).to_numpy(np.int64)]
         order = np.lexsort([*ranks, self.study.places(frame["image_id"])])

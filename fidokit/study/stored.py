@@ -263,6 +263,17 @@ class StoredStudy:
             rows.append({"method": label, "finished": len(finished), "failed": len(failed), "missing": missing})
         return pd.DataFrame(rows, columns=["method", "finished", "failed", "missing"])
 
+    def known_images(self, image_ids: Collection[str]) -> set[str]:
+        """The image_ids, one or several, each once.
+
+        Raises:
+            SettingsError: a photograph that there is not.
+        """
+        chosen = {image_ids} if isinstance(image_ids, str) else set(image_ids)
+        if unknown := chosen - self.positions.keys():
+            raise SettingsError(f"there is no photograph {min(map(str, unknown))!r}; study.images lists the image_ids")
+        return chosen
+
     def labels_of(self, methods: str | Sequence[str] | None) -> list[str]:
         """Labels of methods: one, several, or None for all.
 

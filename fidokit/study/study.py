@@ -22,9 +22,10 @@ from fidokit.study.metrics.measuring import Measuring, Request
 from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.metrics.table import metric_frame
 from fidokit.study.rank_falls import study_rank_falls
-from fidokit.study.selection import Selection
+from fidokit.study.regions import CuttingRegions, region_frame
+from fidokit.study.selection import SELECTABLE, Selection
 from fidokit.study.store.checking import check, move_aside
-from fidokit.study.store.store import SCHEMA, mask_arrays
+from fidokit.study.store.store import mask_arrays
 from fidokit.study.stored import known_names
 from fidokit.study.summary import sanity_verdicts, summarise
 
@@ -70,7 +71,9 @@ class Study(HtmlDisplay, ExportedStudy):
             methods: labels; None for all.
             kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
             columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
-                width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id.
+                width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id, explained
+                (see `FidoSettings`; None for methods without that choice, and in parts of earlier versions), verdict
+                (what the scores say of the mask, see `Masks.to_frame`).
             image_ids: None for all; only the parts that hold some of them are read.
 
         Raises:
@@ -288,6 +291,49 @@ class Study(HtmlDisplay, ExportedStudy):
         return study_rank_falls(self, labels, chosen, area, controls, infills, seed, progress)
 
     @unaffected()
+    def regions(
+        self,
+        methods: str | Sequence[str] | None = None,
+        kinds: str | Sequence[str] | None = None,
+        image_ids: Collection[str] | None = None,
+        *,
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """The verified regions of the masks: the smallest cut of which the mask's claim is true, see `find_regions`.
+
+        What was cut before is read, what is missing is cut, checked and kept in the store, chunk by chunk: after Ctrl-C
+        a second call goes on. It needs the classifier and the photographs only if something is missing. A region costs
+        18 evaluations: a mask ``ssr`` or ``sdr`` has one, all others have two.
+
+        Args:
+            methods: labels; None for all.
+            kinds: of ``ssr``, ``sdr``, ``joint``, ``effect``, ``attribution``; None for all.
+            image_ids: None for all photographs.
+            progress: whether to show a progress bar.
+
+        Returns:
+            One row for each mask and claim (``sufficient`` or ``destroying``), in the order of `masks`: image_id,
+            method, kind, claim; holds: ``yes``, ``no`` or ``only under some infills``, none of which anything was
+            optimised with; area, a share of the input; scores, with the region kept, or filled in, under each infill,
+            as shares of the whole image's; score, their mean, and worst, the one furthest from the claim; region, an
+            (H, W) bool array at the input's size; evaluations; verdict, in words; reason, why a region could not be
+            cut, else None.
+
+        Raises:
+            SettingsError: a method, kind or image_id that there is not.
+            StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
+
+        Example:
+            >>> table = study.regions("grad-cam", progress=False)
+            >>> table["claim"].value_counts().to_dict()
+            {'sufficient': 8, 'destroying': 8}
+        """
+        labels, chosen = self.labels_of(methods), known_names(kinds, KINDS, "kind")
+        wanted = None if image_ids is None else self.known_images(image_ids)
+        CuttingRegions(self, labels, chosen, wanted).run(progress)
+        return region_frame(self, labels, chosen, wanted)
+
+    @unaffected()
     def sanity(self, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
         """Which methods fail the sanity check, as far as ``metrics(sanity=True)`` has measured it.
 
@@ -305,7 +351,10 @@ class Study(HtmlDisplay, ExportedStudy):
         Columns: method, kind, n (images that have the mask); score_kept, score_dropped and area (the mean of the mask),
         each with its percentile interval as ``_low`` and ``_high``; and the means of evaluations, seconds and converged
         (a share). The same images are resampled for every row, so that rows can be compared. Then every metric that
-        `metrics` has measured, with its interval; after ``metrics(sanity=True)`` also passes_sanity.
+        `metrics` has measured, with its interval; after ``metrics(sanity=True)`` also passes_sanity. After `regions`
+        also sufficient_holds and destroying_holds, the shares of masks with a region that is smaller than the picture
+        and holds under all infills of the check, and sufficient_region_area and destroying_region_area, the mean areas
+        of all regions, with intervals.
 
         Args:
             n_resamples: bootstrap samples.
@@ -320,5 +369,5 @@ class Study(HtmlDisplay, ExportedStudy):
         columns: Sequence[str] | None,
         image_ids: Collection[str] | None,
     ) -> Selection:
-        chosen, wanted = known_names(kinds, KINDS, "kind"), known_names(columns, SCHEMA.names, "column")
+        chosen, wanted = known_names(kinds, KINDS, "kind"), known_names(columns, SELECTABLE, "column")
         return Selection(self, self.labels_of(methods), chosen, wanted, image_ids)

@@ -15,6 +15,7 @@ from fidokit.methods.base import KINDS
 from fidokit.study.metrics.sanity import passes
 from fidokit.study.metrics.standing import KEYS, ON_REQUEST
 from fidokit.study.metrics.table import metric_frame
+from fidokit.study.regions import region_figures
 from fidokit.study.store.schemas import STORED_SCHEMA, mask_means
 
 if TYPE_CHECKING:
@@ -72,8 +73,12 @@ def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.
     metrics = _stored_metrics(study, table[list(KEYS)])
     keys = [(label, kind) for label in study.methods for kind in study.kinds(label)]
     names = [name for name in metrics.columns if name not in (*KEYS, "area", "reason")]
+    regions = region_figures(study)
+    of_regions = [name for name in regions.columns if name not in KEYS] if len(regions) else []
     costs = _means(_by_image(study, keys, table, _COSTS))
-    figures = np.concatenate([_by_image(study, keys, table, MEASURES), _by_image(study, keys, metrics, names)], axis=1)
+    measured = [(table, MEASURES), (metrics, names), (regions, of_regions)]
+    figures = np.concatenate([_by_image(study, keys, own, columns) for own, columns in measured], axis=1)
+    names += of_regions
     bounds = percentile_interval(bootstrap_means(figures.reshape(-1, len(study)), n_resamples, seed))
     low, high = (bound.reshape(figures.shape[:2]) for bound in bounds)
     mean = _means(figures)

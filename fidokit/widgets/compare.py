@@ -58,7 +58,7 @@ class CompareWidget(AnsweringWidget):
     """The masks of several methods side by side, a page of images at a time, their metrics beneath.
 
     What is chosen in the browser and what is set from Python are the same attributes. All masks have one colour scale,
-    0 to 1. Nothing is measured: what `Study.metrics` has measured is shown.
+    0 to 1. Nothing is measured: what `Study.metrics` and `Study.regions` have found is shown.
 
     Args:
         study: the study.
@@ -346,6 +346,16 @@ class CompareWidget(AnsweringWidget):
         lines = [
             [words, better, *(figures.text(image_id, name, figure) for name in names)]
             for figure, words, better in self._figures
+        ]
+        found = [figures.words(image_id, name) for name in names]
+        lines = [
+            ["verdict", "", *(words[0] if words else "–" for words in found)],
+            *(
+                [["regions", "", *("; ".join(words[1:]) or "not cut" for words in found)]]
+                if any(w[1:] for w in found)
+                else []
+            ),
+            *lines,
         ]
         every = order_images(self.study, self._table, Order())
         about = prediction(every[every["image_id"] == image_id].iloc[0].to_dict())

@@ -74,6 +74,11 @@ class Figures:
             return ""
         return asked_words(row["target"], row["against"])
 
+    def words(self, image_id: str, name: str) -> list[str]:
+        """What was found of a mask: its verdict, and those of its regions where they were cut."""
+        row = self._rows.get((image_id, *self.keys[name]))
+        return [] if row is None else [row["verdict"], *(f"region {words}" for words in row["regions"])]
+
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""
         rows = {name: self._rows.get((image_id, *self.keys[name]), {}) for name in names}
@@ -92,6 +97,7 @@ def page_rows(
                 "there": (about["image"], name) in figures,
                 "asked": figures.asked(about["image"], name),
                 "values": [figures.text(about["image"], name, metric) for metric in metrics],
+                "words": figures.words(about["image"], name),
             }
             for name in panels
         ]
@@ -130,6 +136,7 @@ def static_table(rows: Sequence[Mapping[str, Any]], panels: Sequence[str], metri
                         ),
                     ]
                 ),
+                *(tag("div", words) for words in cell["words"]),
             )
             for cell in row["cells"]
         ]

@@ -84,7 +84,10 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
         if kind in masks.score_kept:
             kept, dropped = (float(scores[kind][i]) for scores in (masks.score_kept, masks.score_dropped))
             name = f"Mask {KIND_NAMES[kind]}" if kind != "attribution" else "Mask"
-            facts.append([name, f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"])
+            told = f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"
+            facts.append([name, f"{told}: {masks.verdict(kind, i)}"])
+    if masks.explained not in (None, "log-odds"):
+        facts.append(["Explained value", str(masks.explained)])
     facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
     if not bool(masks.finished[i]):
         facts.append(["Stopped", "the mask is what there was when it was stopped"])

@@ -15,6 +15,8 @@ from fidokit.exceptions import ImageError, SettingsError
 from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
 from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
+from fidokit.methods.regions import Regions
+from fidokit.methods.verdicts import LEADING
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import check_asked
 from fidokit.widgets.answering import RunningWidget
@@ -22,7 +24,7 @@ from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
-from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.pixels import mask_layer, outlined, sent_photograph
 from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, Progress
 from fidokit.widgets.static_form import BUNDLES
 
@@ -40,6 +42,8 @@ class ExplainWidget(RunningWidget):
         settings: settings of that method, offered as a set of its own; None for its defaults.
         baselines: methods that are computed before, with their defaults, to stand next to the mask. The default ones
             take about 50 evaluations together; those that the classifier does not support are left out, and said so.
+        check: whether to cut the mask's regions in the end, and to check whether they are enough, or needed, under
+            fill-ins that nothing was optimised with: 36 evaluations. May be set between runs.
 
     Attributes:
         image_id: the chosen photograph; empty while there is none.
@@ -51,6 +55,7 @@ class ExplainWidget(RunningWidget):
             ``stopped`` or ``failed``.
         result: the `Masks` of the last run, of what there was if it was stopped; None before. It can be observed; the
             observer is called in the computing thread.
+        regions: the `Regions` of the last run's mask, see `fidokit.find_regions`; None where they were not checked.
         baseline_results: method -> `Masks` of the last run's baselines.
         error: the exception of what failed last.
 
@@ -83,6 +88,7 @@ class ExplainWidget(RunningWidget):
     method = traitlets.Unicode("fido").tag(sync=True)
     settings = traitlets.Any()
     result = traitlets.Instance(Masks, allow_none=True)
+    check = traitlets.Bool(True)
 
     def __init__(
         self,
@@ -92,12 +98,15 @@ class ExplainWidget(RunningWidget):
         method: str = "fido",
         settings: Any = None,
         baselines: Sequence[str] = ("grad-cam", "integrated-gradients"),
+        check: bool = True,
     ) -> None:
         chosen = get_method(method).resolve(settings)
         for name in baselines:
             get_method(name)
         self.classifier, self.baselines = classifier, tuple(baselines)
         self.baseline_results: dict[str, Masks] = {}
+        self.regions: Regions | None = None
+        self._region_layers: set[str] = set()
         self.error: Exception | None = None
         self._gallery = Gallery(data)
         self._given = {} if settings is None else {method: chosen}
@@ -111,6 +120,7 @@ class ExplainWidget(RunningWidget):
             _preset=GIVEN if self._given else "default",
             method=method,
             settings=chosen,
+            check=check,
         )
         if data is not None and len(data):
             with self._errors_shown():
@@ -132,9 +142,16 @@ class ExplainWidget(RunningWidget):
             self._check(self.target, self.against)
             baselines = tuple(name for name in self.baselines if name != self.method)
             order = ExplainRequest(
-                self._gallery.one(self.image_id), self.method, self.settings, self.target, self.against, baselines
+                self._gallery.one(self.image_id),
+                self.method,
+                self.settings,
+                self.target,
+                self.against,
+                baselines,
+                self.check,
             )
-            self.baseline_results, self.error, self.result = {}, None, None
+            self.baseline_results, self.error, self.result, self.regions = {}, None, None, None
+            self._region_layers = set()
             self._layers, self._facts, self._progress, self._message = [], [], {}, ""
             self.state = "preparing"
             self._run = ExplainJob(self.classifier, order, _WidgetListener(self))
@@ -246,7 +263,7 @@ class ExplainWidget(RunningWidget):
         names = [layer["name"] for layer in self._layers]
         if not all(layer["name"] in names for layer in made):
             every = {layer["name"]: layer for layer in (*self._layers, *made)}.values()
-            self._layers = sorted(every, key=lambda layer: layer["name"] in self.baseline_results)
+            self._layers = sorted(every, key=lambda layer: self._rank(layer["name"]))
             return
         places = []
         for layer in made:
@@ -255,6 +272,10 @@ class ExplainWidget(RunningWidget):
             self._layers[position].update(layer)
             places.append({"layer": position, "height": layer["height"], "width": layer["width"]})
         self.send({"kind": "masks", "masks": places}, [layer["data"] for layer in made])
+
+    def _rank(self, name: str) -> int:
+        """Own masks, then those of the baselines, then regions."""
+        return 2 if name in self._region_layers else int(name in self.baseline_results)
 
     def __repr__(self) -> str:
         return f"ExplainWidget({self.image_id!r}, {self.method}, {self.state})"
@@ -288,6 +309,7 @@ class _WidgetListener(Listener):
 
     def __init__(self, widget: ExplainWidget) -> None:
         self.widget = widget
+        self.unchecked: str | None = None
 
     def predicted(self, prediction: dict[str, object]) -> None:
         widget = self.widget
@@ -327,6 +349,9 @@ class _WidgetListener(Listener):
         if first and names:
             widget._shown = next(iter(names.values()))
 
+    def checked(self, regions: Regions | None, reason: str | None) -> None:
+        self.widget.regions, self.unchecked = regions, reason
+
     def ended(self, result: Masks | None, error: Exception | None) -> None:
         widget = self.widget
         with widget._lock:
@@ -336,9 +361,17 @@ class _WidgetListener(Listener):
                 widget._message = widget._words_of(error)
             if result is not None:
                 names = _shown_names(widget.method, result.kinds)
-                widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names})
-                widget._shown = next(iter(names.values()))
-                widget._facts = [*widget._facts, *facts_of(result)]
+                regions = {f"{names[one.kind]} {one.claim} region": one for one in widget.regions or ()}
+                drawn = {name: outlined(one.region) for name, one in regions.items()}
+                widget._region_layers = set(drawn)
+                widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names} | drawn)
+                # A mask that is what its name says leads; none is left out.
+                passing = [kind for kind in names if result.verdict(kind, 0) in LEADING]
+                widget._shown = names[passing[0]] if passing else next(iter(names.values()))
+                told = [[f"Region {KIND_NAMES[one.kind]}", one.verdict] for one in regions.values()]
+                if self.unchecked is not None:
+                    told.append(["Regions", f"not checked: {self.unchecked}"])
+                widget._facts = [*widget._facts, *facts_of(result), *told]
                 stopped = stopped and not bool(result.finished[0])
             widget.result = result
             widget.state = "failed" if error is not None else "stopped" if stopped else "done"

@@ -38,6 +38,14 @@ def mask_layer(name: str, mask: npt.ArrayLike | torch.Tensor) -> dict[str, Any]:
     return {"name": name, "height": values.shape[0], "width": values.shape[1], "data": pixels.tobytes()}
 
 
+def outlined(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """An (H, W) region as a mask that shows its outline, its inside faintly."""
+    from scipy.ndimage import binary_erosion
+
+    inner = binary_erosion(region, iterations=max(1, round(0.01 * min(region.shape))))
+    return np.where(region & ~inner, 1.0, np.where(inner, 0.15, 0.0)).astype(np.float32)
+
+
 def photograph_of(image: Any) -> Image.Image:
     """An upright RGB photograph from a path, a PIL image, a (3, H, W) tensor or a (H, W) or (H, W, 3) array.
 

@@ -18,7 +18,9 @@ from fidokit.data.images import LabelledImages
 from fidokit.exceptions import FidokitError, ImageError, MethodNotApplicable
 from fidokit.methods import explain
 from fidokit.methods.base import Kind, Masks, Snapshot, settings_id
+from fidokit.methods.regions import Regions, find_regions
 from fidokit.models.classifier import Classifier
+from fidokit.models.isolation import reason_of
 
 #: Most updates a second: an eye follows no more, and the browser draws on the processor that computes.
 _MOST_UPDATES = 10.0
@@ -35,6 +37,7 @@ class ExplainRequest:
         method, settings: how.
         target, against: class names; None for the predicted class, and for no contrast.
         baselines: names of methods that are computed before, with their default settings.
+        check: whether to cut the mask's regions in the end and check them, at 18 evaluations a region.
     """
 
     data: LabelledImages
@@ -43,6 +46,7 @@ class ExplainRequest:
     target: str | None = None
     against: str | None = None
     baselines: tuple[str, ...] = ()
+    check: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,9 @@ class Listener:
 
     def progress(self, progress: Progress) -> None:
         """The mask so far."""
+
+    def checked(self, regions: Regions | None, reason: str | None) -> None:
+        """The regions cut from the mask, before the end of a run that asked for them; or why there are none."""
 
     def ended(self, result: Masks | None, error: Exception | None) -> None:
         """The result, also of a stopped run; or the error; or neither, if it was stopped before there was a mask."""
@@ -196,7 +203,20 @@ class ExplainJob(BackgroundJob):
             for name in order.baselines:
                 if not self._stop.is_set():
                     self._baseline(classifier, name)
-            return None if self._stop.is_set() else self._method(classifier)
+            if self._stop.is_set():
+                return None
+            made = self._method(classifier)
+            if made is not None and order.check and not self._stop.is_set():
+                self._check(classifier, made)
+            return made
+
+    def _check(self, classifier: Classifier, made: Masks) -> None:
+        """Cut the regions of the masks that claim something, or of the only one there is; a mask is not lost by it."""
+        kinds = [kind for kind in ("ssr", "sdr") if kind in made.kinds] or list(made.kinds)[:1]
+        try:
+            self.listener.checked(find_regions(classifier, made, kinds=kinds), None)
+        except Exception as error:
+            self.listener.checked(None, reason_of(error))
 
     def _baseline(self, classifier: Classifier, name: str) -> None:
         order = self.order

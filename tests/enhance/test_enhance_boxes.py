@@ -103,3 +103,23 @@ def test_random_numbers_are_an_images_own():
     assert boxes.seed_of("a", 0).random() == boxes.seed_of("a", 0).random()
     assert boxes.seed_of("a", 0).random() != boxes.seed_of("b", 0).random()
     assert boxes.seed_of("a", 0).random() != boxes.seed_of("a", 1).random()
+
+
+def test_connected_evidence_is_the_fewest_pieces_that_hold_the_share():
+    region = np.zeros((8, 8), bool)
+    region[0:3, 0:3] = region[5:7, 5:7] = region[7, 0] = True
+    mask = np.zeros((8, 8))
+    mask[0:3, 0:3], mask[5:7, 5:7], mask[7, 0], mask[3, 7] = 0.5, 1.0, 0.1, 9.0
+    # 4.5, 4 and 0.1 lie inside; what lies outside the region does not count.
+    one = boxes.connected_evidence(region, mask, 0.5)
+    assert one.sum() == 9
+    assert one[0:3, 0:3].all()
+    two = boxes.connected_evidence(region, mask, 0.9)
+    assert two.sum() == 13
+    assert not two[7, 0]
+    assert np.array_equal(boxes.connected_evidence(region, mask, 1.0), region)
+    assert boxes.mask_box(one, 1.0) == pytest.approx((0, 0, 3 / 8, 3 / 8))
+    # Pixels that touch at a corner are one piece.
+    corner = np.eye(4, dtype=bool)
+    assert np.array_equal(boxes.connected_evidence(corner, corner, 0.1), corner)
+    assert not boxes.connected_evidence(np.zeros((3, 3), bool), np.ones((3, 3)), 0.5).any()

@@ -35,8 +35,8 @@ def test_a_second_look_finds_the_spot(classifier, spotted, spots):
     assert before["correct"].mean() < 0.5
     assert after["correct"].all()
     assert after["guided"].all()
-    # 1 for the whole image and 4 for the crops; the method itself spends none.
-    assert set(after["evaluations"]) == {5}
+    # 1 for the whole image and 3 for the crops; the method itself spends none.
+    assert set(after["evaluations"]) == {4}
     assert after["crop_width"].between(8, 48).all()
 
 
@@ -58,7 +58,7 @@ def test_the_gate_opens_where_the_classifier_is_unsure(classifier, spotted, spot
     gate = float(margin.sort_values().iloc[5:7].mean())
     answers = MaskGuidedClassifier(classifier, method=spots, gate=gate).look(spotted)
     assert answers.guided.tolist() == (margin <= gate).tolist()
-    assert answers.evaluations.tolist() == [5 if used else 1 for used in answers.guided.tolist()]
+    assert answers.evaluations.tolist() == [4 if used else 1 for used in answers.guided.tolist()]
 
 
 def test_files_pictures_and_tables_give_the_same(classifier, spotted, spots):
@@ -80,7 +80,7 @@ def test_the_other_ways_run(classifier, spotted, spots, way):
     answers = MaskGuidedClassifier(classifier, method=spots, way=way, fade=1.0, infill="mean").look(spotted)
     assert answers.guided.all()
     assert answers.crop_width.isnan().all() == (way == "fade")
-    assert answers.evaluations.tolist() == [2 if way == "fade" else 5] * 12
+    assert answers.evaluations.tolist() == [2 if way == "fade" else 4] * 12
 
 
 def test_candidates_have_a_mask_each_in_one_batch(classifier, spotted):
@@ -95,9 +95,9 @@ def test_candidates_have_a_mask_each_in_one_batch(classifier, spotted):
     answers = MaskGuidedClassifier(classifier, method="noting", candidates=2).look(data)
     whole = classifier.logits(torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(4)]))
     assert batches == [whole.topk(2, dim=1).indices.reshape(-1).tolist()]
-    assert answers.evaluations.tolist() == [1 + 2 * 4] * 4
+    assert answers.evaluations.tolist() == [1 + 2 * 3] * 4
     # More than there are classes are all of them.
-    assert MaskGuidedClassifier(classifier, method="noting", candidates=9).look(data).evaluations.tolist() == [13] * 4
+    assert MaskGuidedClassifier(classifier, method="noting", candidates=9).look(data).evaluations.tolist() == [10] * 4
 
 
 def test_a_candidates_mask_does_not_depend_on_how_many_there_are():
@@ -208,11 +208,41 @@ def test_masks_of_the_default_method_are_those_of_explain(classifier, spotted):
     logits = classifier.logits(images)
     ids = list(data.table["image_id"])
     made = guide_masks(classifier, images, ids, logits, logits.argmax(1)[:, None], GuidedSettings())
-    expected = fk.explain(classifier, data)
+    expected = fk.explain(classifier, data, settings=fk.FidoSettings.fast())
     for i in range(4):
         assert torch.allclose(made.masks[i][0], expected.sdr[i], atol=1e-4)
     # `explain` also spends one on the whole image and two on the scores of each of its three kinds.
     assert (made.evaluations == expected.evaluations - 7).all()
+
+
+def test_masks_are_made_only_where_the_first_look_leaves_doubt(classifier, spotted):
+    settings = GuidedSettings(method_settings=fk.FidoSettings(steps=2), doubt=-1.0)
+    looked = MaskGuidedClassifier(classifier, settings).look(spotted)
+    # The whole image, the map and its three crops; what a Grad-CAM crop alone answers.
+    assert set(looked.evaluations.tolist()) == {1 + 1 + 3}
+    alone = MaskGuidedClassifier(classifier, method="grad-cam").look(spotted)
+    assert torch.allclose(looked.logits, alone.logits, atol=1e-5)
+    assert torch.equal(looked.crop_width, alone.crop_width)
+    margin = torch.softmax(alone.logits, 1).topk(2, dim=1).values.diff(dim=1).abs()[:, 0]
+    doubt = float(margin.sort().values[5:7].mean())
+    answers = MaskGuidedClassifier(classifier, settings, doubt=doubt).look(spotted)
+    masks = MaskGuidedClassifier(classifier, settings, first=None).look(spotted)
+    for i, unsure in enumerate((margin <= doubt).tolist()):
+        assert torch.allclose(answers.logits[i], (masks if unsure else alone).logits[i], atol=1e-4)
+        assert answers.evaluations[i] == (4 + masks.evaluations[i] if unsure else 5)
+
+
+def test_without_a_layer_for_the_first_look_masks_are_made_of_all(spotted):
+    class Flat(torch.nn.Module):
+        def forward(self, images):
+            return images.mean((2, 3))
+
+    plain = fk.Classifier(Flat(), CLASSES, size=SIZE, precision="float32", micro_batch=8, device="cpu")
+    settings = GuidedSettings(method_settings=fk.FidoSettings(steps=2, start="flat"))
+    with pytest.warns(RuntimeWarning, match="first look"):
+        answers = MaskGuidedClassifier(plain, settings).look(spotted)
+    assert answers.guided.all()
+    assert (answers.evaluations > 9).all()
 
 
 def test_ctrl_c_ends_it(classifier, spotted):

@@ -8,13 +8,14 @@ import torch
 from enhance_cases import make_spotted, register_spots
 from study_cases import CLASSES, SIZE, make_classifier, paint, register_counting
 
+import fidokit as fk
 from fidokit.data.geometry import Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.enhance import GuidedGrid, GuidedSettings, MaskGuidedClassifier, boxes, controls
-from fidokit.enhance.choosing import apply, options
+from fidokit.enhance.choosing import apply, options, tabulate
 from fidokit.enhance.controls import CONTROLS, EQUAL_COST
 from fidokit.enhance.measure import measure
-from fidokit.enhance.view_scores import FULL, MASKS
+from fidokit.enhance.view_scores import FIRST, FULL, MASKS
 from fidokit.enhance.views import View
 from fidokit.exceptions import SettingsError
 from fidokit.models.classifier import Classifier
@@ -57,6 +58,62 @@ def test_every_option_is_what_a_guided_classifier_does(classifier, spotted, spot
                 assert min(sizes) == (answers.crop_width[i], answers.crop_height[i])
 
 
+def test_every_cascade_is_what_a_guided_classifier_does(classifier, spotted):
+    settings = GuidedSettings(method_settings=fk.FidoSettings(steps=2), candidates=2)
+    grid = GuidedGrid((0.5,), ((0.0, 0.3), (0.15,)), (0.5, 1.0), (0.2, 1.0), (None, 0.0, 0.1, 1.0))
+    found = measured(classifier, spotted, settings, ("crop", "fade"), grid)
+    looks, first = found.looks[MASKS], found.looks[FIRST]
+    made = options(looks, grid, first)
+    assert {option.doubt for option in made} == {None, 0.0, 0.1, 1.0}
+    counted = set()
+    for option in made[::3]:
+        scores, opened, cost = apply(found.whole, looks, option, first)
+        answers = MaskGuidedClassifier(classifier, option.settings(settings)).look(spotted)
+        assert torch.allclose(scores, torch.softmax(answers.logits, 1), atol=1e-5)
+        assert torch.equal(opened, answers.guided)
+        assert torch.equal(cost, answers.evaluations)
+        counted.update(cost.tolist())
+    # The whole image alone, the first look alone (a map and a crop for each candidate), and the masks after it.
+    assert {1, 1 + 2 * 2} < counted
+    assert max(counted) > 20
+    table = tabulate(found.whole, looks, torch.zeros(6, dtype=torch.long), made, first)
+    for column, option in enumerate(made):
+        scores, _, cost = apply(found.whole, looks, option, first)
+        assert np.array_equal(table.correct[:, column], (scores.argmax(1) == 0).numpy())
+        assert np.array_equal(table.cost[:, column], cost.numpy())
+
+
+def test_a_control_may_spend_what_a_whole_cascade_does(classifier, spotted):
+    settings = GuidedSettings(method_settings=fk.FidoSettings(steps=2))
+    found = measured(classifier, spotted, settings, controls=("multi-crop",))
+    keys = [("crop", 0.5, 0.0), ("crop", 0.5, 0.3)]
+    most = found.looks[FIRST].cost(keys) + found.looks[MASKS].cost(keys)
+    assert torch.equal(found.looks["multi-crop"].cost([FULL]), most)
+
+
+def test_crops_enclose_the_verified_region(classifier, spotted):
+    settings = GuidedSettings(method_settings=fk.FidoSettings(steps=2), evidence="region", first=None)
+    assert settings.mask_kind == "ssr"
+    found = measured(classifier, spotted, settings)
+    option = options(found.looks[MASKS], GRID)[-1]
+    scores, _, cost = apply(found.whole, found.looks[MASKS], option)
+    answers = MaskGuidedClassifier(classifier, option.settings(settings)).look(spotted)
+    assert torch.allclose(scores, torch.softmax(answers.logits, 1), atol=1e-5)
+    assert torch.equal(cost, answers.evaluations)
+    # The same masks, made before: only the regions are cut.
+    masks = fk.explain(classifier, spotted, settings=settings.method_settings)
+    ready = dict(zip(masks.image_ids, masks.ssr, strict=True))
+    again = measured(classifier, spotted, settings, ready=ready)
+    assert torch.allclose(again.looks[MASKS].scores, found.looks[MASKS].scores, atol=1e-4)
+    assert again.looks[MASKS].evaluations.tolist() == [18] * 6
+    table = fk.find_regions(classifier, masks, kinds=["ssr"]).to_frame()
+    for i, row in table.iterrows():
+        whole = boxes.mask_box(boxes.connected_evidence(row["region"], masks.at("ssr")[i].numpy(), 0.5), 1.0)
+        expected = boxes.square(whole if row["holds"] == "yes" else boxes.WHOLE, 0.0, settings.smallest)
+        shown = found.crops["crop", 0.5, 0.0][i]
+        assert shown[0] == pytest.approx(96 * boxes.side(expected), abs=1)
+
+
 def test_each_control_spends_what_the_masks_spend(spotted):
     classifier = Classifier(
         torch.nn.Sequential(
@@ -71,8 +128,8 @@ def test_each_control_spends_what_the_masks_spend(spotted):
     ready = {image_id: torch.rand(4, 4) for image_id in ids}
     cost = {image_id: 20 + i for i, image_id in enumerate(ids)}
     found = measured(
-        classifier, LabelledImages.from_table(table), GuidedSettings(method="counting"), ready=ready, ready_cost=cost,
-        controls=CONTROLS,
+        classifier, LabelledImages.from_table(table), GuidedSettings(method="counting", first=None), ready=ready,
+        ready_cost=cost, controls=CONTROLS,
     )  # fmt: skip
     assert list(found.looks) == [MASKS, *CONTROLS]
     most = found.looks[MASKS].cost([("crop", 0.5, 0.0), ("crop", 0.5, 0.3)])

@@ -452,7 +452,7 @@ def test_the_table_has_the_columns_of_the_design(masks):
     frame = masks.to_frame()
     assert list(frame.columns) == [
         "image_id", "method", "kind", "target", "against", "mask", "height", "width", "evaluations", "seconds",
-        "converged", "score_full", "score_kept", "score_dropped", "settings_id",
+        "converged", "score_full", "score_kept", "score_dropped", "settings_id", "explained", "verdict",
     ]  # fmt: skip
     assert frame["image_id"].tolist() == [i for i in "012" for _ in range(3)]
     assert frame["kind"].tolist() == ["ssr", "sdr", "joint"] * 3

@@ -13,6 +13,7 @@ from report_cases import HARM, LONG, SCRIPT_FILE, Element, make_study, parse
 
 from fidokit._util.html import Html, joined, number, tag
 from fidokit.exceptions import SettingsError, StoreError
+from fidokit.methods.verdicts import verdict_words
 from fidokit.report import templating as report_page
 from fidokit.report.page import write_report
 from fidokit.study.run import open_study
@@ -417,3 +418,32 @@ def test_controls_have_labels_and_pictures_have_texts(tree):
     assert all(frame.attributes["aria-label"] for frame in tree.find(role="img"))
     ids = [element.attributes["id"] for element in tree.find() if "id" in element.attributes]
     assert len(ids) == len(set(ids))
+
+
+# regions and verdicts
+
+
+def test_every_mask_has_its_verdict_and_regions_their_outline(tmp_path):
+    made = make_study(tmp_path)
+    before = write_report(made, tmp_path / "before.html").read_text(encoding="utf-8")
+    assert 'id="outlines"' not in before
+    table = made.regions("counting", progress=False)
+    page = write_report(made, tmp_path / "after.html").read_text(encoding="utf-8")
+    tree = parse(page)
+    assert 'id="outlines"' in page
+    masks = made.masks("counting").set_index(["image_id", "kind"])
+    shown = 0
+    for article in articles(tree):
+        for row in table[table["image_id"] == file_of(article)].to_dict("records"):
+            figure = figures(article, f"counting{row['kind'].upper()}")
+            scores = masks.loc[(row["image_id"], row["kind"]), ["score_full", "score_kept", "score_dropped"]]
+            said = [item.text for item in figure.find("ul", class_="verdicts")[0].find("li")]
+            assert said == [f"Mask {verdict_words(*scores)}", f"Region {row['verdict']}"]
+            (line,) = figure.find("img", class_="outline")
+            data = line.attributes["src"].removeprefix("data:image/png;base64,")
+            drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+            # The outline is drawn wherever the region is neither all of the picture nor none of it.
+            assert (drawn[..., 3] > 0).any()
+            shown += 1
+    assert shown == len(table)
+    assert "converged" not in page.lower()

@@ -71,7 +71,7 @@ def test_masks_can_be_chosen(study):
         np.testing.assert_array_equal(got, want)
     assert set(study.masks("finer", "ssr", ["kind"])["kind"]) == {"ssr"}
     assert study.masks("plain", "ssr").empty
-    assert list(study.masks("plain", "ssr").columns) == SCHEMA.names
+    assert list(study.masks("plain", "ssr").columns) == [*SCHEMA.names, "verdict"]
 
 
 def test_only_what_is_asked_for_is_read(study, monkeypatch):

@@ -140,7 +140,10 @@ class TestRun:
         for kind in ("ssr", "sdr", "joint"):
             torch.testing.assert_close(widget.result[kind], wanted[kind])
         assert widget.result.settings_id == wanted.settings_id
-        assert names(widget) == ["fido joint", "fido SSR", "fido SDR", "grad-cam", "integrated-gradients"]
+        assert names(widget) == [
+            *("fido joint", "fido SSR", "fido SDR", "grad-cam", "integrated-gradients"),
+            *("fido SSR sufficient region", "fido SDR destroying region"),
+        ]
         assert layer_values(widget._layers[0]) == pytest.approx(wanted.joint[0].numpy(), abs=1 / 255)
         assert set(widget.baseline_results) == {"grad-cam", "integrated-gradients"}
         assert widget._shown == "fido joint"
@@ -165,7 +168,8 @@ class TestRun:
         )
         assert widget.wait(30)
         assert widget.result.method == "grad-cam"
-        assert names(widget) == ["grad-cam", "integrated-gradients"]
+        regions = ["grad-cam sufficient region", "grad-cam destroying region"]
+        assert names(widget) == ["grad-cam", "integrated-gradients", *regions]
 
     @pytest.mark.parametrize(
         ("changes", "words"),
@@ -250,8 +254,8 @@ class TestRun:
         for content, buffers in masks:
             assert content["kind"] == "masks"
             assert [len(buffer) for buffer in buffers] == [16, 16, 16]
-        # All layers are sent only when more are there: each of the two baselines, then the three kinds together.
-        assert sum("_layers" in data.get("state", {}) for data, _ in sent) == 3
+        # All layers are sent only when more are there: each of the two baselines, the three kinds, and their regions.
+        assert sum("_layers" in data.get("state", {}) for data, _ in sent) == 4
 
 
 class TestUploads:
@@ -345,3 +349,41 @@ def test_scripts_fetch_nothing_and_write_no_html():
     network = ("http:", "https:", "import ", "import(", "@import", "url(", "fetch(", "XMLHttpRequest", "WebSocket")
     for forbidden in (*html, *network):
         assert forbidden not in text
+
+
+def test_regions_are_checked_in_the_end(widget):
+    explained(widget)
+    kinds = [(one.kind, one.claim) for one in widget.regions]
+    assert kinds == [("ssr", "sufficient"), ("sdr", "destroying")]
+    facts = dict(map(tuple, widget._facts))
+    for one, name in zip(widget.regions, ("SSR", "SDR"), strict=True):
+        assert facts[f"Region {name}"] == one.verdict
+        layer = next(layer for layer in widget._layers if layer["name"] == f"fido {name} {one.claim} region")
+        values = layer_values(layer)
+        assert values.shape == one.region.shape
+        assert ((values > 0) == one.region).all()
+    assert facts["Mask SSR"].endswith(widget.result.verdict("ssr", 0))
+    assert not any("converged" in text.lower() for fact in widget._facts for text in fact)
+
+
+def test_the_check_can_be_switched_off(quick, classifier, data):
+    made = ExplainWidget(classifier, data, settings=SETTINGS, check=False)
+    explained(made)
+    assert made.regions is None
+    assert not any(term.startswith("Region") for term, _ in made._facts)
+    made.check = True
+    explained(made)
+    assert made.regions is not None
+
+
+def test_a_check_that_fails_does_not_cost_the_mask(widget, monkeypatch):
+    from fidokit.widgets import running
+
+    def fail(*_arguments, **_options):
+        raise RuntimeError("no room")
+
+    monkeypatch.setattr(running, "find_regions", fail)
+    explained(widget)
+    assert widget.state == "done"
+    assert widget.result is not None
+    assert ["Regions", "not checked: RuntimeError: no room"] in widget._facts

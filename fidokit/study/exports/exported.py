@@ -9,7 +9,6 @@ from typing import Any, Literal
 import pandas as pd
 
 from fidokit._util.ambient import unaffected
-from fidokit.methods.regions import Regions
 from fidokit.study.exports.camtrap_dp import Wanted as CamtrapWanted
 from fidokit.study.exports.camtrap_dp import to_camtrap_dp
 from fidokit.study.exports.detections import to_detections
@@ -28,7 +27,6 @@ class ExportedStudy(StoredStudy):
         mask: tuple[str, str] | None = None,
         errors: ClusterMembers | None = None,
         review: pd.DataFrame | None = None,
-        regions: Regions | pd.DataFrame | None = None,
     ) -> pd.DataFrame:
         """What is known of each photograph, in one table: what all exports write, each in its program's form.
 
@@ -39,20 +37,19 @@ class ExportedStudy(StoredStudy):
             review: what people found, a table with image_id and review: ``open``, ``confirmed`` (the prediction is
                 right), ``corrected`` (the column label says to what) or ``unsure``; where there are such, by, at (a
                 time with its zone) and comment. Photographs that it leaves out are open.
-            regions: from `find_regions`, or their table: then a verdict rests on what was verified.
 
         Returns:
             The columns of `predictions`, and state: ``right``, ``wrong``, ``not judged`` (no label that the classifier
             knows) or ``failed`` (no prediction); kept and dropped, shares of the score that the mask keeps and leaves;
-            method and kind of it, None where there is no mask; verdict, such as ``sufficient, not destroying under
-            blur``: whether at least 0.9 is kept, and at most 0.1 left; clusters and sentences, lists, None without
-            `errors`; review, review_label, reviewed_by, reviewed_at and review_comment, None without `review`; note,
-            what went wrong.
+            method and kind of it, None where there is no mask; verdict, such as ``enough only``, as in
+            `Study.masks`, with those of the regions that `Study.regions` cut of it; clusters and sentences, lists, None
+            without `errors`; review, review_label, reviewed_by, reviewed_at and review_comment, None without `review`;
+            note, what went wrong.
 
         Raises:
             SettingsError: an argument that cannot be used.
         """
-        return result_table(self, Findings(mask, errors, review, regions))
+        return result_table(self, Findings(mask, errors, review))
 
     def to_timelapse(
         self,
@@ -63,7 +60,6 @@ class ExportedStudy(StoredStudy):
         mask: tuple[str, str] | None = None,
         errors: ClusterMembers | None = None,
         review: pd.DataFrame | None = None,
-        regions: Regions | pd.DataFrame | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write a CSV that Timelapse imports, one row a file, joined by RelativePath and File.
@@ -80,7 +76,7 @@ class ExportedStudy(StoredStudy):
                 on. Where a file has several rows, texts stand in their order with semicolons, the score is the lowest,
                 the state the worst.
             root: folder of the template, to which RelativePath is relative; None for that of the dataset.
-            mask, errors, review, regions: as in `results`.
+            mask, errors, review: as in `results`.
             overwrite: whether to write over a file that is there.
 
         Returns:
@@ -94,7 +90,7 @@ class ExportedStudy(StoredStudy):
         Warns:
             RuntimeWarning: a path begins as a formula does.
         """
-        results = self.results(mask=mask, errors=errors, review=review, regions=regions)
+        results = self.results(mask=mask, errors=errors, review=review)
         return to_timelapse(self, Path(file), results, root=root, columns=columns, overwrite=overwrite)
 
     def to_camtrap_dp(
@@ -111,7 +107,6 @@ class ExportedStudy(StoredStudy):
         mask: tuple[str, str] | None = None,
         errors: ClusterMembers | None = None,
         review: pd.DataFrame | None = None,
-        regions: Regions | pd.DataFrame | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write a Camtrap DP with an observation for each prediction.
@@ -139,7 +134,7 @@ class ExportedStudy(StoredStudy):
                 those of the column datetime, or else of EXIF.
             copy_media: whether to copy the photographs too. Otherwise they stay where they are: read the package with
                 ``LabelledImages.from_camtrap_dp(folder, root=...)``.
-            mask, errors, review, regions: as in `results`.
+            mask, errors, review: as in `results`.
             overwrite: whether to write over files that are there.
 
         Returns:
@@ -153,7 +148,7 @@ class ExportedStudy(StoredStudy):
         Warns:
             RuntimeWarning: media without a timestamp, which get no observation.
         """
-        results = self.results(mask=mask, errors=errors, review=review, regions=regions)
+        results = self.results(mask=mask, errors=errors, review=review)
         wanted = CamtrapWanted(source, names, classified_by, deployments, descriptor, timezone, copy_media)
         return to_camtrap_dp(self, Path(folder), results, wanted, overwrite=overwrite)
 
@@ -166,7 +161,6 @@ class ExportedStudy(StoredStudy):
         mask: tuple[str, str] | None = None,
         errors: ClusterMembers | None = None,
         review: pd.DataFrame | None = None,
-        regions: Regions | pd.DataFrame | None = None,
         overwrite: bool = False,
     ) -> Path:
         """Write a detector's JSON again, with what was found added to its detections.
@@ -180,7 +174,7 @@ class ExportedStudy(StoredStudy):
             file: the JSON to write.
             source: the detector's: MegaDetector's format, 1.3 to 1.6, which AddaxAI writes too, or SpeciesNet's.
             replace_classifications: whether to write over those that a detection has.
-            mask, errors, review, regions: as in `results`.
+            mask, errors, review: as in `results`.
             overwrite: whether to write over a file that is there.
 
         Returns:
@@ -194,7 +188,7 @@ class ExportedStudy(StoredStudy):
         Warns:
             RuntimeWarning: photographs that `source` does not name, or boxes that are none of its detections.
         """
-        results = self.results(mask=mask, errors=errors, review=review, regions=regions)
+        results = self.results(mask=mask, errors=errors, review=review)
         return to_detections(
             self,
             Path(file),
@@ -217,7 +211,6 @@ class ExportedStudy(StoredStudy):
         mask: tuple[str, str] | None = None,
         errors: ClusterMembers | None = None,
         review: pd.DataFrame | None = None,
-        regions: Regions | pd.DataFrame | None = None,
         overwrite: bool = False,
     ) -> list[Path]:
         """Write label tasks for Label Studio, one a photograph, and the labelling configuration that they are for.
@@ -234,7 +227,7 @@ class ExportedStudy(StoredStudy):
             share: of the classifier's input that a region covers, the most important places of the mask: masks of
                 different methods are compared by rank.
             only: image_ids, in the order of the tasks; None for all.
-            mask, errors, review, regions: as in `results`.
+            mask, errors, review: as in `results`.
             overwrite: whether to write over files that are there.
 
         Returns:
@@ -244,7 +237,7 @@ class ExportedStudy(StoredStudy):
             SettingsError: a file is there already, or an argument cannot be used.
             StoreError: they cannot be written, or the photographs have moved.
         """
-        results = self.results(mask=mask, errors=errors, review=review, regions=regions)
+        results = self.results(mask=mask, errors=errors, review=review)
         return to_label_studio(
             self,
             Path(file),

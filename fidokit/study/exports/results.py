@@ -16,7 +16,7 @@ from fidokit.data.placing import RELATIVE
 from fidokit.data.readers.cells import file_of, portable, relative_all
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.exceptions import ImageError, SettingsError
-from fidokit.methods.regions import CLAIMS, Regions
+from fidokit.study.regions import region_frame
 from fidokit.study.selection import Selection
 from fidokit.study.stored import StoredStudy
 
@@ -27,12 +27,7 @@ STATES = (FAILED, WRONG, NOT_JUDGED, RIGHT)
 OPEN, CONFIRMED, CORRECTED, UNSURE = "open", "confirmed", "corrected", "unsure"
 REVIEWS = (OPEN, CONFIRMED, CORRECTED, UNSURE)
 _REVIEW_COLUMNS = ("label", "by", "at", "comment")
-#: Shares of the whole image's score that `fidokit.find_regions` asks for too.
-_KEPT, _DROPPED = 0.9, 0.1
-_BOTH = ("sufficient", "destroying")
 _TINY = 1e-12
-#: What a verdict ends with that rests on one infill alone.
-_UNDER_BLUR = " under blur"
 
 
 class ClusterMembers(Protocol):
@@ -51,7 +46,6 @@ class Findings:
     mask: tuple[str, str] | None = None
     errors: ClusterMembers | None = None
     review: pd.DataFrame | None = None
-    regions: Regions | pd.DataFrame | None = None
 
 
 def result_table(study: StoredStudy, findings: Findings) -> pd.DataFrame:
@@ -64,7 +58,7 @@ def result_table(study: StoredStudy, findings: Findings) -> pd.DataFrame:
     notes = table["reason"].astype(object).where(table["reason"].notna(), None)
     table = table.drop(columns="reason")
     method, kind = chosen_mask(study, findings.mask)
-    table = _with_mask(study, table, method, kind, findings.regions)
+    table = _with_mask(study, table, method, kind)
     table = _with_clusters(study, table, findings.errors)
     table = _with_review(study, table, findings.review)
     failures = study.failures()
@@ -175,55 +169,27 @@ def _states(table: pd.DataFrame) -> pd.Series[Any]:
     return pd.Series(states, index=table.index, dtype=object)
 
 
-def _with_mask(
-    study: StoredStudy, table: pd.DataFrame, method: str, kind: str, regions: Regions | pd.DataFrame | None
-) -> pd.DataFrame:
-    columns = ["image_id", "score_full", "score_kept", "score_dropped"]
+def _with_mask(study: StoredStudy, table: pd.DataFrame, method: str, kind: str) -> pd.DataFrame:
+    columns = ["image_id", "score_full", "score_kept", "score_dropped", "verdict"]
     scores = Selection(study, [method], [kind], columns, None).frame().drop_duplicates("image_id")
     table = table.merge(scores, on="image_id", how="left")
     # Not measured where the method sees to nothing but the ranks of places.
     full = table["score_full"].clip(lower=_TINY)
     table["kept"], table["dropped"] = table.pop("score_kept") / full, table.pop("score_dropped") / full
-    table = table.drop(columns="score_full")
     made = table["image_id"].isin(scores["image_id"]).tolist()
     for column, name in (("method", method), ("kind", kind)):
         table[column] = pd.Series([name if is_made else None for is_made in made], index=table.index, dtype=object)
-    verified = _verified(study, regions, method, kind)
-    claims = next((claims for known, claims in CLAIMS.items() if known == kind), _BOTH)
-    table["verdict"] = pd.Series(
-        [
-            verified.get(image_id) or _blurred(claims, kept, dropped) if is_made else None
-            for image_id, is_made, kept, dropped in zip(
-                table["image_id"], made, table["kept"], table["dropped"], strict=True
-            )
-        ],
-        index=table.index,
-        dtype=object,
-    )
-    return table
-
-
-def _blurred(claims: Sequence[str], kept: float, dropped: float) -> str | None:
-    """Whether what the kind claims is true with the rest, or the mask, blurred."""
-    if np.isnan(kept) or np.isnan(dropped):
-        return None
-    true = {"sufficient": kept >= _KEPT, "destroying": dropped <= _DROPPED}
-    return ", ".join(claim if true[claim] else f"not {claim}" for claim in claims) + _UNDER_BLUR
-
-
-def _verified(study: StoredStudy, regions: Regions | pd.DataFrame | None, method: str, kind: str) -> dict[str, str]:
-    """What the regions cut from these masks have shown, by image."""
-    if regions is None:
-        return {}
-    frame = regions if isinstance(regions, pd.DataFrame) else regions.to_frame()
-    _check_columns(frame, ("image_id", "method", "kind", "claim", "holds"), "regions", "the table of find_regions")
-    _check_known(study, frame["image_id"], "regions")
-    own = frame[(frame["method"] == method) & (frame["kind"] == kind)]
-    words = {"yes": "{}", "no": "not {}"}
-    found: dict[str, list[str]] = {}
-    for image_id, claim, holds in zip(own["image_id"], own["claim"], own["holds"], strict=True):
-        found.setdefault(str(image_id), []).append(words.get(str(holds), "{} " + str(holds)).format(claim))
-    return {image_id: ", ".join(parts) for image_id, parts in found.items()}
+    of_regions: dict[str, list[str]] = {}
+    regions = region_frame(study, [method], [kind], maps=False)
+    for image_id, words in zip(regions["image_id"], regions["verdict"], strict=True):
+        if isinstance(words, str):
+            of_regions.setdefault(str(image_id), []).append(f"region {words}")
+    verdicts = [
+        "; ".join([verdict, *of_regions.get(image_id, [])]) if is_made else None
+        for image_id, is_made, verdict in zip(table["image_id"], made, table.pop("verdict"), strict=True)
+    ]
+    table["verdict"] = pd.Series(verdicts, index=table.index, dtype=object)
+    return table.drop(columns="score_full")
 
 
 def _with_clusters(study: StoredStudy, table: pd.DataFrame, errors: ClusterMembers | None) -> pd.DataFrame:

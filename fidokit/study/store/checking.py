@@ -13,7 +13,14 @@ import pyarrow as pa
 from fidokit.exceptions import StoreError
 from fidokit.study.metrics.standing import SCHEMAS
 from fidokit.study.store import checksummed
-from fidokit.study.store.schemas import FAILURES_SCHEMA, PREDICTIONS_SCHEMA, STORED_SCHEMA, checked_sizes
+from fidokit.study.store.schemas import (
+    FAILURES_SCHEMA,
+    PREDICTIONS_SCHEMA,
+    REGIONS_SCHEMA,
+    STORED_SCHEMA,
+    checked_sizes,
+    region_arrays,
+)
 from fidokit.study.store.store import FOLDERS, IMAGES, PART, Store, part_name, slug
 
 if TYPE_CHECKING:
@@ -105,6 +112,7 @@ def _owners(methods: Mapping[str, Any]) -> dict[tuple[str, str], _Owner]:
     for label in methods:
         owners["masks", slug(label)] = _Owner("masks", STORED_SCHEMA, label)
         owners["failures", slug(label)] = _Owner("failures", FAILURES_SCHEMA, label)
+        owners["regions", slug(label)] = _Owner("regions", REGIONS_SCHEMA, label)
         for group, schema in SCHEMAS.items():
             owners["metrics", f"{group}-{slug(label)}"] = _Owner("metrics", schema, label)
     return owners
@@ -137,7 +145,7 @@ class _Chunk:
             if finding.state in ("damaged", "foreign"):
                 label = owner_of[part].label
                 own = general if label is None else self._without_masks(label, self.study.kinds(label))
-                ids = self.ids if part.startswith("metrics/") else lacking.get(part, own)
+                ids = self.ids if part.startswith(("metrics/", "regions/")) else lacking.get(part, own)
                 found[part] = _Finding(part, finding.state, finding.reason, tuple(ids))
         for part, ids in lacking.items():
             if ids and part not in found:
@@ -168,6 +176,8 @@ class _Chunk:
             table = checksummed.decode(pa.BufferReader(content), owner.schema)
             if owner.folder == "masks":
                 checked_sizes(table)
+            if owner.folder == "regions":
+                region_arrays(table.to_pandas())
             elsewhere = self._elsewhere(owner, table, checksummed.study_of(pa.BufferReader(content)))
         except (checksummed.CorruptPartError, StoreError) as error:
             return _Finding(part, "damaged", str(error))

@@ -31,10 +31,29 @@ SCHEMA = pa.schema(
         ("score_kept", pa.float64()),
         ("score_dropped", pa.float64()),
         ("settings_id", pa.string()),
+        ("explained", pa.string()),
     ]
 )
 #: The same in the parts of a store, with the mean of each mask: a summary of many photographs reads no masks.
 STORED_SCHEMA = SCHEMA.append(pa.field("area", pa.float64()))
+#: Verified regions, one row for each mask and claim; `region` has the bits of the (height, width) map row by row, and
+#: `reason` says why there is none.
+REGIONS_SCHEMA = pa.schema(
+    [
+        ("image_id", pa.string()),
+        ("method", pa.string()),
+        ("kind", pa.string()),
+        ("claim", pa.string()),
+        ("holds", pa.string()),
+        ("area", pa.float64()),
+        ("scores", pa.list_(pa.float64())),
+        ("region", pa.binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("evaluations", pa.int64()),
+        ("reason", pa.string()),
+    ]
+)
 PREDICTIONS_SCHEMA = pa.schema(
     [
         ("image_id", pa.string()),
@@ -70,6 +89,30 @@ def mask_arrays(batch: pa.RecordBatch | pa.Table) -> list[npt.NDArray[np.float32
             height, width = next(sizes)
             arrays.append(values[start : start + height * width].reshape(height, width))
             start += height * width
+    return arrays
+
+
+def packed_region(region: npt.NDArray[np.bool_]) -> bytes:
+    """An (H, W) map as the bits of its rows."""
+    return np.packbits(region, axis=None).tobytes()
+
+
+def region_arrays(frame: pd.DataFrame) -> list[npt.NDArray[np.bool_] | None]:
+    """The (height, width) maps of rows of `REGIONS_SCHEMA`; None where there is none.
+
+    Raises:
+        StoreError: a map has not height x width bits.
+    """
+    arrays: list[npt.NDArray[np.bool_] | None] = []
+    for packed, height, width in zip(frame["region"], frame["height"], frame["width"], strict=True):
+        if packed is None:
+            arrays.append(None)
+            continue
+        cells = int(height) * int(width)
+        if min(height, width) < 1 or len(packed) != -(-cells // 8):
+            raise StoreError("a region has not height x width cells; `fidokit check RUN` names the part")
+        bits = np.unpackbits(np.frombuffer(packed, np.uint8), count=cells)
+        arrays.append(bits.astype(bool).reshape(int(height), int(width)))
     return arrays
 
 

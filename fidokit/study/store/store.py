@@ -6,6 +6,7 @@
     masks/part-METHOD-CHUNK.parquet     the masks of one method for one chunk
     failures/part-METHOD-CHUNK.parquet  what went wrong; METHOD is "images" for what concerns all methods
     metrics/part-GROUP-METHOD-CHUNK.parquet  what `Study.metrics` measured, group by group
+    regions/part-METHOD-CHUNK.parquet   the regions that `Study.regions` cut from masks and verified
     damaged/                            parts that were not as they had been written, set aside
 
 Method labels may hold anything, so file names carry a slug of them with a short hash, never the label itself. Each part
@@ -37,6 +38,7 @@ from fidokit.study.store.schemas import (
     FAILURES_SCHEMA,
     KEYS,
     PREDICTIONS_SCHEMA,
+    REGIONS_SCHEMA,
     SCHEMA,
     STORED_SCHEMA,
     images_to_arrow,
@@ -50,7 +52,7 @@ __all__ = ["FOLDERS", "KEYS", "SCHEMA", "Store", "mask_arrays", "megabytes", "sl
 
 _MANIFEST = "study.json"
 IMAGES = "images.parquet"
-FOLDERS = ("predictions", "masks", "failures", "metrics")
+FOLDERS = ("predictions", "masks", "failures", "metrics", "regions")
 DAMAGED = "damaged"
 #: `name` and `chunk` of the file name of a part.
 PART = re.compile(r"part-(?:(?P<name>.+)-)?(?P<chunk>\d{5,9})\.parquet")
@@ -322,6 +324,41 @@ class Store:
     def read_metrics(self, name: str, schema: pa.Schema) -> pd.DataFrame:
         """All metrics of a group, in no particular order."""
         return self._read(self.parts("metrics", name).values(), schema)
+
+    def add_regions(self, label: str, chunk: int, rows: list[dict[str, Any]]) -> None:
+        """Write regions of one method for a chunk; those of other masks that its part has already stay.
+
+        Args:
+            label: the method's label.
+            chunk: number of the chunk.
+            rows: the columns of `REGIONS_SCHEMA`.
+        """
+        name = part_name("regions", slug(label), chunk)
+        table = pa.Table.from_pylist(rows, schema=REGIONS_SCHEMA)
+        if self.files.exists(name):
+            before = self._read_part(name, REGIONS_SCHEMA)
+            new = {(row["image_id"], row["kind"]) for row in rows}
+            keys = zip(before["image_id"].to_pylist(), before["kind"].to_pylist(), strict=True)
+            table = pa.concat_tables([before.filter(pa.array([key not in new for key in keys], pa.bool_())), table])
+        self._write(name, table)
+
+    def read_regions(
+        self, label: str, columns: Sequence[str] | None = None, chunks: Collection[int] | None = None
+    ) -> pd.DataFrame:
+        """The regions of one method, in no particular order.
+
+        Args:
+            label: the method's label.
+            columns: of `REGIONS_SCHEMA`; None for all.
+            chunks: numbers of the chunks to read; None for all.
+        """
+        names = [
+            part for number, part in self.parts("regions", slug(label)).items() if chunks is None or number in chunks
+        ]
+        schema = REGIONS_SCHEMA if columns is None else pa.schema([REGIONS_SCHEMA.field(name) for name in columns])
+        tables = [table for _, table in self._tables(names, REGIONS_SCHEMA, schema.names)]
+        frame: pd.DataFrame = (pa.concat_tables(tables) if tables else schema.empty_table()).to_pandas()
+        return frame[frame["method"] == label] if "method" in frame else frame
 
     def parts(self, folder: str, name: str) -> dict[int, str]:
         """Chunk -> file name of the parts of a folder that have a name."""

@@ -1193,7 +1193,8 @@ var ComparePage = class {
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
       const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
-      return make("td", {}, picture, asked, values(cell, figures));
+      const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
+      return make("td", {}, picture, asked, values(cell, figures), ...verdicts);
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }

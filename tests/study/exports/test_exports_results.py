@@ -58,26 +58,24 @@ def test_the_verdict_follows_from_the_scores(made):
             own = table.loc[row["image_id"]]
             assert own["kept"] == pytest.approx(row["score_kept"] / row["score_full"])
             assert own["dropped"] == pytest.approx(row["score_dropped"] / row["score_full"])
-            true = own["kept"] >= 0.9 if kind == "ssr" else own["dropped"] <= 0.1
-            claim = "sufficient" if kind == "ssr" else "destroying"
-            assert own["verdict"] == f"{claim if true else f'not {claim}'} under blur"
+            enough, needed = own["kept"] >= 0.9, own["dropped"] <= 0.1
+            words = {
+                (1, 1): "enough and needed",
+                (1, 0): "enough only",
+                (0, 1): "needed only",
+                (0, 0): "explains little",
+            }
+            assert own["verdict"] == words[enough, needed]
             assert own["kind"] == kind
 
 
-def test_verified_regions_count_more(made):
+def test_the_verdicts_of_verified_regions_are_given_too(made):
     ids = made.images["image_id"].tolist()
-    regions = pd.DataFrame(
-        {
-            "image_id": ids[:3],
-            "method": "c",
-            "kind": "ssr",
-            "claim": "sufficient",
-            "holds": ["yes", "no", "only under some infills"],
-        }
-    )
-    table = made.results(regions=regions)
-    assert table["verdict"].tolist()[:3] == ["sufficient", "not sufficient", "sufficient only under some infills"]
-    assert table["verdict"].iloc[3].endswith("under blur")
+    before = made.results(mask=("c", "ssr"))["verdict"].tolist()
+    cut = made.regions("c", "ssr", ids[:2], progress=False)
+    after = made.results(mask=("c", "ssr"))["verdict"].tolist()
+    assert after[:2] == [f"{words}; region {own}" for words, own in zip(before, cut["verdict"], strict=False)]
+    assert after[2:] == before[2:]
 
 
 def test_clusters_that_are_systematic(made):
@@ -95,7 +93,6 @@ def test_clusters_that_are_systematic(made):
         ({"mask": "ssr"}, r"mask must be \(label of a method, kind\)"),
         ({"review": pd.DataFrame({"image_id": ["x"], "review": ["open"]})}, "review names 'x', which is no photograph"),
         ({"review": pd.DataFrame({"review": ["open"]})}, "review has no column image_id"),
-        ({"regions": pd.DataFrame({"image_id": []})}, "regions has no column method"),
     ],
 )
 def test_what_cannot_be_used(made, arguments, message):

@@ -7,7 +7,8 @@
 import { make, verdict } from "./dom.js";
 import { drawTile } from "./tiles.js";
 
-/** @typedef {{ there: boolean, asked?: string, values: string[] }} Cell of a mask: what it explains, its figures. */
+/** @typedef {{ there: boolean, asked?: string, values: string[], words: string[] }} Cell of a mask: what it explains, its
+ * figures, and verdicts in words. */
 /**
  * @typedef {{
  *   image: string, state: Verdict, label: string, predicted: string, score: string, reason: string, value: string,
@@ -103,7 +104,8 @@ export class ComparePage {
     const cells = row.cells.map((cell, i) => {
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
       const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
-      return make("td", {}, picture, asked, values(cell, figures));
+      const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
+      return make("td", {}, picture, asked, values(cell, figures), ...verdicts);
     });
     return make("tr", { dataset: { image: row.image } }, about, ...cells);
   }

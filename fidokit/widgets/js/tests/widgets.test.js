@@ -130,7 +130,7 @@ describe("CompareWidget", () => {
     score: "0.31",
     reason: "",
     value: "",
-    cells: there.map((each) => ({ there: each, values: ["0.5"] })),
+    cells: there.map((each) => ({ there: each, values: ["0.5"], words: each ? ["explains little"] : [] })),
   });
   beforeEach(() =>
     open(compare, {
@@ -161,7 +161,11 @@ describe("CompareWidget", () => {
     const cells = [...el.querySelectorAll(".fk-page tbody tr")].map((line) =>
       [...line.cells].map((cell) => cell.textContent),
     );
-    assert.deepEqual(cells[0], ["a.png✗ wronglabel robincalled nothing 0.31", "Deletion0.5", "No maskDeletion0.5"]);
+    assert.deepEqual(cells[0], [
+      "a.png✗ wronglabel robincalled nothing 0.31",
+      "Deletion0.5explains little",
+      "No maskDeletion0.5",
+    ]);
     assert.equal(el.querySelectorAll(".fk-page canvas").length, 5);
     assert.equal(text(".fk-count"), "Page 1 of 2; 7 of 1,200 images");
   });
