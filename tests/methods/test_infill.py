@@ -258,6 +258,30 @@ def test_inpaint_of_nothing_kept_is_finite():
     assert torch.isfinite(infill.inpaint(images, torch.zeros(1, 1, 40, 56))).all()
 
 
+@pytest.mark.parametrize("size", [(32, 32), (100, 130)])
+def test_background_is_the_backdrop_where_that_is_plain(size):
+    colour = torch.tensor([0.2, 0.4, 0.7]).view(1, 3, 1, 1)
+    images = colour.expand(1, 3, *size).clone()
+    inside = (slice(size[0] // 4, size[0] // 2), slice(size[1] // 4, size[1] // 2))
+    texture = torch.rand(3, *size, generator=torch.Generator().manual_seed(0))
+    images[0, :, inside[0], inside[1]] = (texture * torch.tensor([0.5, 0.3, 0.3]).view(3, 1, 1))[
+        :, inside[0], inside[1]
+    ] + torch.tensor([0.5, 0, 0]).view(3, 1, 1)
+    torch.testing.assert_close(infill.background(images), colour.expand_as(images), atol=0.02, rtol=0)
+
+
+def test_background_is_that_of_the_surroundings_and_no_other_images():
+    images = torch.empty(2, 3, 64, 64)
+    left, right = torch.tensor([0.1, 0.3, 0.8]), torch.tensor([0.2, 0.7, 0.1])
+    images[:, :, :, :32], images[:, :, :, 32:] = left[None, :, None, None], right[None, :, None, None]
+    images[0, :, 24:40, 8:24] = torch.tensor([0.9, 0.1, 0.1])[:, None, None]
+    made = infill.background(images)
+    # The object gives way to the side that it lies on; next to the border of the sides both are seen.
+    assert (made[0, :, 28:36, 12:20] - left[:, None, None]).abs().max() < 0.1
+    assert (made[0, :, :, 44:] - right[:, None, None]).abs().max() < 0.05
+    torch.testing.assert_close(infill.background(images[:1]), made[:1])
+
+
 def test_dominant_is_the_colour_of_the_background_and_not_the_mean():
     images = torch.full((1, 3, 20, 20), 0.2)
     images[..., 5:12, 5:12] = 0.9
