@@ -20,8 +20,8 @@ _Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
-#: The options of `add_model` beside the model: how it computes.
-MODEL_OPTIONS = ("device", "precision", "micro_batch")
+#: The options of `add_model` beside the model: how it computes, and between what it chooses.
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "names", "templates")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -32,7 +32,10 @@ def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.A
 
 def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None) -> None:
     """The options of a classifier; `otherwise` says what happens without ``--model``, None that it must be given."""
-    names = f"timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2 or python:module:function; to try: {SAMPLE_MODEL}"
+    names = (
+        "timm:NAME, torchvision:NAME, hf:PATH, openclip:NAME, FILE.pt2 or python:module:function; to try: "
+        + SAMPLE_MODEL
+    )
     command.add_argument(
         "--model",
         required=otherwise is None,
@@ -42,6 +45,20 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
     command.add_argument(
         "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
+    )
+    command.add_argument(
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes, one a line; for openclip: and a CLIP of hf: those to choose from, with what they "
+        "are called in texts after tabs, or JSON with prompts",
+    )
+    command.add_argument(
+        "--template",
+        action="append",
+        dest="templates",
+        metavar="TEXT",
+        help="text around a name, with {} in its place, for the same models; may be given several times",
     )
 
 
@@ -132,8 +149,11 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def load_classifier(arguments: argparse.Namespace) -> Classifier:
     from fidokit.models.classifier import Classifier
+    from fidokit.models.prompts import read_names
 
     options = given_options(arguments)
+    if "names" in options:
+        options["names"] = read_names(options["names"])
     if getattr(arguments, "boxes", False):
         options["use_boxes"] = True
     if arguments.model.startswith("python:") and str(Path.cwd()) not in sys.path:

@@ -29,6 +29,8 @@ from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.models.goals import Goal, Head, Targets
 from fidokit.models.outputs import refuse_embedding, resolved_head
 from fidokit.models.prediction import prediction_of, prediction_table
+from fidokit.models.prompted import Prompted
+from fidokit.models.prompts import Names, Prompts, Templates
 from fidokit.models.session import Session
 from fidokit.models.state import ClassifierState, EvaluationCounter, OpenSessions
 from fidokit.models.uncompiled import plain_name
@@ -174,7 +176,10 @@ class Classifier(HtmlDisplay, ClassifierState):
     def load(cls, name: str, **options: Any) -> Classifier:
         """A classifier by its command-line name; ``options`` are those of the constructor.
 
-        ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``FILE.pt2`` (torch.export) or ``python:module:function``.
+        ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``openclip:NAME``, ``FILE.pt2`` (torch.export) or
+        ``python:module:function``. Of a model of images and texts (``openclip:``, and ``hf:`` where that finds one)
+        ``names``, ``templates`` and ``tokenizer`` are options too, see `from_prompts`; of any other ``names`` are its
+        class names.
 
         Raises:
             MissingExtra: the library it needs is not installed.
@@ -190,6 +195,69 @@ class Classifier(HtmlDisplay, ClassifierState):
             raise ClassifierError(f"{name!r} could not be loaded: {error}") from error
         classifier.name = name
         return classifier
+
+    @classmethod
+    def from_prompts(
+        cls,
+        model: nn.Module | str | os.PathLike[str],
+        names: Names,
+        *,
+        templates: Templates | None = None,
+        tokenizer: Any = None,
+        **options: Any,
+    ) -> Classifier:
+        """A classifier made of a model of images and texts, which chooses between the classes that are named.
+
+        The logits are those of the model's own zero-shot classification: the cosine of image and text, times the logit
+        scale, plus the bias where there is one (SigLIP); a class's texts are brought to length 1, averaged and brought
+        to length 1 again (Radford et al., ICML 2021, section 3.1.4). The texts are encoded once, here; what is kept is
+        the image tower, which gradients pass through as in any classifier.
+
+        Args:
+            model: ``openclip:NAME`` or ``hf:PATH``; or a CLIP, SigLIP or SigLIP 2 of transformers; or a CLIP, SigLIP
+                or CoCa of open_clip (BioCLIP is one); or a module with the ``visual``, ``encode_text`` and
+                ``logit_scale`` that these have. NAME is a folder, a name on the hub (``imageomics/bioclip``) or an
+                architecture with the tag of its weights (``ViT-B-32/laion2b_s34b_b79k``).
+            names: the classes in order; or class -> what it is called in texts, one or several, such as
+                ``{"jay": ["Eurasian jay", "Garrulus glandarius"]}``.
+            templates: texts with ``{}`` where that goes, or functions of it; ``"{}"`` for prompts that are whole texts.
+                Default "a photo of {}.", without an article, since scientific names have none.
+            tokenizer: the one that the model was trained with; in transformers its processor will do as well. Default:
+                that of the name, or of the folder from which a model of transformers was loaded; open_clip's models do
+                not know theirs, see ``open_clip.get_tokenizer``.
+            **options: of `Classifier`; mean, std, size and cropping are the model's own where they are left out. The
+                head is ``sigmoid`` for models with a bias, which judge each class by itself; ``head="softmax"`` lets
+                the classes compete.
+
+        Raises:
+            SettingsError: no names, a class without prompt, one prompt for two classes, a template without ``{}``.
+            ClassifierError: no text tower, no tokenizer, or a text longer than the model reads, which the libraries
+                would cut off.
+            MissingExtra: the library it needs is not installed.
+
+        Example:
+            >>> import open_clip
+            >>> model = open_clip.create_model("RN50", pretrained="openai")  # doctest: +SKIP
+            >>> tokenizer = open_clip.get_tokenizer("RN50")  # doctest: +SKIP
+            >>> clf = fk.Classifier.from_prompts(model, ["jay", "tit"], tokenizer=tokenizer)  # doctest: +SKIP
+        """
+        if isinstance(model, str | os.PathLike):
+            asked = {"names": names, "templates": templates, "tokenizer": tokenizer}
+            classifier = cls.load(os.fspath(model), **asked, **options)
+            if classifier.prompts is None:
+                raise ClassifierError(
+                    f"{classifier.name} is a classifier with classes of its own, which takes no texts; load it with "
+                    "fidokit.Classifier.load"
+                )
+            return classifier
+        module, own = loading.prompted(model, Prompts.of(names, templates), tokenizer, options)
+        return cls(module, **own)  # type: ignore[arg-type]
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """The texts that stand for the classes; None for a classifier that was not made `from_prompts`."""
+        module = plain_module(self.module)
+        return module.prompts if isinstance(module, Prompted) else None
 
     def __repr__(self) -> str:
         notes = "".join(f"; {note}" for note in self.notes)

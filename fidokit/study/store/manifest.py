@@ -73,6 +73,7 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
         "precision": classifier.precision,
         "micro_batch": classifier.micro_batch,
         "class_names": list(classifier.class_names),
+        "prompts": None if classifier.prompts is None else classifier.prompts.describe(),
         "preprocessing": json.loads(json.dumps(classifier.preprocessing.describe())),
     }
 
@@ -108,6 +109,7 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
     found = []
     if recorded["class_names"] != current["class_names"]:
         found.append(_sequence_difference("class", recorded["class_names"], current["class_names"]))
+    found += _prompt_differences(recorded.get("prompts") or {}, current["prompts"] or {})
     for name in ("module", "head"):
         if recorded[name] != current[name]:
             found.append(f"{name} was {recorded[name]!r} and is {current[name]!r}")
@@ -148,6 +150,13 @@ def _within(paths: Sequence[str], root: str) -> list[str]:
         Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).as_posix()
         for path in paths
     ]
+
+
+def _prompt_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """How the texts differ that stand for the classes."""
+    found = [f"prompts of {what}" for what in _mapping_differences(recorded.get("names", {}), current.get("names", {}))]
+    templates = (recorded.get("templates", []), current.get("templates", []))
+    return found if templates[0] == templates[1] else [*found, _sequence_difference("template", *templates)]
 
 
 def _mapping_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
