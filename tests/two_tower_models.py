@@ -9,7 +9,31 @@ import torch
 from safetensors.torch import save_file
 
 SIDE = 64
-WORDS = "a photo of this is jay tit owl lynx corvid garrulus glandarius parus major bird red blue the . , { } bubo".split()
+WORDS = [
+    "a",
+    "photo",
+    "of",
+    "this",
+    "is",
+    "jay",
+    "tit",
+    "owl",
+    "lynx",
+    "corvid",
+    "garrulus",
+    "glandarius",
+    "parus",
+    "major",
+    "bird",
+    "red",
+    "blue",
+    "the",
+    ".",
+    ",",
+    "{",
+    "}",
+    "bubo",
+]
 TEXT = {
     "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
     "max_position_embeddings": 16, "vocab_size": 40,
@@ -25,7 +49,7 @@ def shaken(model, seed=0):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
+            if parameter.ndim > 1 or "class_embedding" in name:
                 scale = 1.0 if "embed" in name else 1.5 / parameter[0].numel() ** 0.5
                 parameter.copy_(scale * torch.randn(parameter.shape, generator=generator))
     return model.eval()

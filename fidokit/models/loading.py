@@ -189,7 +189,7 @@ def _open_clip_name(open_clip: Any, name: str) -> tuple[str, str | None]:
     """
     if name.startswith(("hf-hub:", "local-dir:")):
         return name, None
-    if Path(name).is_dir():
+    if name and Path(name).is_dir():
         return f"local-dir:{name}", None
     architecture, _, tag = name.partition("/")
     if architecture in open_clip.list_models():

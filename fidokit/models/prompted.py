@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from fidokit.models.prompts import Prompts
 
 
+def has_text_tower(module: nn.Module) -> bool:
+    """Whether a module compares images with texts, as the models of transformers and of open_clip do."""
+    of_transformers = hasattr(module, "get_text_features") and hasattr(module, "vision_model")
+    return of_transformers or (hasattr(module, "visual") and hasattr(module, "encode_text"))
+
+
 class TextSimilarity(nn.Module):
     """Scaled cosine similarity of (B, D) image features to K texts: (B, K) logits, always computed in float32.
 

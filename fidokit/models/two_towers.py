@@ -63,8 +63,8 @@ class TwoTowers(ABC):
         """
 
     @abstractmethod
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        """(N, D) features of texts, in the model's own dtype and on its device."""
+    def encode(self, model: Any, texts: Sequence[str]) -> Tensor:
+        """(N, D) features that the model, or its copy in float32, gives for texts."""
 
     def prompted(self, prompts: Prompts) -> nn.Module:
         """The image tower with the texts behind it.
@@ -113,6 +113,10 @@ class TwoTowers(ABC):
         """(K, D) float32: of each class the mean direction of its texts."""
         places = {name: k for k, name in enumerate(prompts.names)}
         named = list(prompts.texts())
+        reader = self.model
+        if any(p.dtype != torch.float32 for p in self.model.parameters()):
+            # As in a session: weights as they are, arithmetic in float32. CPUs can do little in float16.
+            reader = frozen.frozen_copy(self.model, next(self.model.parameters()).device)
         sums: Tensor | None = None
         with (
             frozen.frozen_in_place(self.model),
@@ -121,7 +125,7 @@ class TwoTowers(ABC):
         ):
             for part in _batches(named):
                 try:
-                    features = self.encode([text for _, text in part]).float()
+                    features = self.encode(reader, [text for _, text in part]).float()
                 except Exception as error:
                     raise ClassifierError(
                         f"the text tower of {type(self.model).__name__} cannot encode texts such as {part[0][1]!r}: "
@@ -188,9 +192,9 @@ class TransformersTowers(TwoTowers):
                 raise _too_long(text, f"{len(row)} tokens", self.length)
         return rows
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
+    def encode(self, model: Any, texts: Sequence[str]) -> Tensor:
         given = self.tokenizer([*texts], return_tensors="pt", **self.padding)
-        features = self.model.get_text_features(**given.to(next(self.model.parameters()).device))
+        features = model.get_text_features(**given.to(next(model.parameters()).device))
         pooled: Tensor = getattr(features, "pooler_output", features)
         return pooled
 
@@ -243,9 +247,9 @@ class OpenClipTowers(TwoTowers):
                 found.append(tuple(row.tolist()))
         return found
 
-    def encode(self, texts: Sequence[str]) -> Tensor:
-        rows = self._tokenized(texts, self.length).to(self.model.logit_scale.device)
-        features: Tensor = self.model.encode_text(rows)
+    def encode(self, model: Any, texts: Sequence[str]) -> Tensor:
+        rows = self._tokenized(texts, self.length).to(model.logit_scale.device)
+        features: Tensor = model.encode_text(rows)
         return features
 
     def _tokenized(self, texts: Sequence[str], length: int) -> Tensor:
@@ -273,25 +277,37 @@ class _VisionTower(nn.Module):
         return projected
 
 
+class _Patches(nn.Module):
+    """(B, 3, H, W) images as a map of their patches, (B, rows, columns, P * P * 3), in which layers find their grid."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, images: Tensor) -> Tensor:
+        batch, channels, height, width = images.shape
+        rows, columns = height // self.side, width // self.side
+        cells = images.reshape(batch, channels, rows, self.side, columns, self.side)
+        return cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows, columns, -1)
+
+
 class _PatchTower(nn.Module):
-    """A vision model that takes the pixels of patches, row by row, as SigLIP 2 NaFlex does: all of them of one image.
+    """A vision model that takes the patches of photographs of any shape, as SigLIP 2 NaFlex does, on whole inputs.
 
     Published as Tschannen et al., 2025 (arXiv 2502.14786), section 2.4.
     """
 
-    def __init__(self, vision_model: nn.Module, patch: int) -> None:
+    def __init__(self, vision_model: nn.Module, side: int) -> None:
         super().__init__()
+        self.patches = _Patches(side)
         self.vision_model = vision_model
-        self.patch = patch
 
     def forward(self, images: Tensor) -> Tensor:
-        batch, channels, height, width = images.shape
-        rows, columns = height // self.patch, width // self.patch
-        cells = images.reshape(batch, channels, rows, self.patch, columns, self.patch)
-        patches = cells.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, -1)
+        patches = self.patches(images)
+        batch, rows, columns, _ = patches.shape
         features: Tensor = self.vision_model(
-            pixel_values=patches,
-            pixel_attention_mask=torch.ones(patches.shape[:2], dtype=torch.int32, device=images.device),
+            pixel_values=patches.flatten(1, 2),
+            pixel_attention_mask=torch.ones(batch, rows * columns, dtype=torch.int32, device=images.device),
             spatial_shapes=torch.tensor([[rows, columns]] * batch, device=images.device),
             return_dict=True,
         ).pooler_output
