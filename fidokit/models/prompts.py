@@ -79,15 +79,18 @@ class Prompts:
 
 def _called(names: Names) -> dict[str, tuple[str, ...]]:
     if isinstance(names, Mapping) and not (_all_numbers(names.keys()) or _all_numbers(names.values())):
-        return {_text(name, "a class name"): _prompts_of(name, given) for name, given in names.items()}
-    try:
-        listed = read_class_names(names)
-    except ClassifierError as error:
-        raise SettingsError(str(error).replace("class_names", "names")) from error
+        listed = [_text(name, "a class name") for name in names]
+        prompts = [_prompts_of(name, given) for name, given in zip(listed, names.values(), strict=True)]
+    else:
+        try:
+            listed = read_class_names(names)
+        except ClassifierError as error:
+            raise SettingsError(str(error).replace("class_names", "names")) from error
+        prompts = [(name,) for name in listed]
     if len(set(listed)) != len(listed):
         twice = next(name for i, name in enumerate(listed) if name in listed[:i])
         raise SettingsError(f"names must differ, {twice!r} is there twice; add a qualifier to it")
-    return {name: (name,) for name in listed}
+    return dict(zip(listed, prompts, strict=True))
 
 
 def _all_numbers(values: Iterable[object]) -> bool:
@@ -152,17 +155,17 @@ def read_names(path: Path) -> list[str] | dict[str, list[str]]:
         raise SettingsError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if path.suffix.lower() == ".json":
         return _from_json(path, text)
-    lines = [[cell.strip() for cell in line.split("\t")] for line in text.split("\n") if line.strip()]
-    if not lines:
-        raise SettingsError(f"{path} is empty; write the names of the classes into it, one a line")
-    if all(len(cells) == 1 for cells in lines):
-        return [cells[0] for cells in lines]
     names: dict[str, list[str]] = {}
-    for number, (name, *prompts) in enumerate(lines, start=1):
+    for number, line in enumerate(text.split("\n"), start=1):
+        name, *prompts = (cell.strip() for cell in line.split("\t"))
+        if not line.strip():
+            continue
         if not name or name in names:
-            raise SettingsError(f"{path}, name {number}: {f'{name!r} is there twice' if name else 'the name is empty'}")
+            raise SettingsError(f"{path}, line {number}: {f'{name!r} is there twice' if name else 'the name is empty'}")
         names[name] = [prompt for prompt in prompts if prompt] or [name]
-    return names
+    if not names:
+        raise SettingsError(f"{path} is empty; write the names of the classes into it, one a line")
+    return names if any(prompts != [name] for name, prompts in names.items()) else list(names)
 
 
 def _from_json(path: Path, text: str) -> list[str] | dict[str, list[str]]:

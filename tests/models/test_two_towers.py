@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -276,6 +277,15 @@ def test_one_class_of_siglip_is_a_single_logit(folders):
     assert classifier.class_names == ["not owl", "owl"]
     expected = named(folders, "siglip").logits(photographs(2, SIZE))[:, 2]
     torch.testing.assert_close(classifier.logits(photographs(2, SIZE))[:, 1], expected, rtol=0, atol=1e-4)
+
+
+def test_it_travels_to_other_processes(folders):
+    classifier = named(folders, "siglip")
+    twin = pickle.loads(pickle.dumps(classifier))
+    images = photographs(2, SIZE)
+    torch.testing.assert_close(twin.logits(images), classifier.logits(images))
+    assert twin.prompts == classifier.prompts
+    assert twin.fingerprint() == classifier.fingerprint()
 
 
 # Which classifier it is
