@@ -236,10 +236,7 @@ class Classifier(HtmlDisplay, ClassifierState):
             MissingExtra: the library it needs is not installed.
 
         Example:
-            >>> import open_clip
-            >>> model = open_clip.create_model("RN50", pretrained="openai")  # doctest: +SKIP
-            >>> tokenizer = open_clip.get_tokenizer("RN50")  # doctest: +SKIP
-            >>> clf = fk.Classifier.from_prompts(model, ["jay", "tit"], tokenizer=tokenizer)  # doctest: +SKIP
+            >>> clf = fk.Classifier.from_prompts("openclip:imageomics/bioclip", ["jay", "tit"])  # doctest: +SKIP
         """
         if isinstance(model, str | os.PathLike):
             asked = {"names": names, "templates": templates, "tokenizer": tokenizer}

@@ -143,7 +143,7 @@ def _load_transformers(path: str, asked: _Asked, **options: Any) -> _Loaded:
 
 def _has_two_towers(transformers: Any, path: str) -> bool:
     """Whether it is a model of images and texts, by its configuration: a CLIP with a head was made a classifier."""
-    config = transformers.AutoConfig.from_pretrained(path)
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
     made_as = getattr(config, "architectures", None) or []
     if any("ForImageClassification" in name for name in made_as):
         return False
@@ -176,9 +176,24 @@ def _load_open_clip(name: str, asked: _Asked, **options: Any) -> _Loaded:
     open_clip = _needs("open_clip", "openclip")
     prompts = asked.prompts(f"openclip:{name}")
     model_name, pretrained = _open_clip_name(open_clip, name)
-    tokenizer = open_clip.get_tokenizer(model_name) if asked.tokenizer is None else asked.tokenizer
+    tokenizer = _open_clip_tokenizer(open_clip, model_name) if asked.tokenizer is None else asked.tokenizer
     module = open_clip.create_model_from_pretrained(model_name, pretrained, return_transform=False)
     return OpenClipTowers(module, tokenizer, options).prompted(prompts), {"class_names": list(prompts.names)} | options
+
+
+def _open_clip_tokenizer(open_clip: Any, name: str) -> Any:
+    """A model's tokenizer, as long as no code comes with it.
+
+    Raises:
+        ClassifierError: its configuration wants such code to be run.
+    """
+    config = open_clip.get_model_config(name) or {}
+    if (config.get("text_cfg", {}).get("tokenizer_kwargs") or {}).get("trust_remote_code"):
+        raise ClassifierError(
+            f"the tokenizer of {name} comes with code of its own (trust_remote_code in its configuration), which "
+            "fidokit does not run; if you trust it, give tokenizer=open_clip.get_tokenizer(NAME)"
+        )
+    return open_clip.get_tokenizer(name)
 
 
 def _open_clip_name(open_clip: Any, name: str) -> tuple[str, str | None]:

@@ -105,8 +105,8 @@ class TwoTowers(ABC):
         digest = hashlib.sha256(repr(tokens).encode())
         for key, value in sorted(self.model.state_dict().items()):
             if not key.startswith(self.image_names):
-                plain = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-                digest.update(key.encode() + plain.numpy().tobytes())
+                digest.update(key.encode())
+                digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
         return digest.hexdigest()[:32]
 
     def _embeddings(self, prompts: Prompts) -> Tensor:
@@ -378,7 +378,8 @@ def transformers_tokenizer(path: str) -> Any:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(path)
+        # Said so, since it would ask at the keyboard otherwise.
+        return transformers.AutoTokenizer.from_pretrained(path, trust_remote_code=False)
     except Exception as error:
         raise ClassifierError(
             f"{path} has no tokenizer that can be loaded ({str(error).splitlines()[0]}); {_TOKENIZER_REMEDY}"

@@ -453,7 +453,7 @@ def test_transformers_models(monkeypatch):
         monkeypatch,
         "transformers",
         AutoConfig=SimpleNamespace(
-            from_pretrained=lambda _path: transformers_config(architectures=["ViTForImageClassification"])
+            from_pretrained=lambda _path, **_: transformers_config(architectures=["ViTForImageClassification"])
         ),
         AutoModelForImageClassification=SimpleNamespace(from_pretrained=from_pretrained),
         AutoImageProcessor=SimpleNamespace(from_pretrained=lambda _path: CallableProcessor()),

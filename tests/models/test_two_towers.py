@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 
@@ -481,3 +482,21 @@ def test_weights_that_are_missing(folders, tmp_path):
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ClassifierError, match=r"has no weights for visual_projection.weight.*at random"):
         Classifier.load(f"hf:{tmp_path}", names=NAMES)
+
+
+def test_code_that_comes_with_a_model_is_not_run(tmp_path):
+    folder = towers.open_clip_folder(tmp_path / "open", "siglip")
+    config = json.loads((folder / "open_clip_config.json").read_text())
+    config["model_cfg"]["text_cfg"]["tokenizer_kwargs"]["trust_remote_code"] = True
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    towers.clip(tmp_path / "hf")
+    for place in (folder, tmp_path / "hf"):
+        own = json.loads((place / "tokenizer_config.json").read_text())
+        own |= {"auto_map": {"AutoTokenizer": ["evil.Evil", None]}, "tokenizer_class": "Evil"}
+        (place / "tokenizer_config.json").write_text(json.dumps(own))
+        (place / "evil.py").write_text(f"open({str(tmp_path / 'run')!r}, 'w')\nclass Evil: pass\n")
+    with pytest.raises(ClassifierError, match="comes with code of its own"):
+        Classifier.load(f"openclip:{folder}", names=NAMES)
+    with contextlib.suppress(ClassifierError):  # or read as CLIP's own kind
+        Classifier.load(f"hf:{tmp_path / 'hf'}", names=NAMES)
+    assert not (tmp_path / "run").exists()
