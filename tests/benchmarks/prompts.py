@@ -1,9 +1,9 @@
 """A two-tower model trained on captions of the testbed's pictures, asked by prompts: accuracy, and part correlation of
 its masks next to those of the ordinary classifier of the same species.
 
-Images and captions are brought together by CLIP's loss alone; no label is seen. The image tower is the testbed's own
-network, so that the two differ only in how they were taught. Captions name the species and sometimes the habitat; where
-two of a batch are the same text, both are right.
+Images and captions are brought together by CLIP's loss; every caption of a batch that is true of a picture is right for
+it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two classifiers
+differ only in how they were taught. Captions name the species, and some of them the habitat.
 
 Run: ``python tests/benchmarks/prompts.py`` (about 15 minutes on one core, two thirds of them training). ``--weights``
 keeps what was trained.
@@ -22,12 +22,15 @@ from material import paired_interval, report
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from tqdm import tqdm
 
 import fidokit as fk
 from fidokit import testbed
+from fidokit.models.devices import native
 from fidokit.testbed.lessons import LESSONS
 from fidokit.testbed.network import MEAN, SIZE, STD, Network
 from fidokit.testbed.raster import Stream
+from fidokit.testbed.scene import Scene
 from fidokit.testbed.train import augmented, draw
 
 FEATURES = 96
@@ -49,7 +52,7 @@ class TwoTowers(nn.Module):
         self.visual = Network(FEATURES)
         self.words = nn.Embedding(len(WORDS) + 1, FEATURES, padding_idx=0)
         self.text = nn.Sequential(nn.Linear(FEATURES, 2 * FEATURES), nn.GELU(), nn.Linear(2 * FEATURES, FEATURES))
-        self.logit_scale = nn.Parameter(torch.tensor(2.3))
+        self.logit_scale = nn.Parameter(torch.tensor(2.66))
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         count = (tokens > 0).sum(1, keepdim=True).clamp(min=1)
@@ -72,34 +75,52 @@ def tokenizer(texts: list[str], context_length: int = CONTEXT) -> Tensor:
     return rows
 
 
-def caption(index: int) -> str:
-    scene, stream = LESSONS["fair"](index), Stream(index, "caption")
-    begin = stream.pick(["a photo of", "this is", ""])
-    where = f"in the {scene.habitat}" if stream.between() < 0.3 else ""
-    return " ".join(f"{begin} {scene.species} {where}".split())
+def caption(scene: Scene) -> tuple[str, bool]:
+    """What is said of a picture, and whether that names the habitat."""
+    stream = Stream(scene.index, scene.seed, "caption")
+    begin, where = stream.pick(["a photo of", "this is", ""]), stream.between() < 0.3
+    return " ".join(f"{begin} {scene.species} {f'in the {scene.habitat}' if where else ''}".split()), where
+
+
+def truth(scenes: list[Scene]) -> tuple[list[str], Tensor]:
+    """The caption of each picture, and (N, N) whether a picture (row) is what a caption (column) says."""
+    captions = [caption(scene) for scene in scenes]
+    species, habitats = (
+        torch.tensor([names.index(name) for name in found])
+        for names, found in (
+            (testbed.SPECIES, [scene.species for scene in scenes]),
+            (testbed.HABITATS, [scene.habitat for scene in scenes]),
+        )
+    )
+    said = torch.tensor([where for _, where in captions])
+    is_true = (species[:, None] == species) & ((habitats[:, None] == habitats) | ~said)
+    return [text for text, _ in captions], is_true
+
+
+def contrast(logits: Tensor, right: Tensor) -> Tensor:
+    return functional.cross_entropy(logits, right / right.sum(1, keepdim=True))
 
 
 def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers:
     torch.manual_seed(0)
     model = TwoTowers().to(memory_format=torch.channels_last)
     images, _ = draw("fair", n, 1)
-    texts = [caption(i) for i in range(n)]
+    texts, is_true = truth([LESSONS["fair"](i) for i in range(n)])
     tokens = tokenizer(texts)
-    numbers = {text: k for k, text in enumerate(dict.fromkeys(texts))}
-    which = torch.tensor([numbers[text] for text in texts])
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.03)
     steps = n // batch * passes
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.25)
+    low = "bfloat16" in native(torch.device("cpu"))
     model.train()
-    for _ in range(passes):
+    for _ in tqdm(range(passes), desc="training", unit="pass", disable=None):
         order = torch.randperm(n, generator=generator)
         for k in range(n // batch):
             rows = order[k * batch : (k + 1) * batch]
-            logits = model(augmented(images[rows], generator), tokens[rows])
-            same = (which[rows, None] == which[rows]).float()
-            right = same / same.sum(1, keepdim=True)
-            loss = (functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)) / 2
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=low):
+                logits = model(augmented(images[rows], generator), tokens[rows]).float()
+            right = is_true[rows][:, rows].float()
+            loss = (contrast(logits, right) + contrast(logits.T, right.T)) / 2
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -111,8 +132,8 @@ def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=3000, help="that the towers are trained on")
-    parser.add_argument("--passes", type=int, default=12, help="over them")
+    parser.add_argument("--pictures", type=int, default=3600, help="that the towers are trained on")
+    parser.add_argument("--passes", type=int, default=14, help="over them")
     parser.add_argument("--n", type=int, default=48, help="pictures whose masks are compared")
     parser.add_argument("--fresh", type=int, default=480, help="pictures that the accuracy is of")
     parser.add_argument("--seed", type=int, default=1000, help="of those, from 1000")
