@@ -1,9 +1,9 @@
 """A two-tower model trained on captions of the testbed's pictures, asked by prompts: accuracy, and part correlation of
 its masks next to those of the ordinary classifier of the same species.
 
-Images and captions are brought together by CLIP's loss; every caption of a batch that is true of a picture is right for
-it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two classifiers
-differ only in how they were taught. Captions name the species, and some of them the habitat.
+Images and captions are brought together by CLIP's loss; every caption of a batch that is true of a picture is right
+for it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two
+classifiers differ only in how they were taught. Captions name the species, and some of them the habitat.
 
 Run: ``python tests/benchmarks/prompts.py`` (about 15 minutes on one core, two thirds of them training). ``--weights``
 keeps what was trained.

@@ -105,7 +105,7 @@ def test_siglip_of_patches_gives_the_librarys_logits(folders):
 def test_scores_of_a_photograph_are_those_of_the_librarys_pipeline(folders, kind, tmp_path):
     classifier = named(folders, kind, templates="this is a photo of {}.")
     path = tmp_path / "photo.png"
-    Image.fromarray((photographs(1, (90, 140), seed=3)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(path)
+    Image.fromarray((photographs(1, (128, 192), seed=3)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)).save(path)
     pipeline = transformers.pipeline("zero-shot-image-classification", model=str(folders / kind))
     found = pipeline(str(path), candidate_labels=NAMES, hypothesis_template="this is a photo of {}.")
     expected = torch.tensor([next(row["score"] for row in found if row["label"] == name) for name in NAMES])
