@@ -5,7 +5,7 @@ Images and captions are brought together by CLIP's loss; every caption of a batc
 for it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two
 classifiers differ only in how they were taught. Captions name the species, and some of them the habitat.
 
-Run: ``python tests/benchmarks/prompts.py`` (about 15 minutes on one core, two thirds of them training). ``--weights``
+Run: ``python tests/benchmarks/prompts.py`` (about 6 minutes on one quiet core). ``--weights``
 keeps what was trained.
 """
 
@@ -35,6 +35,11 @@ from fidokit.testbed.train import augmented, draw
 
 FEATURES = 96
 CONTEXT = 12
+#: Where CLIP's ends, and is held. Under one of 15, learned in so short a training, cosines of the right captions come close
+#: to 1, where they answer to nothing that is taken from a picture.
+LOGIT_SCALE = 100.0
+#: As the ordinary classifier was taught.
+SMOOTHING = 0.05
 WORDS = sorted(
     {word for text in (*testbed.SPECIES, *testbed.HABITATS, "a photo of in the this is") for word in text.split()}
 )
@@ -52,7 +57,7 @@ class TwoTowers(nn.Module):
         self.visual = Network(FEATURES)
         self.words = nn.Embedding(len(WORDS) + 1, FEATURES, padding_idx=0)
         self.text = nn.Sequential(nn.Linear(FEATURES, 2 * FEATURES), nn.GELU(), nn.Linear(2 * FEATURES, FEATURES))
-        self.logit_scale = nn.Parameter(torch.tensor(2.66))
+        self.logit_scale = nn.Parameter(torch.tensor(LOGIT_SCALE).log(), requires_grad=False)
 
     def encode_text(self, tokens: Tensor) -> Tensor:
         count = (tokens > 0).sum(1, keepdim=True).clamp(min=1)
@@ -98,7 +103,7 @@ def truth(scenes: list[Scene]) -> tuple[list[str], Tensor]:
 
 
 def contrast(logits: Tensor, right: Tensor) -> Tensor:
-    return functional.cross_entropy(logits, right / right.sum(1, keepdim=True))
+    return functional.cross_entropy(logits, right / right.sum(1, keepdim=True), label_smoothing=SMOOTHING)
 
 
 def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers:
@@ -108,7 +113,8 @@ def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers
     texts, is_true = truth([LESSONS["fair"](i) for i in range(n)])
     tokens = tokenizer(texts)
     generator = torch.Generator().manual_seed(0)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=0.03)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=rate, weight_decay=0.03)
     steps = n // batch * passes
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.25)
     low = "bfloat16" in native(torch.device("cpu"))
@@ -125,8 +131,6 @@ def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers
             loss.backward()
             optimiser.step()
             schedule.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(max=4.6)
     return model.eval()
 
 
@@ -136,7 +140,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=14, help="over them")
     parser.add_argument("--n", type=int, default=48, help="pictures whose masks are compared")
     parser.add_argument("--fresh", type=int, default=480, help="pictures that the accuracy is of")
-    parser.add_argument("--seed", type=int, default=1000, help="of those, from 1000")
+    parser.add_argument("--seed", type=int, default=2000, help="of those; 0 tuned the training")
     parser.add_argument("--weights", type=Path, help="of the towers: read if they are there, else written")
     given = parser.parse_args()
     begun = time.perf_counter()
@@ -164,7 +168,7 @@ def main() -> None:
             found[name] = study.metrics(parts=True, removal=testbed.without_part, progress=False)
             report(
                 benchmark="prompts", classifier=name, pictures=len(fresh), right=right, failures=len(study.failures()),
-                logit_scale=float(model.logit_scale.exp().detach()) if name == "prompts" else None, seconds=seconds,
+                seconds=seconds if name == "prompts" else None,
             )  # fmt: skip
     for method, kind in sorted(MASKS):
         columns = {
