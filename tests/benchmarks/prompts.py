@@ -5,8 +5,7 @@ Images and captions are brought together by CLIP's loss; every caption of a batc
 for it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two
 classifiers differ only in how they were taught. Captions name the species, and some of them the habitat.
 
-Run: ``python tests/benchmarks/prompts.py`` (about 6 minutes on one quiet core). ``--weights``
-keeps what was trained.
+Run: ``python tests/benchmarks/prompts.py`` (about 6 minutes on one quiet core). ``--weights`` keeps what was trained.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from fidokit.testbed.train import augmented, draw
 
 FEATURES = 96
 CONTEXT = 12
-#: Where CLIP's ends, and is held. Under one of 15, learned in so short a training, cosines of the right captions come close
-#: to 1, where they answer to nothing that is taken from a picture.
+#: Where CLIP's ends, and is held. Under one of 15, which so short a training learns, cosines of right captions come close
+#: to 1, where they hardly answer to what is taken from a picture.
 LOGIT_SCALE = 100.0
 #: As the ordinary classifier was taught.
 SMOOTHING = 0.05
