@@ -54,8 +54,8 @@ class _FidoMagic:
 
     Attributes:
         shell: the shell.
-        loaded: what was loaded, by name, device, precision, micro-batch and the time at which a model's file was
-            written.
+        loaded: what was loaded, by name and options, and the times at which files of a model and of names
+            were written.
         last: the options of the last classifier that could be had, used where a line names none; None before.
     """
 
@@ -114,9 +114,9 @@ class _FidoMagic:
         return variables[name]
 
     def _loaded(self, arguments: argparse.Namespace) -> Classifier:
-        path = Path(arguments.model)
-        written = path.stat().st_mtime_ns if path.is_file() else None
-        key = (arguments.model, *(getattr(arguments, name) for name in MODEL_OPTIONS), written)
+        files = [path for path in (Path(arguments.model), arguments.names) if path is not None and path.is_file()]
+        written = [path.stat().st_mtime_ns for path in files]
+        key = (arguments.model, *(str(getattr(arguments, name)) for name in MODEL_OPTIONS), *written)
         if key not in self.loaded:
             self.loaded[key] = load_classifier(arguments)
         return self.loaded[key]

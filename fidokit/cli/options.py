@@ -21,7 +21,7 @@ PRESETS = ("default", "fast", "quality", "published")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
 #: The options of `add_model` beside the model: how it computes, and what it does not say itself.
-MODEL_OPTIONS = ("device", "precision", "micro_batch", "class_names", "taxonomy", "trust_model")
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "names", "templates", "taxonomy", "trust_model")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -33,8 +33,8 @@ def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.A
 def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None) -> None:
     """The options of a classifier; `otherwise` says what happens without ``--model``, None that it must be given."""
     names = (
-        "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2, FILE.onnx, speciesnet:FOLDER or python:module:function; "
-        f"to try: {SAMPLE_MODEL}"
+        "timm:NAME, torchvision:NAME, hf:PATH, openclip:NAME, FILE.pt2, FILE.onnx, speciesnet:FOLDER or "
+        f"python:module:function; to try: {SAMPLE_MODEL}"
     )
     command.add_argument(
         "--model",
@@ -47,7 +47,18 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
         "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
     )
     command.add_argument(
-        "--class-names", type=Path, metavar="FILE", help="names of the classes, one a line, of a model that has none"
+        "--names",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes, one a line; for openclip: and a CLIP of hf: those to choose from, with what they "
+        "are called in texts after tabs, or JSON with prompts",
+    )
+    command.add_argument(
+        "--template",
+        action="append",
+        dest="templates",
+        metavar="TEXT",
+        help="text around a name, with {} in its place, for the same models; may be given several times",
     )
     command.add_argument(
         "--trust-model",
@@ -148,12 +159,12 @@ def given_options(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def load_classifier(arguments: argparse.Namespace) -> Classifier:
-    from fidokit.models.class_names import read_names_file
     from fidokit.models.classifier import Classifier
+    from fidokit.models.prompts import read_names
 
     options = given_options(arguments)
-    if "class_names" in options:
-        options["class_names"] = read_names_file(options["class_names"])
+    if "names" in options:
+        options["names"] = read_names(options["names"])
     options["trust"] = options.pop("trust_model", False)
     if getattr(arguments, "boxes", False):
         options["use_boxes"] = True

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fidokit._util.warning import warn
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
+from fidokit.models.prompted import has_text_tower
 from fidokit.models.uncompiled import plain_name
 
 #: Input sides in pixels that are tried, to name the right one, where a module cannot be run: the usual ones first.
@@ -139,9 +140,14 @@ def fitted(module: nn.Module, size: tuple[int, int]) -> Fitted:
     images = probe_images(size)
     try:
         fit = Fitted(module, images, run(module, images), _is_exact(module))
-    except ClassifierError:
-        raise
     except Exception as error:
+        if has_text_tower(module):
+            raise ClassifierError(
+                f"{type(module).__name__} compares images with texts and has no classes of its own; name some: "
+                "fidokit.Classifier.from_prompts(module, names)"
+            ) from error
+        if isinstance(error, ClassifierError):
+            raise
         if frozen.is_out_of_memory(error):
             raise ClassifierError(
                 f"{type(module).__name__} runs out of memory with a single image of {size[0]} x {size[1]} pixels "

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from enum import Enum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -77,28 +76,6 @@ def read_class_names(given: ClassNames) -> list[str]:
         raise ClassifierError(f"class_names must be a list of names, not {given!r}")
     values = given.tolist() if hasattr(given, "tolist") else list(given)
     return [_name(value, i) for i, value in enumerate(values)]
-
-
-def read_names_file(path: Path) -> list[str]:
-    """The names in a text file, one a line in the order of the logits; a line may begin with its position.
-
-    Raises:
-        ClassifierError: it cannot be read, or has an empty line among the names.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ClassifierError(f"{path} with the names of the classes cannot be read: {error}") from error
-    while lines and not lines[-1].strip():
-        del lines[-1]
-    if not lines:
-        raise ClassifierError(f"{path} holds no names of classes; write one a line, in the order of the logits")
-    numbered = [re.fullmatch(rf"\s*{i}[\s:,;]\s*(.*\S)\s*", line) for i, line in enumerate(lines)]
-    given = [match[1] for match in numbered if match is not None]
-    try:
-        return read_class_names(given if len(given) == len(lines) else lines)
-    except ClassifierError as error:
-        raise ClassifierError(f"{path}: {error}") from error
 
 
 def _name(value: object, position: int) -> str:

@@ -29,6 +29,8 @@ from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
 from fidokit.models.goals import Goal, Head, Targets, at_rank
 from fidokit.models.outputs import refuse_embedding, resolved_head
 from fidokit.models.prediction import prediction_of, prediction_table
+from fidokit.models.prompted import Prompted
+from fidokit.models.prompts import Names, Prompts, Templates
 from fidokit.models.session import Session
 from fidokit.models.state import ClassifierState, EvaluationCounter, OpenSessions
 from fidokit.models.taxonomy import THRESHOLD, Taxonomy, TaxonomyLike
@@ -179,7 +181,7 @@ class Classifier(HtmlDisplay, ClassifierState):
     def load(cls, name: str, *, trust: bool = False, **options: Any) -> Classifier:
         """A classifier by its command-line name.
 
-        - ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``: published weights.
+        - ``timm:NAME``, ``torchvision:NAME``, ``hf:PATH``, ``openclip:NAME``: published weights.
         - ``FILE.pt2``: a program of torch.export.
         - ``FILE.onnx``: converted to torch, so that there are gradients, and compared with onnxruntime. Size, layout
           and names of the classes are taken from it where it has them.
@@ -191,7 +193,9 @@ class Classifier(HtmlDisplay, ClassifierState):
             name: in one of these forms.
             trust: load ``speciesnet:FOLDER``, a pickle. To load a pickle is to run whatever code its author put into
                 it, with your rights; say it only of files of which you know where they come from. No other needs it.
-            options: of the constructor, before what comes with the name.
+            options: of the constructor, before what comes with the name; and ``names``, the classes in the order of
+                the logits or, of a model of images and texts (``openclip:``, and ``hf:`` where that finds one), those
+                to choose between, with ``templates`` and ``tokenizer``, see `from_prompts`.
 
         Raises:
             MissingExtra: the library it needs is not installed.
@@ -226,6 +230,66 @@ class Classifier(HtmlDisplay, ClassifierState):
         twin = _twin(self, type(self))
         twin.taxonomy = Taxonomy.of(taxonomy).bound(self.class_names)
         return twin
+
+    @classmethod
+    def from_prompts(
+        cls,
+        model: nn.Module | str | os.PathLike[str],
+        names: Names,
+        *,
+        templates: Templates | None = None,
+        tokenizer: Any = None,
+        **options: Any,
+    ) -> Classifier:
+        """A classifier made of a model of images and texts, which chooses between the classes that are named.
+
+        The logits are those of the model's own zero-shot classification: the cosine of image and text, times the logit
+        scale, plus the bias where there is one (SigLIP); a class's texts are brought to length 1, averaged and brought
+        to length 1 again (Radford et al., ICML 2021, section 3.1.4). The texts are encoded once, here; what is kept is
+        the image tower, which gradients pass through as in any classifier.
+
+        Args:
+            model: ``openclip:NAME`` or ``hf:PATH``; or a CLIP, SigLIP or SigLIP 2 of transformers; or a CLIP, SigLIP
+                or CoCa of open_clip (BioCLIP is one); or a module with the ``visual``, ``encode_text`` and
+                ``logit_scale`` that these have. NAME is a folder, a name on the hub (``imageomics/bioclip``) or an
+                architecture with the tag of its weights (``ViT-B-32/laion2b_s34b_b79k``).
+            names: the classes in order; or class -> what it is called in texts, one or several, such as
+                ``{"jay": ["Eurasian jay", "Garrulus glandarius"]}``.
+            templates: texts with ``{}`` where that goes, or functions of it; ``"{}"`` for prompts that are whole texts.
+                Default "a photo of {}.", without an article, since scientific names have none.
+            tokenizer: the one that the model was trained with; in transformers its processor will do as well. Default:
+                that of the name, or of the folder from which a model of transformers was loaded; open_clip's models do
+                not know theirs, see ``open_clip.get_tokenizer``.
+            **options: of `Classifier`; mean, std, size and cropping are the model's own where they are left out. The
+                head is ``sigmoid`` for models with a bias, which judge each class by itself; ``head="softmax"`` lets
+                the classes compete.
+
+        Raises:
+            SettingsError: no names, a class without prompt, one prompt for two classes, a template without ``{}``.
+            ClassifierError: no text tower, no tokenizer, or a text longer than the model reads, which the libraries
+                would cut off.
+            MissingExtra: the library it needs is not installed.
+
+        Example:
+            >>> clf = fk.Classifier.from_prompts("openclip:imageomics/bioclip", ["jay", "tit"])  # doctest: +SKIP
+        """
+        if isinstance(model, str | os.PathLike):
+            asked = {"names": names, "templates": templates, "tokenizer": tokenizer}
+            classifier = cls.load(os.fspath(model), **asked, **options)
+            if classifier.prompts is None:
+                raise ClassifierError(
+                    f"{classifier.name} is a classifier with classes of its own, which takes no texts; load it with "
+                    "fidokit.Classifier.load"
+                )
+            return classifier
+        module, own = loading.prompted(model, Prompts.of(names, templates), tokenizer, options)
+        return cls(module, **own)  # type: ignore[arg-type]
+
+    @property
+    def prompts(self) -> Prompts | None:
+        """The texts that stand for the classes; None for a classifier that was not made `from_prompts`."""
+        module = plain_module(self.module)
+        return module.prompts if isinstance(module, Prompted) else None
 
     def __repr__(self) -> str:
         notes = "".join(f"; {note}" for note in self.notes)

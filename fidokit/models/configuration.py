@@ -14,6 +14,7 @@ from fidokit._util.warning import warn
 from fidokit.data.geometry import Preprocessing
 from fidokit.models import frozen
 from fidokit.models.adapting import Fitted, notes_of, plain_module, takes_one_channel
+from fidokit.models.prompted import Prompted
 
 #: Types of modules of which it was already said in this process that ImageNet's mean and std are assumed.
 _said: set[str] = set()
@@ -39,7 +40,7 @@ class OwnConfiguration:
 
 
 def own_configuration(module: nn.Module) -> OwnConfiguration:
-    """Preprocessing, class names and head from a timm ``pretrained_cfg`` or a transformers ``config``.
+    """Preprocessing, class names and head from a timm ``pretrained_cfg``, a transformers ``config`` or a `Prompted`.
 
     Of a wrapper (`nn.DataParallel`, `torch.compile`, an `nn.Sequential` with a softmax, a LightningModule, an ensemble)
     it is that of the models inside, as far as they agree. The names are those of the pretrained model; the module may
@@ -74,6 +75,8 @@ def _configured(module: nn.Module) -> Iterator[OwnConfiguration]:
 
 
 def _own(module: nn.Module) -> OwnConfiguration | None:
+    if isinstance(module, Prompted):
+        return OwnConfiguration(module.preprocessing, list(module.prompts.names), module.independent)
     timm_config = getattr(module, "pretrained_cfg", None)
     if isinstance(timm_config, dict) and "mean" in timm_config:
         return OwnConfiguration(from_timm(timm_config), timm_config.get("label_names"))
@@ -125,6 +128,8 @@ def settled(
         given: those of ``mean`` and ``std`` that the user gave, which stay.
     """
     notes = notes_of(fit.module)
+    if isinstance(prompted := plain_module(fit.module), Prompted):
+        notes += prompted.notes
     assumed = [name for name in ("mean", "std") if name not in given and name not in own.preprocessing]
     if not given and _normalises_itself(fit.module, own, fit.images):
         notes.append("it normalises its input itself: mean 0 and std 1 are used")

@@ -5,27 +5,81 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fidokit.exceptions import ClassifierError, MissingExtra
+from fidokit.exceptions import ClassifierError, MissingExtra, SettingsError
 from fidokit.models import onnx_file, speciesnet
 from fidokit.models.adapting import SwappedChannels
 from fidokit.models.class_names import read_class_names
 from fidokit.models.configuration import own_configuration
 from fidokit.models.processors import read_processor
+from fidokit.models.prompts import Names, Prompts, Templates
 from fidokit.models.state import ClassifierState
 from fidokit.models.taxonomy import Taxonomy
+from fidokit.models.two_towers import OpenClipTowers, TransformersTowers, of_module, transformers_tokenizer
 
-FORMS = "timm:NAME, torchvision:NAME, hf:PATH, FILE.pt2, FILE.onnx, speciesnet:FOLDER or python:module:function"
+FORMS = (
+    "timm:NAME, torchvision:NAME, hf:PATH, openclip:NAME, FILE.pt2, FILE.onnx, speciesnet:FOLDER or "
+    "python:module:function"
+)
 
 
 #: What a name stands for: a module, with the options of `Classifier` that belong to it; or a ready classifier, with the
 #: options that it should have been made with.
 _Loaded = tuple[object, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the classes are called, as the options of a name say it.
+
+    Attributes:
+        names, templates: see `Prompts.of`; None where they were not given.
+        tokenizer: the user's own, for models of images and texts.
+    """
+
+    names: Names | None = None
+    templates: Templates | None = None
+    tokenizer: Any = None
+
+    def prompts(self, name: str) -> Prompts:
+        """For a model of images and texts.
+
+        Raises:
+            SettingsError: there are no names.
+        """
+        if self.names is None:
+            raise SettingsError(
+                f"{name} compares images with texts and has no classes of its own; give names=[...] of those to choose "
+                "from (--names FILE on the command line)"
+            )
+        return Prompts.of(self.names, self.templates)
+
+    def class_names(self, name: str) -> dict[str, Any]:
+        """For a model that has classes: their names, as an option of `fidokit.Classifier`.
+
+        Raises:
+            SettingsError: prompts, templates or a tokenizer, which mean nothing to it.
+        """
+        if self.templates is not None or self.tokenizer is not None:
+            raise SettingsError(
+                f"{name} is a classifier with classes of its own, which takes no texts; leave out templates and "
+                "tokenizer"
+            )
+        if self.names is None:
+            return {}
+        called = Prompts.of(self.names).names
+        if other := [each for each, texts in called.items() if texts != (each,)]:
+            raise SettingsError(
+                f"{name} is a classifier with classes of its own, which takes no prompts, but names has some for "
+                f"{other[0]!r}; give the names alone, in the order of its logits"
+            )
+        return {"class_names": list(called)}
 
 
 def load(name: str, *, trust: bool = False, **options: Any) -> _Loaded:
@@ -39,15 +93,20 @@ def load(name: str, *, trust: bool = False, **options: Any) -> _Loaded:
     Raises:
         MissingExtra: the library it needs is not installed.
         ClassifierError: nothing can be loaded under this name.
+        SettingsError: names or templates that do not fit what is loaded.
     """
+    asked = _Asked(*(options.pop(key, None) for key in ("names", "templates", "tokenizer")))
     scheme, colon, rest = name.partition(":")
+    with_texts: dict[str, Callable[..., _Loaded]] = {"hf": _load_transformers, "openclip": _load_open_clip}
     loaders: dict[str, Callable[..., _Loaded]] = {
         "timm": _load_timm,
         "torchvision": _load_torchvision,
-        "hf": _load_transformers,
         "python": _load_python,
         "speciesnet": partial(_load_speciesnet, trust=trust),
     }
+    if colon and scheme in with_texts:
+        return with_texts[scheme](rest, asked, **options)
+    options |= asked.class_names(name)
     if colon and scheme in loaders:
         return loaders[scheme](rest, **options)
     if name.endswith(".pt2"):
@@ -81,19 +140,106 @@ def _load_torchvision(name: str, **options: Any) -> _Loaded:
     return torchvision.models.get_model(name, weights=weights), own | options
 
 
-def _load_transformers(path: str, **options: Any) -> _Loaded:
+def _load_transformers(path: str, asked: _Asked, **options: Any) -> _Loaded:
     transformers = _needs("transformers", "transformers")
-    module, report = transformers.AutoModelForImageClassification.from_pretrained(
-        path, use_safetensors=True, output_loading_info=True
+    if _has_two_towers(transformers, path):
+        return _load_two_towers(transformers, path, asked, **options)
+    options |= asked.class_names(f"hf:{path}")
+    module = _from_transformers(
+        transformers.AutoModelForImageClassification,
+        path,
+        "it is no trained classifier, and transformers would fill them in at random. Load one that was trained with a "
+        "head, or train a head on its embeddings and give that module to fidokit.Classifier.",
     )
-    if untrained := sorted(report["missing_keys"]):
-        raise ClassifierError(
-            f"hf:{path} has no weights for {', '.join(untrained[:3])}{', …' if len(untrained) > 3 else ''}: it is no "
-            "trained classifier, and transformers would fill them in at random. Load one that was trained with a head, "
-            "or train a head on its embeddings and give that module to fidokit.Classifier."
-        )
     reading = read_processor(transformers.AutoImageProcessor.from_pretrained(path), options)
     return SwappedChannels(module) if reading.bgr else module, reading.options | options
+
+
+def _has_two_towers(transformers: Any, path: str) -> bool:
+    """Whether it is a model of images and texts, by its configuration: a CLIP with a head was made a classifier."""
+    config = transformers.AutoConfig.from_pretrained(path, trust_remote_code=False)
+    made_as = getattr(config, "architectures", None) or []
+    if any("ForImageClassification" in name for name in made_as):
+        return False
+    return type(config) in transformers.MODEL_FOR_ZERO_SHOT_IMAGE_CLASSIFICATION_MAPPING
+
+
+def _load_two_towers(transformers: Any, path: str, asked: _Asked, **options: Any) -> _Loaded:
+    prompts = asked.prompts(f"hf:{path}")
+    processor = transformers.AutoImageProcessor.from_pretrained(path)
+    tokenizer = transformers_tokenizer(path) if asked.tokenizer is None else asked.tokenizer
+    module = _from_transformers(
+        transformers.AutoModelForZeroShotImageClassification,
+        path,
+        "transformers would fill them in at random. Load one whose weights are whole.",
+    )
+    towers = TransformersTowers(module, tokenizer, processor, options, f"hf:{path}")
+    return towers.prompted(prompts), {"class_names": list(prompts.names)} | options
+
+
+def _from_transformers(auto: Any, path: str, remedy: str) -> Any:
+    module, report = auto.from_pretrained(path, use_safetensors=True, output_loading_info=True)
+    if untrained := sorted(report["missing_keys"]):
+        raise ClassifierError(
+            f"hf:{path} has no weights for {', '.join(untrained[:3])}{', …' if len(untrained) > 3 else ''}: {remedy}"
+        )
+    return module
+
+
+def _load_open_clip(name: str, asked: _Asked, **options: Any) -> _Loaded:
+    open_clip = _needs("open_clip", "openclip")
+    prompts = asked.prompts(f"openclip:{name}")
+    model_name, pretrained = _open_clip_name(open_clip, name)
+    tokenizer = _open_clip_tokenizer(open_clip, model_name) if asked.tokenizer is None else asked.tokenizer
+    module = open_clip.create_model_from_pretrained(model_name, pretrained, return_transform=False)
+    return OpenClipTowers(module, tokenizer, options).prompted(prompts), {"class_names": list(prompts.names)} | options
+
+
+def _open_clip_tokenizer(open_clip: Any, name: str) -> Any:
+    """A model's tokenizer, as long as no code comes with it.
+
+    Raises:
+        ClassifierError: its configuration wants such code to be run.
+    """
+    config = open_clip.get_model_config(name) or {}
+    if (config.get("text_cfg", {}).get("tokenizer_kwargs") or {}).get("trust_remote_code"):
+        raise ClassifierError(
+            f"the tokenizer of {name} comes with code of its own (trust_remote_code in its configuration), which "
+            "fidokit does not run; if you trust it, give tokenizer=open_clip.get_tokenizer(NAME)"
+        )
+    return open_clip.get_tokenizer(name)
+
+
+def _open_clip_name(open_clip: Any, name: str) -> tuple[str, str | None]:
+    """Name and pretrained tag by which open_clip knows a model.
+
+    Raises:
+        ClassifierError: an architecture without weights, or nothing that could be one.
+    """
+    if name.startswith(("hf-hub:", "local-dir:")):
+        return name, None
+    if name and Path(name).is_dir():
+        return f"local-dir:{name}", None
+    architecture, _, tag = name.partition("/")
+    if architecture in open_clip.list_models():
+        if tag:
+            return architecture, tag
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture))
+        raise ClassifierError(
+            f"openclip:{name} names no weights; write openclip:{name}/TAG with one of {tags or 'your own files'}"
+        )
+    if tag and "/" not in tag and architecture not in ("", ".", ".."):
+        return f"hf-hub:{name}", None
+    raise ClassifierError(
+        f"openclip:{name} is no folder, no name on the hub (OWNER/NAME) and none of open_clip's architectures with a "
+        "tag (such as ViT-B-32/laion2b_s34b_b79k); open_clip.list_pretrained() lists these"
+    )
+
+
+def prompted(model: torch.nn.Module, prompts: Prompts, tokenizer: Any, options: Mapping[str, Any]) -> _Loaded:
+    """A model that somebody has loaded or made; see `fidokit.Classifier.from_prompts`."""
+    module = of_module(model, tokenizer, options).prompted(prompts)
+    return module, {"class_names": list(prompts.names)} | dict(options)
 
 
 def _load_exported(path: str, **options: Any) -> _Loaded:

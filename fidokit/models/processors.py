@@ -79,7 +79,7 @@ def options_of(processor: Any) -> dict[str, Any]:
     """What the attributes of a processor say, as options of `Classifier`."""
     if isinstance(data_config := getattr(processor, "data_config", None), dict):  # a timm model's own transforms
         return from_timm(data_config)
-    own: dict[str, Any] = _normalisation(processor)
+    own: dict[str, Any] = normalisation_of(processor)
     resample = getattr(processor, "resample", None)
     if resample is not None:
         own["interpolation"] = "bicubic" if _resampling(resample) == "bicubic" else "bilinear"
@@ -101,7 +101,7 @@ def options_of(processor: Any) -> dict[str, Any]:
     return own
 
 
-def _normalisation(processor: Any) -> dict[str, Any]:
+def normalisation_of(processor: Any) -> dict[str, Any]:
     """Mean and std, for pixels in [0, 1], of all that a processor computes with a pixel's value."""
     scale, offset = 255.0, 0.0
     if getattr(processor, "do_rescale", True):

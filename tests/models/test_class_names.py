@@ -13,7 +13,7 @@ import torch
 from nets import conv_net
 
 from fidokit.exceptions import ClassifierError
-from fidokit.models.class_names import read_class_names, read_names_file
+from fidokit.models.class_names import read_class_names
 from fidokit.models.classifier import Classifier
 
 ANIMALS = ["deer", "fox", "badger", "hare"]
@@ -149,32 +149,3 @@ def test_a_classifier_takes_them():
     with pytest.raises(ClassifierError, match="cannot be a set"):
         Classifier(conv_net(), set(ANIMALS), **options)
     assert Classifier(conv_net(1), {0: "deer"}, **options).class_names == ["not deer", "deer"]
-
-
-# Files
-
-
-def test_names_from_a_file(tmp_path):
-    path = tmp_path / "names.txt"
-    path.write_text("\ufeffjay\nmarsh tit\n2nd owl\n\n", encoding="utf-8")
-    assert read_names_file(path) == ["jay", "marsh tit", "2nd owl"]
-    path.write_text("0  Parus major (Great Tit)\n1: 2 owls\n2,jay\n")
-    assert read_names_file(path) == ["Parus major (Great Tit)", "2 owls", "jay"]
-
-
-@pytest.mark.parametrize("text", ["", "\n\n"])
-def test_a_file_without_names(tmp_path, text):
-    (tmp_path / "names.txt").write_text(text)
-    with pytest.raises(ClassifierError, match=r"names.txt holds no names of classes; write one a line"):
-        read_names_file(tmp_path / "names.txt")
-
-
-def test_a_file_of_names_that_cannot_be_read(tmp_path):
-    with pytest.raises(ClassifierError, match=r"gone.txt with the names of the classes cannot be read"):
-        read_names_file(tmp_path / "gone.txt")
-    (tmp_path / "names.txt").write_text("jay\n\ntit\n")
-    with pytest.raises(ClassifierError, match=r"names.txt: class_names has an empty name for class 1"):
-        read_names_file(tmp_path / "names.txt")
-    (tmp_path / "names.txt").write_bytes("Türkentaube".encode("latin-1"))
-    with pytest.raises(ClassifierError, match=r"names.txt with the names of the classes cannot be read"):
-        read_names_file(tmp_path / "names.txt")

@@ -34,7 +34,7 @@ def test_a_wrong_name_gives_the_list_of_forms(name):
         Classifier.load(name)
     assert FORMS in str(caught.value)
     assert repr(name) in str(caught.value)
-    for form in ("timm:", "torchvision:", "hf:", ".pt2", "python:"):
+    for form in ("timm:", "torchvision:", "hf:", "openclip:", ".pt2", "python:"):
         assert form in FORMS
 
 
@@ -44,6 +44,7 @@ def test_a_wrong_name_gives_the_list_of_forms(name):
         ("timm:resnet18", "timm", "timm"),
         ("torchvision:resnet18", "torchvision", "torchvision"),
         ("hf:some/model", "transformers", "transformers"),
+        ("openclip:some/model", "open_clip", "openclip"),
     ],
 )
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, name, package, extra):
@@ -451,6 +452,9 @@ def test_transformers_models(monkeypatch):
     stand_in(
         monkeypatch,
         "transformers",
+        AutoConfig=SimpleNamespace(
+            from_pretrained=lambda _path, **_: transformers_config(architectures=["ViTForImageClassification"])
+        ),
         AutoModelForImageClassification=SimpleNamespace(from_pretrained=from_pretrained),
         AutoImageProcessor=SimpleNamespace(from_pretrained=lambda _path: CallableProcessor()),
     )

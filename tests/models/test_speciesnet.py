@@ -328,7 +328,7 @@ def test_the_command_line_loads_it(crops, photograph, capsys, monkeypatch, tmp_p
     assert cli.main([str(word) for word in command]) == 0
     out = capsys.readouterr().out
     assert any(name.split()[0] in out for name in NAMES)
-    assert cli.main([str(word) for word in [*command, "--class-names", names, "--target", "Hirsch"]]) == 0
+    assert cli.main([str(word) for word in [*command, "--names", names, "--target", "Hirsch"]]) == 0
     assert "Hirsch" in capsys.readouterr().out
-    assert cli.main([str(word) for word in [*command, "--class-names", tmp_path / "gone.txt"]]) == 2
-    assert "gone.txt with the names of the classes cannot be read" in capsys.readouterr().err
+    assert cli.main([str(word) for word in [*command, "--names", tmp_path / "gone.txt"]]) == 2
+    assert "gone.txt cannot be read" in capsys.readouterr().err

@@ -93,6 +93,7 @@ def describe_classifier(classifier: Classifier) -> dict[str, Any]:
         "micro_batch": classifier.micro_batch,
         "class_names": list(classifier.class_names),
         **({} if classifier.taxonomy is None else {"taxonomy": classifier.taxonomy.to_dict()}),
+        "prompts": None if classifier.prompts is None else classifier.prompts.describe(),
         "preprocessing": json.loads(json.dumps(classifier.preprocessing.describe())),
     }
 
@@ -129,6 +130,7 @@ def classifier_difference(recorded: Mapping[str, Any], current: Mapping[str, Any
     if recorded["class_names"] != current["class_names"]:
         found.append(_sequence_difference("class", recorded["class_names"], current["class_names"]))
     found += _taxonomy_difference(recorded.get("taxonomy"), current.get("taxonomy"))
+    found += _prompt_differences(recorded.get("prompts") or {}, current["prompts"] or {})
     for name in ("module", "head"):
         if recorded[name] != current[name]:
             found.append(f"{name} was {recorded[name]!r} and is {current[name]!r}")
@@ -184,6 +186,13 @@ def _within(paths: Sequence[str], root: str) -> list[str]:
         Path(path).relative_to(folder).as_posix() if Path(path).is_relative_to(folder) else Path(path).as_posix()
         for path in paths
     ]
+
+
+def _prompt_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """How the texts differ that stand for the classes."""
+    found = [f"prompts of {what}" for what in _mapping_differences(recorded.get("names", {}), current.get("names", {}))]
+    templates = (recorded.get("templates", []), current.get("templates", []))
+    return found if templates[0] == templates[1] else [*found, _sequence_difference("template", *templates)]
 
 
 def _mapping_differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:

@@ -94,6 +94,17 @@ def _are_numbers_or_none(value: Any) -> bool:
     )
 
 
+def _are_prompts(value: Any) -> bool:
+    # None for classifiers with classes of their own, and in stores that were written before there were prompts.
+    return value is None or (
+        isinstance(value, dict)
+        and _are_texts(value.get("templates"))
+        and isinstance(value.get("names"), dict)
+        and len(value["names"]) > 0
+        and all(map(_are_texts, value["names"].values()))
+    )
+
+
 def _are_texts(value: Any) -> bool:
     return isinstance(value, list) and len(value) > 0 and all(map(_is_text, value))
 
@@ -136,6 +147,7 @@ _CHECKS: dict[str, _Check] = {
     "classifier.micro_batch": lambda value: value is None or _up_to(_MOST_AT_ONCE)(value),
     "classifier.class_names": _are_texts,
     "classifier.taxonomy": _is_taxonomy,
+    "classifier.prompts": _are_prompts,
     "classifier.preprocessing": _is_preprocessing,
     "dataset.fingerprint": _is_text,
     "dataset.n": _up_to(_MOST_IMAGES),

@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from typing import Any
 
-from fidokit.exceptions import ClassifierError, StoreError
+from fidokit.exceptions import ClassifierError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier
 from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.store.manifest import classifier_difference, describe_classifier
@@ -31,7 +31,7 @@ def load_recorded(name: str, recorded: dict[str, Any]) -> Classifier:
     """
     described = recorded.get("taxonomy")
     taxonomy: dict[str, Any] = {} if described is None else {"taxonomy": Taxonomy.from_dict(described)}
-    with suppress(ClassifierError):  # an exported program of another size than the default one
+    with suppress(ClassifierError, SettingsError):  # a program of another size, a model without classes of its own
         classifier = Classifier.load(name, **taxonomy)
         if classifier_difference(recorded, describe_classifier(classifier)) is None:
             return classifier
@@ -45,8 +45,12 @@ def _options(recorded: dict[str, Any]) -> dict[str, Any]:
     preprocessing = {
         key: tuple(value) if isinstance(value, list) else value for key, value in recorded["preprocessing"].items()
     }
-    return preprocessing | {
-        "class_names": recorded["class_names"],
-        "head": recorded["head"],
-        "layer": recorded["layer"],
-    }
+    return (
+        (recorded["prompts"] or {})
+        | preprocessing
+        | {
+            "class_names": recorded["class_names"],
+            "head": recorded["head"],
+            "layer": recorded["layer"],
+        }
+    )
