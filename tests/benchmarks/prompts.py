@@ -5,7 +5,8 @@ Images and captions are brought together by CLIP's loss; every caption of a batc
 for it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two
 classifiers differ only in how they were taught. Captions name the species, and some of them the habitat.
 
-Run: ``python tests/benchmarks/prompts.py`` (about 6 minutes on one quiet core). ``--weights`` keeps what was trained.
+Run: ``python tests/benchmarks/prompts.py`` (about 8 minutes on one quiet core). ``--weights`` keeps
+what was trained.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ from fidokit.testbed.train import augmented, draw
 
 FEATURES = 96
 CONTEXT = 12
-#: Where CLIP's ends, and is held. Under one of 15, which so short a training learns, cosines of right captions come close
-#: to 1, where they hardly answer to what is taken from a picture.
+#: Where CLIP's ends, and is held. Under one of 15, which so short a training learns, cosines of right captions come
+#: close to 1, where they hardly answer to what is taken from a picture.
 LOGIT_SCALE = 100.0
 #: As the ordinary classifier was taught.
 SMOOTHING = 0.05
@@ -135,11 +136,11 @@ def train(n: int, passes: int, rate: float = 4e-3, batch: int = 48) -> TwoTowers
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=3600, help="that the towers are trained on")
-    parser.add_argument("--passes", type=int, default=14, help="over them")
-    parser.add_argument("--n", type=int, default=48, help="pictures whose masks are compared")
+    parser.add_argument("--pictures", type=int, default=4800, help="that the towers are trained on")
+    parser.add_argument("--passes", type=int, default=12, help="over them")
+    parser.add_argument("--n", type=int, default=96, help="pictures whose masks are compared")
     parser.add_argument("--fresh", type=int, default=480, help="pictures that the accuracy is of")
-    parser.add_argument("--seed", type=int, default=2000, help="of those; 0 tuned the training")
+    parser.add_argument("--seed", type=int, default=3000, help="of those; 0 tuned the training")
     parser.add_argument("--weights", type=Path, help="of the towers: read if they are there, else written")
     given = parser.parse_args()
     begun = time.perf_counter()
