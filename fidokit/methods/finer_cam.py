@@ -63,20 +63,22 @@ def difference(logits: Tensor, goal: Goal, references: int, strength: float) -> 
 
     Args:
         logits: (B, K).
-        goal: of these images; a class.
+        goal: of these images; a class. A taxon's log-odds compare it with all others by themselves.
         references: how many similar classes.
         strength: of the comparison.
     """
     assert goal.target is not None
     logits = logits.float()
-    own = logits.gather(1, goal.target[:, None])
-    if goal.against is not None:
+    target = goal.target.clamp_max(logits.shape[1] - 1)[:, None]
+    own = logits.gather(1, target)
+    if goal.against is not None and goal.groups is None:
         others = goal.against[:, None]
     else:
-        distance = (logits.detach() - own.detach()).abs().scatter(1, goal.target[:, None], torch.inf)
+        distance = (logits.detach() - own.detach()).abs().scatter(1, target, torch.inf)
         others = distance.topk(min(references, logits.shape[1] - 1), dim=1, largest=False).indices
     similar = logits.gather(1, others)
-    return own[:, 0] - strength * (similar.detach().softmax(1) * similar).sum(1)
+    compared = own[:, 0] - strength * (similar.detach().softmax(1) * similar).sum(1)
+    return compared if goal.groups is None else torch.where(goal.alone(logits), compared, goal.log_odds(logits))
 
 
 def _attribute(work: Work, settings: FinerCamSettings) -> Tensor:

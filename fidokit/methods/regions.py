@@ -363,7 +363,8 @@ def _goal(classifier: Classifier, masks: Masks, targets: Targets) -> Goal:
     if targets is None and any(name.startswith("function:") for name in masks.target):
         raise SettingsError("these masks explain a function of the logits; pass it as `targets`")
     nothing = torch.zeros(len(masks), len(classifier.class_names))
-    return classifier.goal(nothing, masks.target if targets is None else targets, masks.against)
+    against = masks.against if any(name is not None for name in masks.against) else None
+    return classifier.goal(nothing, masks.target if targets is None else targets, against)
 
 
 @dataclass(frozen=True)

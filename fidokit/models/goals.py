@@ -337,7 +337,7 @@ class _Asked:
 
     def groups(self) -> Tensor:
         """(G, K) bool, the classes inside each group."""
-        groups = torch.zeros(len(self.members), len(self.class_names), dtype=torch.bool)
+        groups = torch.zeros(len(self.members), len(self.class_names), dtype=torch.bool, device="cpu")
         for row, members in enumerate(self.members):
             groups[row, list(members)] = True
         return groups
@@ -415,8 +415,10 @@ class Goal:
         return cls(
             class_names,
             head,
-            torch.tensor(target, dtype=torch.int64),
-            torch.tensor(contrast, dtype=torch.int64) if mixed or any(number >= 0 for number in contrast) else None,
+            torch.tensor(target, dtype=torch.int64, device="cpu"),
+            torch.tensor(contrast, dtype=torch.int64, device="cpu")
+            if mixed or any(number >= 0 for number in contrast)
+            else None,
             groups=asked.groups() if asked.names or mixed else None,
             group_names=tuple(asked.names),
         )
@@ -444,7 +446,7 @@ class Goal:
         if explained == "logit" or logits.shape[1] < 2:
             return own
         contrasted = own - (logits.float().sum(1) - own) / (logits.shape[1] - 1)
-        return contrasted if self.groups is None else torch.where(self._alone(logits), contrasted, own)
+        return contrasted if self.groups is None else torch.where(self.alone(logits), contrasted, own)
 
     def score(self, logits: Tensor) -> Tensor:
         """(B,) scores in [0, 1]: the sigmoid of the log-odds, that is the probability of the target."""
@@ -462,9 +464,9 @@ class Goal:
         if self.groups is None:
             return class_logit(logits, self.target, self.against)
         single = self.target.clamp_max(logits.shape[1] - 1)
-        return torch.where(self._alone(logits), class_logit(logits, single), self.log_odds(logits))
+        return torch.where(self.alone(logits), class_logit(logits, single), self.log_odds(logits))
 
-    def _alone(self, logits: Tensor) -> Tensor:
+    def alone(self, logits: Tensor) -> Tensor:
         """(B,) bool: the images whose target is a single class with nothing to contrast it with."""
         assert self.target is not None
         single = self.target < logits.shape[1]

@@ -303,8 +303,10 @@ def test_explain_writes_a_picture_and_says_the_scores(capsys, place):
         "kept",
         "dropped",
         "evaluations",
+        "verdict",
     ]
-    assert len(lines) == 1 + 2 * 2 + 2
+    # What the verdicts mean, and where the pictures are.
+    assert len(lines) == 1 + 2 * 2 + 1 + 2
     masks = fidokit.explain(
         report_cases.classifier(),
         fidokit.LabelledImages.from_table(pd.DataFrame({"path": ["photographs/0.png"]})),
@@ -312,7 +314,10 @@ def test_explain_writes_a_picture_and_says_the_scores(capsys, place):
     )
     for line, kind in zip(lines[1:3], ("ssr", "sdr"), strict=True):
         scores = (masks.score_full[0], masks.score_kept[kind][0], masks.score_dropped[kind][0])
-        assert line.split()[-5:-1] == [kind, *(f"{float(score):.3f}" for score in scores)]
+        *_, verdict = line.split("  ")
+        assert verdict in ("enough and needed", "enough only", "needed only", "explains little")
+        figures = line.removesuffix(verdict).split()
+        assert figures[-5:-1] == [kind, *(f"{float(score):.3f}" for score in scores)]
     with Image.open(place / "o" / "0.counting.png") as picture:
         assert picture.size == (12 + 3 * (540 + 12), 360 + 54)
         panels = np.asarray(picture)[42:402]

@@ -58,7 +58,8 @@ def test_a_taxon_by_its_name_is_the_taxon_at_its_rank(clf):
 
 def test_every_method_explains_a_taxon(clf):
     fast: dict[str, dict[str, int]] = {"fido": {"steps": 3}}
-    for method in fk.list_methods():
+    # These read the attention of a transformer.
+    for method in set(fk.list_methods()) - {"legrad", "attention-rollout"}:
         masks = fk.explain(clf, IMAGES[:2], method, rank="genus", **fast.get(method, {}))
         assert masks.target == ["Aa", "Aa"], method
         assert not masks.failures, (method, masks.failures)

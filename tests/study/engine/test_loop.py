@@ -41,7 +41,7 @@ def test_the_masks_of_a_study_are_those_of_explain(classifier, data, tmp_path, c
     study = run(classifier, data, tmp_path / "s")
     frame = study.masks()
     expected = explain(classifier, data, "counting").to_frame()
-    assert list(frame.columns) == SCHEMA.names
+    assert list(frame.columns) == [*SCHEMA.names, "verdict"]
     assert len(frame) == 2 * len(data)
     for got, want in zip(frame["mask"], expected["mask"], strict=True):
         np.testing.assert_allclose(got, want, atol=1e-3)

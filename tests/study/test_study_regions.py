@@ -93,10 +93,10 @@ def test_after_ctrl_c_it_goes_on(study, monkeypatch, capsys):
 def test_one_bad_image_costs_only_itself(study, monkeypatch):
     ids, cut = list(study.images["image_id"]), study_regions.cut_regions
 
-    def spoil(session, subjects, *rest):
+    def spoil(classifier, session, subjects, *rest):
         if ids[1] in subjects.image_ids:
             raise RuntimeError("no room")
-        return cut(session, subjects, *rest)
+        return cut(classifier, session, subjects, *rest)
 
     monkeypatch.setattr(study_regions, "cut_regions", spoil)
     table = study.regions("counting", "ssr", progress=False)
@@ -175,9 +175,8 @@ def test_sufficient_regions_are_those_of_find_regions(study):
     images = masks.inputs()
     with study.classifier.session() as session:
         goal = study.classifier.goal(session.logits(images), masks.target)
-        regions, holds, cost = method_regions.sufficient_regions(
-            session, images, goal, masks.score_full, masks.attribution
-        )
+        subjects = method_regions.Subjects(masks.image_ids, images, goal, masks.score_full)
+        regions, holds, cost = method_regions.sufficient_regions(study.classifier, session, subjects, masks.attribution)
     assert cost == CUT
     for i, one in enumerate(found):
         assert one.claim == "sufficient"
