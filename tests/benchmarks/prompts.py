@@ -5,7 +5,7 @@ Images and captions are brought together by CLIP's loss; every caption of a batc
 for it, since with twelve species many of them are. The image tower is the testbed's own network, so that the two
 classifiers differ only in how they were taught. Captions name the species, and some of them the habitat.
 
-Run: ``python tests/benchmarks/prompts.py`` (about 8 minutes on one quiet core). ``--weights`` keeps
+Run: ``python tests/benchmarks/prompts.py`` (about 6 minutes on one quiet core). ``--weights`` keeps
 what was trained.
 """
 
@@ -38,8 +38,10 @@ CONTEXT = 12
 #: Where CLIP's ends, and is held. Under one of 15, which so short a training learns, cosines of right captions come
 #: close to 1, where they hardly answer to what is taken from a picture.
 LOGIT_SCALE = 100.0
-#: As the ordinary classifier was taught.
-SMOOTHING = 0.05
+#: Of the right captions. A model that is sure of what a few parts already show hardly answers to one of them: on the
+#: pictures of seed 0, FIDO's part correlation rises from 0.56 without smoothing to 0.68 with 0.05 and 0.70 with 0.1
+#: or 0.2, Grad-CAM's from 0.33 to 0.51, 0.53 and 0.58. The ordinary classifier was taught with 0.05 over 12 classes.
+SMOOTHING = 0.2
 WORDS = sorted(
     {word for text in (*testbed.SPECIES, *testbed.HABITATS, "a photo of in the this is") for word in text.split()}
 )
@@ -140,7 +142,7 @@ def main() -> None:
     parser.add_argument("--passes", type=int, default=12, help="over them")
     parser.add_argument("--n", type=int, default=96, help="pictures whose masks are compared")
     parser.add_argument("--fresh", type=int, default=480, help="pictures that the accuracy is of")
-    parser.add_argument("--seed", type=int, default=3000, help="of those; 0 tuned the training")
+    parser.add_argument("--seed", type=int, default=4000, help="of those; 0 tuned the training")
     parser.add_argument("--weights", type=Path, help="of the towers: read if they are there, else written")
     given = parser.parse_args()
     begun = time.perf_counter()
