@@ -20,7 +20,7 @@ from fidokit.study.summary import bootstrap_means, percentile_interval
 from fidokit.testbed.species import GENERA
 
 RANKS = ("genus", "species")
-KINDS = {"fido": "joint", "grad-cam": "attribution", "integrated-gradients": "attribution"}
+KINDS = {"fido": "joint", "effect": "effect", "grad-cam": "attribution", "integrated-gradients": "attribution"}
 SEED = 41
 """Of photographs that nothing was tuned on."""
 
