@@ -164,7 +164,7 @@ def _classifier_html(classifier: Classifier) -> Html:
     ]
     facts += [["taxonomy", repr(classifier.taxonomy)]] if classifier.taxonomy is not None else []
     facts += [["note", note] for note in classifier.notes]
-    return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
+    return tag("div", tag("p", tag("strong", type(classifier).__name__)), _table([], facts))
 
 
 @html_of.register
@@ -320,4 +320,4 @@ def _interval(middle: Any, low: Any, high: Any) -> str:
 
 
 def _p(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.2g}"
+    return "" if pd.isna(value) else "< 0.001" if value < 0.001 else f"{value:.2g}"
