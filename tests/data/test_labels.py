@@ -162,7 +162,10 @@ class TestClassifier:
         assert [None if pd.isna(value) else bool(value) for value in table["correct"]] == expected
         said = " ".join(str(warning.message) for warning in caught)
         assert "2 of 4 labels are written otherwise" in said
-        assert "does not know 1 of 4 labels; photographs so labelled (1 in all) count neither as right nor as wrong: 'Meles martes'" in said
+        assert (
+            "does not know 1 of 4 labels; photographs so labelled (1 in all) count neither as right nor as wrong: 'Meles martes'"
+            in said
+        )
         assert "'Meles martes': 'meles_meles'" in said
         assert caught[0].filename == __file__
         assert data.table["label"].tolist()[:2] == labels
