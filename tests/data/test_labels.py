@@ -163,8 +163,8 @@ class TestClassifier:
         said = " ".join(str(warning.message) for warning in caught)
         assert "2 of 4 labels are written otherwise" in said
         assert (
-            "does not know 1 of 4 labels; photographs so labelled (1 in all) count neither as right nor as wrong: 'Meles martes'"
-            in said
+            "does not know 1 of 4 labels; photographs so labelled (1 in all) count neither "
+            "as right nor as wrong: 'Meles martes'" in said
         )
         assert "'Meles martes': 'meles_meles'" in said
         assert caught[0].filename == __file__

@@ -206,6 +206,7 @@ def test_the_static_form(widget):
     assert HARM not in bundle["text/html"]
     assert SCRIPT_FILE not in bundle["text/html"]
     assert bundle["text/html"].count("insertion") >= 12
+    assert "by order of the dataset (insertion: higher is better; deletion: lower is better" in bundle["text/html"]
     assert repr(widget).startswith("CompareWidget(7 photographs, counting SDR")
 
 
