@@ -1,4 +1,4 @@
-"""Intervals of shares."""
+"""Intervals of shares, and p-values as people read them."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Fl
     spread = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
     low, high = ((middle + sign * spread) / (1 + z**2 / safe) for sign in (-1, 1))
     return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
+
+
+def p_words(p: float) -> str:
+    """A p-value to two digits, "< 0.001" where it is less; empty where there is none."""
+    return "" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"

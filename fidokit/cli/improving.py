@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.shares import p_words
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -17,7 +18,9 @@ def add(commands: Any) -> None:
     """Add the command to the parser."""
     improve = command(commands, "improve", _improve, "classify a study's photographs again, guided by their masks")
     add_study(improve, "improvement")
-    improve.add_argument("--how", default="crop", help="crop, fade, crop+fade, or several with commas; default crop")
+    improve.add_argument(
+        "--how", default="crop", help="crop, fade, crop+fade, or several separated by commas; default crop"
+    )
     improve.add_argument("--method", metavar="M", help="label of the method whose masks guide; default the first")
     improve.add_argument(
         "--unit", metavar="COLUMN", help="photographs with the same value of it, such as a burst, count as one"
@@ -40,7 +43,7 @@ def add(commands: Any) -> None:
     improve.add_argument("--top", type=int, default=5, metavar="K", help="of the top-k accuracy; default 5")
     improve.add_argument("--seed", type=int, default=0, help="of the folds and of all that is random; default 0")
     improve.add_argument(
-        "--controls", default="all", help="all, none, or names with commas; without any, no gain is claimed"
+        "--controls", default="all", help="all, none, or names separated by commas; without any, no gain is claimed"
     )
 
 
@@ -101,7 +104,7 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "answered by": row["method"],
         "right": f"{row['accuracy']:.3f}",
         "difference": "" if judged is None else f"{judged:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
-        "p": "" if judged is None else f"{row['p_value']:.2g}",
+        "p": "" if judged is None else p_words(row["p_value"]),
         "turned right": f"{row['turned_right']}",
         "wrong": f"{row['turned_wrong']}",
         "masks minus this": ""

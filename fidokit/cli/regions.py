@@ -61,16 +61,20 @@ def print_regions(found: pd.DataFrame) -> None:
         holds = int((own["holds"].eq("yes") & ~whole).sum())
         some = int(own["holds"].eq("only under some infills").sum())
         cells = {"method": str(method), "kind": str(kind), "claim": str(claim), "regions": str(n)}
-        cells |= {"hold": f"{holds} ({holds / n:.0%})", "under some fill-ins": str(some)}
+        cells |= {"hold": f"{holds} ({100 * holds / n:.0f} %)", "under some fill-ins": str(some)}
         cells |= {"only the whole picture": str(int((own["holds"].eq("yes") & whole).sum()))}
-        rows.append(cells | {"mean area": f"{own['area'].mean():.0%}", "mean score": f"{own['score'].mean():.2f}"})
+        cells |= {"do not hold": str(int(own["holds"].eq("no").sum()))}
+        rows.append(
+            cells | {"mean area": f"{100 * own['area'].mean():.0f} %", "mean score": f"{own['score'].mean():.2f}"}
+        )
     if not rows:
         print("No region was cut: there are no masks of these methods and kinds.")
         return
     print(table(rows))
     print(
         "Sufficient: the region alone keeps at least 0.9 of the whole photograph's score. Destroying: at most 0.1 of "
-        "it is left without the region. Checked under fill-ins that nothing was optimised with.\n"
+        "it is left without the region. Checked under fill-ins that nothing was optimised with. The score is a share "
+        "of the whole photograph's; the means count the regions that are the whole picture too.\n"
     )
 
 

@@ -195,7 +195,7 @@ def print_study(study: Study) -> None:
             {
                 "rank": plain(row["rank"]),
                 "judged": str(row["n_x"]),
-                "right": f"{row['accuracy']:.1%} [{row['low']:.1%}, {row['high']:.1%}]",
+                "right": f"{100 * row['accuracy']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]",
                 "errors from here on": str(row["n_y"]),
             }
             for row in shares.to_dict("records")

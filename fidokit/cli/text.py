@@ -104,7 +104,7 @@ def described(hint: Any) -> str:
     if origin is Literal:
         return _either([str(part) for part in parts])
     if origin is tuple:
-        return "several with commas" if parts[-1] is Ellipsis else f"{len(parts)} with commas"
+        return "several separated by commas" if parts[-1] is Ellipsis else f"{len(parts)} values separated by commas"
     return _PLAIN.get(hint, "a value that cannot be given here")
 
 

@@ -80,8 +80,8 @@ class LabelMatch:
         more = ", ..." if len(self.unknown) > _SHOWN else ""
         alarm = "" if self.classes else ", so that no label is the name of a class"
         return (
-            f"the classifier does not know {len(self.unknown)} of {total} labels{alarm}; {n} photographs {effect}: "
-            f"{named}{more}. {self._remedy()}"
+            f"the classifier does not know {len(self.unknown)} of {total} labels{alarm}; photographs so "
+            f"labelled ({n} in all) {effect}: {named}{more}. {self._remedy()}"
         )
 
     def _remedy(self) -> str:
@@ -93,11 +93,14 @@ class LabelMatch:
         ]
         classes = ", ".join(repr(shorten(name)) for name in self.class_names[:3])
         nearest = (
-            f"The nearest classes are {'; '.join(hints)}"
+            f"The classes nearest in spelling are {'; '.join(hints)}"
             if hints
             else f"Its classes are {classes}{', ...' if len(self.class_names) > 3 else ''}"
         )
-        return f"{nearest}; rename the labels, or give the classifier other class_names"
+        return (
+            f"{nearest}; rename the labels, or give the classifier other class_names, or a taxonomy where a label is "
+            "coarser than its classes"
+        )
 
     def nearest(self, label: str, n: int = 3) -> list[str]:
         """The class names that are written most alike, the nearest first."""

@@ -69,12 +69,14 @@ def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: floa
     """
     word = "enough" if claim == "sufficient" else "needed"
     if holds == "yes" and is_whole(area):
-        return f"no part of the picture is {word}, only all of it"
+        return f"no cut of the mask is {word} under other fill-ins, only the whole picture"
     what = {"yes": "enough by itself" if claim == "sufficient" else "needed", "no": f"not {word}"}.get(
         holds, f"{word} only under some fill-ins"
     )
     low, high = min(scores), max(scores)
     shares = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
-    told = f"kept {shares} of the score" if claim == "sufficient" else f"{shares} of the score left without it"
     under = f"under {len(scores)} other fill-in{'s' if len(scores) != 1 else ''}"
-    return f"{what}: {told} {under}, {area:.0%} of the picture"
+    if claim == "destroying" and is_whole(area):
+        return f"none found: even with the whole picture filled in, {shares} of the score is left {under}"
+    told = f"kept {shares} of the score" if claim == "sufficient" else f"{shares} of the score left without it"
+    return f"{what}: {told} {under}, {100 * area:.0f} % of the picture"

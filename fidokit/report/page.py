@@ -41,7 +41,7 @@ _READING = {
     "Enough, needed": "A mask is enough if what it keeps has 0.9 of the whole photograph's score or more, needed if at "
     "most 0.1 of it is left when its region is filled in. A mask that is neither explains little.",
     "Verified region": "The smallest cut through a mask of which the claim is true, checked under fill-ins that "
-    "nothing was optimised with; outlined where `fidokit regions` or `study.regions()` has cut it.",
+    "nothing was optimised with; outlined where “fidokit regions” or “study.regions()” has cut it.",
     "Whole, kept, dropped": "The score of the explained class, from 0 to 1: for the whole photograph, with only the "
     "mask's region kept, and with it dropped; what is missing is blurred.",
 }
@@ -162,7 +162,7 @@ def _facts(predictions: pd.DataFrame, n_failures: int) -> list[tuple[str, int, s
         ("Photographs", len(predictions), None),
         ("✓ Right", right, f"{100 * right / judged:.1f} %"),
         ("✗ Wrong", wrong, f"{100 * wrong / judged:.1f} %"),
-        *([("– Not judged", unknown, "no label or no prediction")] if unknown else []),
+        *([("– Not judged", unknown, "no label that the classifier knows, or no prediction")] if unknown else []),
         ("Failures", n_failures, "listed at the end" if n_failures else None),
     ]
 

@@ -14,6 +14,7 @@ import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from fidokit._util.html import Html, number, printable
+from fidokit._util.shares import p_words
 
 
 def rendered(template: str, **values: object) -> Html:
@@ -53,7 +54,7 @@ def _environment() -> Environment:
         "cut": _cut,
         "meter": lambda value: f"{100 * float(np.clip(np.nan_to_num(np.nan if value is None else value), 0, 1)):.1f}",
         "number": number,
-        "p_value": lambda p: "–" if not np.isfinite(p) else f"{p:.2f}" if p >= 0.01 else f"{p:.1g}",
+        "p_value": lambda p: p_words(p) or "–",
         "percent": lambda share: f"{100 * share:.0f} %" if np.isfinite(share) else "–",
         "shortened": lambda text, longest=80: text if len(text) <= longest else text[: longest - 1] + "…",
     }

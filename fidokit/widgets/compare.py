@@ -391,5 +391,8 @@ class CompareWidget(AnsweringWidget):
 
     def _static_words(self) -> Sequence[object]:
         first, last = self.page * self.page_size + 1, self.page * self.page_size + len(self._rows)
-        words = f"Masks of {', '.join(self.panels)}; images {first} to {last} of {len(self._order):,} by {self.sort}"
+        order = _WORDS.get(self.sort, figure_words(self.sort))
+        words = f"Masks of {', '.join(self.panels)}; images {first} to {last} of {len(self._order):,}, by {order}"
+        ways = [f"{figure_words(name)}: {way}" for name in self.metrics if (way := better_words(name))]
+        words += f" ({'; '.join(ways)})" if ways else ""
         return [words, static_table(self._rows, self.panels, self.metrics)]

@@ -77,7 +77,7 @@ class Figures:
     def words(self, image_id: str, name: str) -> list[str]:
         """What was found of a mask: its verdict, and those of its regions where they were cut."""
         row = self._rows.get((image_id, *self.keys[name]))
-        return [] if row is None else [row["verdict"], *(f"region {words}" for words in row["regions"])]
+        return [] if row is None else [row["verdict"], *(f"region: {words}" for words in row["regions"])]
 
     def reasons(self, image_id: str, names: Sequence[str]) -> list[str]:
         """Why figures are missing."""

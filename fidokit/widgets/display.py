@@ -13,6 +13,7 @@ from PIL import Image
 
 from fidokit._util.display import html_of
 from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit._util.shares import p_words
 from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
 from fidokit.data.readers.left_out import told as counted
@@ -164,7 +165,7 @@ def _classifier_html(classifier: Classifier) -> Html:
     ]
     facts += [["taxonomy", repr(classifier.taxonomy)]] if classifier.taxonomy is not None else []
     facts += [["note", note] for note in classifier.notes]
-    return tag("div", tag("p", tag("strong", "Classifier")), _table([], facts))
+    return tag("div", tag("p", tag("strong", type(classifier).__name__)), _table([], facts))
 
 
 @html_of.register
@@ -234,7 +235,7 @@ def _improvement_html(improvement: Improvement) -> Html:
             name_tag(row["method"]),
             f"{100 * row['accuracy']:.1f} % [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
             _interval(row["difference"], row["low"], row["high"]),
-            _p(row["p_value"]),
+            p_words(row["p_value"]),
             f"{row['turned_right']:.0f} / {row['turned_wrong']:.0f}",
             _interval(row["masks_minus"], row["masks_minus_low"], row["masks_minus_high"]),
             f"{row['evaluations']:.1f}",
@@ -317,7 +318,3 @@ def _interval(middle: Any, low: Any, high: Any) -> str:
     if pd.isna(middle) or pd.isna(low):
         return ""
     return f"{100 * middle:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
-
-
-def _p(value: Any) -> str:
-    return "" if pd.isna(value) else f"{value:.2g}"

@@ -287,12 +287,18 @@ class ExplainWidget(RunningWidget):
         panels += [(layer["name"], layer_values(layer)) for layer in self._layers[:STATIC_PANELS]]
         return static_panels(*self._view, panels, 0.75, COLOUR_MAP)
 
+    def _static_alt(self) -> str:
+        masks = ", ".join(layer["name"] for layer in self._layers[:STATIC_PANELS])
+        return f"{self.image_id}: photograph" + (f" and masks: {masks}" if masks else "")
+
     def _static_words(self) -> Sequence[object]:
         if not self.image_id:
             return ["No photograph chosen yet"]
         label = self._gallery.describe(self.image_id)["label"]
         words: list[object] = [joined([name_tag(self.image_id), f" ({label})" if label else None])]
         words += [joined([f"{term}: ", name_tag(value)]) for term, value in self._facts]
+        if unseen := [layer["name"] for layer in self._layers[STATIC_PANELS:]]:
+            words.append(f"Not in this picture: {', '.join(unseen)}")
         if self._message:
             words.append(tag("div", self._message))
         return words

@@ -48,9 +48,14 @@ class ShownWidget(anywidget.AnyWidget):
         """Its caption: text, or `Html`."""
         raise NotImplementedError
 
+    def _static_alt(self) -> str:
+        """What stands for the picture where it cannot be seen: the plain part of its caption."""
+        return " ".join(str(part) for part in self._static_words() if not isinstance(part, Html))
+
     def _static_bundle(self) -> dict[str, Any]:
         picture, words = self._static_picture(), self._static_words()
-        bundle = {"text/plain": repr(self), "text/html": _static_html(picture, words, self._static_class)}
+        html = _static_html(picture, self._static_alt(), words, self._static_class)
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": html}
         if picture is not None:
             bundle["image/png"] = base64.b64encode(_png(picture)).decode()
         return bundle
@@ -76,14 +81,10 @@ class ShownWidget(anywidget.AnyWidget):
                 _output("update_display")(bundle, raw=True, display_id=name)
 
 
-def _static_html(picture: Image.Image | None, words: Sequence[object], name: str) -> Html:
+def _static_html(picture: Image.Image | None, alt: str, words: Sequence[object], name: str) -> Html:
     """A picture with its caption, of a class by which the live widget finds it; it hides a widget that is not alive."""
     lost = f".jp-OutputArea-child:has(.{name}) + .jp-OutputArea-child:not(:has(.fidokit)) {{ display: none; }}"
-    image = None
-    if picture is not None:
-        image = picture_tag(
-            picture, " ".join(str(part) for part in words if not isinstance(part, Html)), _PICTURE_BYTES
-        )
+    image = None if picture is None else picture_tag(picture, alt, _PICTURE_BYTES)
     caption = tag("figcaption", *(tag("div", part) for part in words))
     return tag("figure", tag("style", Html(lost)), image, caption, class_=name, style="margin:0")
 

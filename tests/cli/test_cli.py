@@ -137,9 +137,9 @@ def test_values_are_parsed_by_the_type_of_their_field(assignment, value):
         ("share=inf", "share takes a number"),
         ("flag=maybe", "flag takes true or false"),
         ("way=left", "way takes up or down"),
-        ("size=1,2,3", "size takes 2 with commas"),
-        ("size=a,b", "size takes 2 with commas"),
-        ("grid=wide", "grid takes a whole number, 2 with commas or none"),
+        ("size=1,2,3", "size takes 2 values separated by commas"),
+        ("size=a,b", "size takes 2 values separated by commas"),
+        ("grid=wide", "grid takes a whole number, 2 values separated by commas or none"),
         ("made=1", "made takes a value that cannot be given here"),
         ("whole", "write it as FIELD=VALUE"),
         ("height=1", "no field 'height'; its fields are whole, share"),
@@ -167,7 +167,7 @@ def test_every_fido_default_can_be_typed_as_it_is_listed():
 
 
 def test_functions_are_not_offered():
-    assert described(str | tuple[str, ...] | Callable[[int], int]) == "a text or several with commas"
+    assert described(str | tuple[str, ...] | Callable[[int], int]) == "a text or several separated by commas"
     with pytest.raises(ValueError, match="sorted"):
         parse_value(type(len), "sorted")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import pandas as pd
@@ -60,6 +61,17 @@ def test_a_study_cuts_them_at_once(capsys, place):
     code, out, _ = study(capsys, "--regions")
     assert code == 0
     assert "under some fill-ins" in out
+    heads, rows = None, []
+    for line in out.splitlines():
+        cells = re.split(r"\s{2,}", line.strip())
+        heads = cells if "do not hold" in cells else heads
+        rows += (
+            [dict(zip(heads, cells, strict=True))] if heads not in (None, cells) and len(cells) == len(heads) else []
+        )
+    assert rows
+    for row in rows:
+        parts = ["hold", "under some fill-ins", "only the whole picture", "do not hold"]
+        assert sum(int(row[name].split(" ")[0]) for name in parts) == int(row["regions"])
     assert len(fk.open_study("run").regions(progress=False))
 
 

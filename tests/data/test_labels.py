@@ -109,14 +109,15 @@ class TestNotes:
             ["Lysan Albatros", "Lysan Albatros", "qqqqq", ALBATROSSES[0]], ALBATROSSES, "are left out"
         )
         assert note.startswith(
-            "the classifier does not know 2 of 3 labels; 3 photographs are left out: 'Lysan Albatros' (2), 'qqqqq' (1)."
-            " The nearest classes are 'Lysan Albatros': '002.Laysan_Albatross'"
+            "the classifier does not know 2 of 3 labels; photographs so labelled (3 in all) are left out: "
+            "'Lysan Albatros' (2), 'qqqqq' (1)."
+            " The classes nearest in spelling are 'Lysan Albatros': '002.Laysan_Albatross'"
         )
-        assert note.endswith("rename the labels, or give the classifier other class_names")
+        assert note.endswith("or a taxonomy where a label is coarser than its classes")
 
     def test_where_no_label_means_anything(self):
         (note,) = label_notes(["deer"] * 4, [str(i) for i in range(5)], "are left out")
-        assert "1 of 1 labels, so that no label is the name of a class; 4 photographs" in note
+        assert "1 of 1 labels, so that no label is the name of a class; photographs so labelled (4 in all)" in note
         assert "Its classes are '0', '1', '2', ...; rename" in note
 
     @NO_WARNING
@@ -161,7 +162,10 @@ class TestClassifier:
         assert [None if pd.isna(value) else bool(value) for value in table["correct"]] == expected
         said = " ".join(str(warning.message) for warning in caught)
         assert "2 of 4 labels are written otherwise" in said
-        assert "does not know 1 of 4 labels; 1 photographs count neither as right nor as wrong: 'Meles martes'" in said
+        assert (
+            "does not know 1 of 4 labels; photographs so labelled (1 in all) count neither "
+            "as right nor as wrong: 'Meles martes'" in said
+        )
         assert "'Meles martes': 'meles_meles'" in said
         assert caught[0].filename == __file__
         assert data.table["label"].tolist()[:2] == labels
@@ -209,7 +213,7 @@ class TestStudy:
         data = make_data(tmp_path / "data", 3)
         unknown = LabelledImages.from_table(data.table.assign(label="Gren"), root=data.root)
         with pytest.warns(
-            RuntimeWarning, match=r"so that no label is the name of a class; 3 photographs .*'Gren': 'green'"
+            RuntimeWarning, match=r"so that no label is the name of a class; photographs .*'Gren': 'green'"
         ):
             study = fk.run_study(make_classifier(), unknown, ["grad-cam"], store=tmp_path / "s", progress=False)
         assert study.predictions()["correct"].isna().all()

@@ -206,6 +206,7 @@ def test_the_static_form(widget):
     assert HARM not in bundle["text/html"]
     assert SCRIPT_FILE not in bundle["text/html"]
     assert bundle["text/html"].count("insertion") >= 12
+    assert "by order of the dataset (insertion: higher is better; deletion: lower is better" in bundle["text/html"]
     assert repr(widget).startswith("CompareWidget(7 photographs, counting SDR")
 
 
@@ -219,9 +220,9 @@ def test_verdicts_stand_beneath_each_mask_and_regions_where_they_were_cut(tmp_pa
     made.regions("counting", "sdr", progress=False)
     shown.refresh()
     table = made.regions("counting", "sdr", progress=False).set_index("image_id")
-    assert shown._rows[2]["cells"][0]["words"][1] == f"region {table.loc[shown._rows[2]['image'], 'verdict']}"
+    assert shown._rows[2]["cells"][0]["words"][1] == f"region: {table.loc[shown._rows[2]['image'], 'verdict']}"
     lines = {row[0]: row[2:] for row in shown._all_figures(images(shown)[0], shown.names)["lines"]}
-    assert lines["regions"][1].startswith("region ")
+    assert lines["regions"][1].startswith("region: ")
     assert lines["regions"][0] == "not cut"
     assert lines["verdict"][1] == own.loc[(images(shown)[0], "counting", "sdr"), "verdict"]
     ipywidgets.Widget.close_all()

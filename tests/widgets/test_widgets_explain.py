@@ -306,6 +306,8 @@ class TestStaticForm:
         after = widget._static_bundle()
         assert len(after["image/png"]) > 2 * len(before["image/png"])
         assert "Explained" in after["text/html"]
+        assert 'alt=""' not in before["text/html"]
+        assert "photograph and masks: " in after["text/html"]
         for bundle in (before, after):
             assert HARM not in bundle["text/html"]
             assert "&lt;img src=x" in bundle["text/html"]

@@ -286,7 +286,9 @@ def test_labels_as_targets(tmp_path, calls):
     data = make_data(tmp_path / "data", 9, classes)
     with pytest.warns(RuntimeWarning) as caught:
         study = run(make_classifier(), data, tmp_path / "s", targets="label")
-    assert "does not know 1 of 3 labels; 3 photographs cannot be explained" in str(caught[0].message)
+    assert "does not know 1 of 3 labels; photographs so labelled (3 in all) cannot be explained" in str(
+        caught[0].message
+    )
     assert "'unheard of' (3)" in str(caught[0].message)
     failures = study.failures()
     assert failures["stage"].tolist() == ["target"] * 3
