@@ -26,7 +26,7 @@ from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
-from fidokit.methods.verdicts import DROPPED, KEPT, Claim, Holds, region_words
+from fidokit.methods.verdicts import DROPPED, KEPT, Claim, Holds, is_whole, region_words
 from fidokit.models.apart import rows_apart
 
 if TYPE_CHECKING:
@@ -107,9 +107,15 @@ class Regions(Sequence[_Region]):
         return Regions(self._found[index]) if isinstance(index, slice) else self._found[index]
 
     def __repr__(self) -> str:
-        held = {claim: [one.holds for one in self._found if one.claim == claim] for claim in _BOTH}
-        parts = [f"{list.count(holds, 'yes')} of {len(holds)} {claim}" for claim, holds in held.items() if holds]
-        return f"Regions({', '.join(parts)} hold)"
+        parts, whole = [], 0
+        for claim in _BOTH:
+            own = [one for one in self._found if one.claim == claim]
+            hold = [one for one in own if one.holds == "yes"]
+            smaller = [one for one in hold if not is_whole(one.area)]
+            whole += len(hold) - len(smaller)
+            parts += [f"{len(smaller)} of {len(own)} {claim}"] if own else []
+        more = f", {whole} only as the whole picture" if whole else ""
+        return f"Regions({', '.join(parts)} hold{more})"
 
     def to_frame(self) -> pd.DataFrame:
         """One row a region: image_id, method, kind, claim, holds, area, score (mean over the check's infills), worst

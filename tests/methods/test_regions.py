@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,17 @@ from torch import nn
 import fidokit as fk
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Masks
-from fidokit.methods.regions import AREAS, MARGIN, check_infills, cloud, cut, find_regions, mosaic, search_infills
+from fidokit.methods.regions import (
+    AREAS,
+    MARGIN,
+    Regions,
+    check_infills,
+    cloud,
+    cut,
+    find_regions,
+    mosaic,
+    search_infills,
+)
 
 SIZE = (32, 32)
 
@@ -121,6 +133,8 @@ def test_the_table_and_the_words():
     assert (table["worst"] >= table["score"] - 1e-9)[table["claim"] == "destroying"].all()
     assert repr(found) == "Regions(2 of 2 sufficient, 2 of 2 destroying hold)"
     assert repr(found[:1]) == "Regions(1 of 1 sufficient hold)"
+    whole = replace(found[0], area=1.0)
+    assert repr(Regions([whole])) == "Regions(0 of 1 sufficient hold, 1 only as the whole picture)"
 
 
 def test_from_the_result_of_explain_and_of_files(tmp_path):
