@@ -465,6 +465,8 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
         """
         digest = hashlib.sha256()
         paths = relative_all(self.table["path"].tolist(), Path(portable(str(self.root))))
+        # Studies keep the root as an absolute path, under which they must find the same fingerprint.
+        paths = relative_all(paths, Path(portable(str(self.root.absolute()))))
         boxes: list[Box | None] = [None] * len(self)
         if BOX_COLUMNS[0] in self.table.columns:
             corners = zip(*(self.table[column].to_numpy(np.float64).tolist() for column in BOX_COLUMNS), strict=True)

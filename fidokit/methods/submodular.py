@@ -27,7 +27,7 @@ from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
 from fidokit.methods.gradient_settings import BASELINES, Baseline
 from fidokit.methods.pyramid import baseline_images
 from fidokit.methods.superpixels import superpixels
-from fidokit.models.goals import Goal, independent, probabilities
+from fidokit.models.goals import Goal, independent, inside, probabilities
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
@@ -132,7 +132,7 @@ def effectiveness(distance: Tensor, inside: Tensor) -> Tensor:
 class _Features:
     """While active, keeps the input of the linear layer that gives the logits; where there is none, the logits serve.
 
-    The class of an image is a row of that layer's weights.
+    The class of an image is a row of that layer's weights, a taxon the mean of the rows of its classes.
     """
 
     def __init__(self, session: Session) -> None:
@@ -172,7 +172,15 @@ class _Features:
         weight = self._head(logits.shape[1])
         if weight is None or goal.target is None:
             return whole
-        return weight[goal.target] - (0 if goal.against is None else weight[goal.against])
+        own = _mean_rows(weight, goal.target, goal.groups)
+        return own if goal.against is None else own - _mean_rows(weight, goal.against, goal.groups)
+
+
+def _mean_rows(weight: Tensor, asked: Tensor, groups: Tensor | None) -> Tensor:
+    """(B, D) mean of the (K, D) rows of what is asked for, see `log_odds`; 0 where that is -1."""
+    groups = torch.zeros(0, len(weight), dtype=torch.bool) if groups is None else groups.cpu()
+    members = inside(asked.cpu(), groups).to(weight)
+    return members @ weight / members.sum(1, keepdim=True).clamp_min(1)
 
 
 @dataclass

@@ -464,6 +464,13 @@ class TestFingerprint:
         monkeypatch.chdir(tmp_path)
         assert LabelledImages.from_folder("moved").fingerprint() == before
 
+    def test_whole_paths_under_a_root_given_in_short_are_the_same_dataset(self, birds, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        data = csv_of(tmp_path, f"path,label\n{birds / 'loose.png'},b\n", root=birds.relative_to(tmp_path))
+        assert not data.root.is_absolute()
+        # A study keeps the table and the absolute root.
+        assert LabelledImages(data.table.copy(), data.root.absolute()).fingerprint() == data.fingerprint()
+
     def test_everything_it_stands_for_changes_it(self, birds, tmp_path):
         text = "path,label,x0,y0,x1,y1\nwren/b.png,a,1,2,3,4\nloose.png,b,,,,\n"
         same = csv_of(tmp_path, text, root=birds).fingerprint()

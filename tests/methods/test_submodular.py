@@ -10,7 +10,7 @@ from torch import nn
 
 import fidokit as fk
 from fidokit.exceptions import SettingsError
-from fidokit.methods.submodular import LimaSettings, SmdlSettings, certainty, effectiveness
+from fidokit.methods.submodular import LimaSettings, SmdlSettings, _Features, certainty, effectiveness
 from fidokit.methods.superpixels import superpixels
 from fidokit.models.goals import Goal
 
@@ -271,3 +271,24 @@ def test_settings():
     for made, wrong in [*((LimaSettings, one) for one in lima), *((SmdlSettings, one) for one in smdl)]:
         with pytest.raises(SettingsError, match=next(iter(wrong))):
             made(**wrong)
+
+
+def test_the_concept_of_a_taxon_is_the_mean_of_its_classes():
+    taxa = {"0": "low", "1": "low", "2": "high", "3": "high"}
+    found = fk.Classifier(
+        conv_net(), list(taxa), mean=(0, 0, 0), std=(1, 1, 1), size=SIZE, device="cpu", precision="float32",
+        taxonomy=taxa,
+    )  # fmt: skip
+    rows = found.module.head.weight.detach().double()
+    with found.session() as session, _Features(session) as features:
+        logits = session.logits(IMAGES)
+
+        def concept(targets, against=None):
+            return features.goals(logits, found.goal(logits, targets, against), logits)
+
+        torch.testing.assert_close(concept("low"), rows[:2].mean(0).expand(3, -1))
+        torch.testing.assert_close(concept("low", "high"), (rows[:2].mean(0) - rows[2:].mean(0)).expand(3, -1))
+        torch.testing.assert_close(concept(["low", "3", "0"], ["3", None, None])[0], rows[:2].mean(0) - rows[3])
+        torch.testing.assert_close(concept(["low", "3", "0"], ["3", None, None])[1:], rows[[3, 0]])
+    masks = fk.explain(found, IMAGES, "smdl", targets="low", against="high", regions=REGIONS)
+    assert masks["attribution"].shape == (3, *SIZE)
