@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from fidokit._util.shares import p_words
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -98,6 +97,8 @@ def _print_improvement(improvement: Improvement) -> None:
 
 
 def _cells(row: dict[Any, Any]) -> dict[str, str]:
+    from fidokit._util.shares import p_words
+
     judged = row["difference"] if row["low"] == row["low"] else None
     lead = row["masks_minus"]
     return {

@@ -8,6 +8,7 @@ import torch
 from nets import conv_net
 
 import fidokit as fk
+from fidokit._util import warning
 from fidokit._util.ambient import unaffected
 from fidokit._util.warning import warn
 
@@ -37,7 +38,7 @@ def test_so_it_is_from_deep_in_the_package(tmp_path):
 
 
 def test_where_all_is_the_packages_own_it_is_the_outermost_line():
-    code = compile("def act():\n    warn('no user')\n", str(Path(fk.__file__).parent / "made_up.py"), "exec")
+    code = compile("def act():\n    warn('no user')\n", str(Path(warning.__file__).parents[1] / "made_up.py"), "exec")
     names = {"warn": warn}
     exec(code, names)
     (one,) = told(names["act"])
