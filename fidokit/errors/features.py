@@ -21,7 +21,7 @@ from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors import statistics
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
 from fidokit.methods.base import resize_masks
-from fidokit.methods.layers import find_layer, in_micro_batches, layer_maps
+from fidokit.methods.layers import find_layer, layer_maps
 from fidokit.models.goals import Goal
 from fidokit.study.metrics.standing import find_place
 
@@ -284,15 +284,7 @@ class _Reader:
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Maps (B, C, h, w), signed use (B, h, w) and contributions (B, C) of any number of images in [0, 1]."""
-        done: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-
-        def run(rows: slice) -> Tensor:
-            found = self._maps(images[rows])
-            done.append(found)
-            return found[3]
-
-        for _ in in_micro_batches(self.session, len(images), run):
-            pass
+        done = [found for _, found in self.session.in_micro_batches(len(images), lambda rows: self._maps(images[rows]))]
         maps, used, contributions = (torch.cat([part[k] for part in done]) for k in range(3))
         return maps, used, contributions
 

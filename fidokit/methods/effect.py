@@ -190,27 +190,21 @@ class _Run:
 
     def _evaluate(self, x: Tensor, goal: Goal, bank: Tensor, entry: Tensor, kept: Tensor) -> tuple[Tensor, Tensor]:
         """(E,) values and (E, h, w) their gradients in the kept shares."""
-        values, gradients = [], []
-        start = 0
-        while start < len(kept):
-            rows = slice(start, start + self.session.micro_batch)
+
+        def run(rows: slice) -> tuple[Tensor, Tensor]:
             cells = kept[rows].clone().requires_grad_(True)
             image = torch.zeros(len(cells), dtype=torch.int64, device=kept.device)
-            try:
-                with torch.no_grad():
-                    filled = filled_by(self.mixture, bank, x, image, entry[rows], cells)
-                with torch.enable_grad():
-                    logits = self.session.forward(blend(cells, x[image], filled))
-                    value = goal.repeat(len(cells)).value(logits, self.settings.explained)
-                    (gradient,) = torch.autograd.grad(value.sum(), cells)
-            except Exception as error:
-                if not self.session.shrink_after(error):
-                    raise
-                continue
-            values.append(value.detach())
-            gradients.append(gradient[:, 0])
-            start += len(cells)
-        return torch.cat(values), torch.cat(gradients)
+            with torch.no_grad():
+                filled = filled_by(self.mixture, bank, x, image, entry[rows], cells)
+            with torch.enable_grad():
+                logits = self.session.forward(blend(cells, x[image], filled))
+                value = goal.repeat(len(cells)).value(logits, self.settings.explained)
+                (gradient,) = torch.autograd.grad(value.sum(), cells)
+            return value.detach(), gradient[:, 0]
+
+        found = [pair for _, pair in self.session.in_micro_batches(len(kept), run)]
+        values, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return values, gradients
 
     def _snapshot(self, i: int) -> Snapshot:
         nothing = torch.full((1,), torch.nan)

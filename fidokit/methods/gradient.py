@@ -30,7 +30,6 @@ from fidokit.methods.layers import (
     find_layer,
     grad_cam,
     hires_cam,
-    in_micro_batches,
     layer_cam,
     layer_maps,
     needs_gradient,
@@ -310,7 +309,7 @@ def _compute(
             return torch.where(nan.view(-1, 1, 1, 1) > 0, torch.nan, raw)
 
         try:
-            for rows, raw in in_micro_batches(session, n, run):
+            for rows, raw in session.in_micro_batches(n, run):
                 raws.append(raw.cpu())
                 masks.append(to_mask(raw).cpu())
                 done = rows.stop

@@ -220,26 +220,21 @@ class _Run:
         with torch.enable_grad():
             masks = state.masks.clone().requires_grad_(True)
             (total,) = torch.autograd.grad(self._regularisers(state.x, masks).sum(), masks)
-        start = 0
-        while start < len(numbers):
-            part = slice(start, start + self.session.micro_batch)
-            try:
-                with torch.enable_grad():
-                    masks = state.masks.clone().requires_grad_(True)
-                    shown = state.composites(masks, image[part], term[part], share[part])
-                    if s.noise:
-                        counter = done * _TERMS * s.steps + which[part]
-                        u = uniform(state.keys[image[part]], counter, tuple(shown.shape[1:]))
-                        shown = shown + s.noise * normal(u)
-                    score = self._score(state, shown, image[part])
-                    signed = torch.where(term[part] % 2 == 1, -score, score) / s.steps
-                    (gradient,) = torch.autograd.grad(signed.sum(), masks)
-            except Exception as error:
-                if not self.session.shrink_after(error):
-                    raise
-                continue
+
+        def run(part: slice) -> Tensor:
+            with torch.enable_grad():
+                masks = state.masks.clone().requires_grad_(True)
+                shown = state.composites(masks, image[part], term[part], share[part])
+                if s.noise:
+                    counter = done * _TERMS * s.steps + which[part]
+                    u = uniform(state.keys[image[part]], counter, tuple(shown.shape[1:]))
+                    shown = shown + s.noise * normal(u)
+                score = self._score(state, shown, image[part])
+                signed = torch.where(term[part] % 2 == 1, -score, score) / s.steps
+                return torch.autograd.grad(signed.sum(), masks)[0]
+
+        for _, gradient in self.session.in_micro_batches(len(numbers), run):
             total = total + gradient
-            start += len(score)
         self.evaluations[rows] += _TERMS * s.steps
         return total
 
@@ -249,18 +244,12 @@ class _Run:
         part = _State(state.x[images], state.baseline[images], state.goal[images], state.keys, masks, state.scores)
         image = torch.arange(len(masks), device=masks.device).repeat_interleave(_TERMS)
         term = torch.arange(_TERMS, device=masks.device).repeat(len(masks))
-        scores: list[Tensor] = []
-        start = 0
-        while start < len(image):
-            some = slice(start, start + self.session.micro_batch)
-            try:
-                shown = part.composites(masks, image[some], term[some], torch.ones_like(image[some]).float())
-                scores.append(self._score(part, shown, image[some]))
-            except Exception as error:
-                if not self.session.shrink_after(error):
-                    raise
-                continue
-            start += len(scores[-1])
+
+        def run(some: slice) -> Tensor:
+            shown = part.composites(masks, image[some], term[some], torch.ones_like(image[some]).float())
+            return self._score(part, shown, image[some])
+
+        scores = [found for _, found in self.session.in_micro_batches(len(image), run)]
         own = torch.cat(scores).view(-1, _TERMS)
         whole = torch.arange(len(self.batch))[rows][images.cpu()]
         self.evaluations[whole] += _TERMS

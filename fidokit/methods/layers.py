@@ -8,7 +8,7 @@ of a transformer and of the (B, h, w, C) maps of a Swin. Here every layer is fir
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -208,7 +208,7 @@ def class_activation_map(session: Session, normalised: Tensor, goal: Goal, layer
         activations, gradients, _ = layer_maps(session, normalised[rows], goal[rows], layer_name)
         return grad_cam(activations, gradients)
 
-    return torch.cat([part for _, part in in_micro_batches(session, len(normalised), maps)])
+    return torch.cat([part for _, part in session.in_micro_batches(len(normalised), maps)])
 
 
 def needs_gradient(classifier: Classifier, _settings: Any = None) -> None:
@@ -251,21 +251,6 @@ def checked_values(values: Tensor, logits: Tensor) -> Tensor:
             "the target function's score has no gradient; compute it with torch, without detach or argmax"
         )
     return values
-
-
-def in_micro_batches(session: Session, n: int, run: Callable[[slice], Tensor]) -> Iterator[tuple[slice, Tensor]]:
-    """``run`` over n rows, a micro-batch at a time; after an out-of-memory error again with smaller ones."""
-    start = 0
-    while start < n:
-        rows = slice(start, min(start + session.micro_batch, n))
-        try:
-            result = run(rows)
-        except Exception as error:
-            if not session.shrink_after(error):
-                raise
-            continue
-        yield rows, result
-        start = rows.stop
 
 
 def count_relus(session: Session, normalised: Tensor) -> tuple[int, int]:

@@ -137,18 +137,16 @@ class _Rise:
         x, baseline = session.normalise(here), baseline_images(session, here, s.baseline)
         goal = self.batch.goal[image : image + 1].to(session.device)
         looks = 0
-        while sums.done < s.samples:
-            count = min(session.micro_batch, s.samples - sums.done)
-            try:
-                masks = random_masks(self.keys[image : image + 1], sums.done, count, s.grid, s.probability, self.size)
-                whole, filled = (self._copies(one, count) for one in (x, baseline))
-                scores = goal.repeat(count).score(session.evaluate(blend(masks[:, None], whole, filled)))
-            except Exception as error:
-                if not session.shrink_after(error):
-                    raise
-                continue
+
+        def run(rows: slice) -> tuple[Tensor, Tensor]:
+            count = rows.stop - rows.start
+            masks = random_masks(self.keys[image : image + 1], rows.start, count, s.grid, s.probability, self.size)
+            whole, filled = (self._copies(one, count) for one in (x, baseline))
+            return goal.repeat(count).score(session.evaluate(blend(masks[:, None], whole, filled))), masks
+
+        for _, (scores, masks) in session.in_micro_batches(s.samples, run):
             sums.add(scores, masks)
-            self.evaluations[image] += count
+            self.evaluations[image] += len(masks)
             if on_progress is not None and sums.done * _LOOKS // s.samples > looks:
                 looks = sums.done * _LOOKS // s.samples
                 if on_progress(self._snapshot(image, sums)):

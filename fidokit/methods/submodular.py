@@ -384,18 +384,14 @@ class _Run:
     def _evaluate(self, asked: list[tuple[_Search, Tensor]]) -> list[tuple[Tensor, Tensor]]:
         """(E, K) logits, and (E, D) features for SMDL, of the images in which only a set of superpixels is left."""
         order = [(search, row) for search, sets in asked for row in sets.to(self.session.device)]
-        parts, start = [], 0
-        while start < len(order):
-            some = order[start : start + self.session.micro_batch]
-            images = torch.stack([torch.where(row[s.labels], s.x, s.baseline) for s, row in some])
-            try:
-                logits = self.session.evaluate(images)
-            except Exception as error:
-                if not self.session.shrink_after(error):
-                    raise
-                continue
-            parts.append((logits.cpu(), self.features.of(logits) if self.smdl else logits[:, :0].cpu()))
-            start += len(some)
+
+        def run(rows: slice) -> tuple[Tensor, Tensor]:
+            logits = self.session.evaluate(
+                torch.stack([torch.where(row[s.labels], s.x, s.baseline) for s, row in order[rows]])
+            )
+            return logits.cpu(), self.features.of(logits) if self.smdl else logits[:, :0].cpu()
+
+        parts = [pair for _, pair in self.session.in_micro_batches(len(order), run)]
         if not parts:
             return []
         logits, features = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -367,22 +367,17 @@ def _individuals(data: LabelledImages, asked: Sequence[str] | None) -> tuple[lis
 @torch.no_grad()
 def _embedded(session: Session, images: Tensor) -> tuple[Tensor, Tensor]:
     """(B, D) embeddings and (B, P) pictures of images in [0, 1], on the CPU."""
-    embeddings, pictures, start = [], [], 0
-    while start < len(images):
-        part = images[start : start + session.micro_batch]
-        try:
-            with similarities_in(session.module).recording() as seen:
-                session.forward(session.normalise(part))
-        except Exception as error:
-            if not session.shrink_after(error):
-                raise
-            continue
-        embeddings.append(seen[0][0].cpu())
-        pictures.append(seen[0][1].cpu())
-        start += len(part)
-    if not embeddings:
+
+    def run(rows: slice) -> tuple[Tensor, Tensor]:
+        with similarities_in(session.module).recording() as seen:
+            session.forward(session.normalise(images[rows]))
+        return seen[0][0].cpu(), seen[0][1].cpu()
+
+    found = [pair for _, pair in session.in_micro_batches(len(images), run)]
+    if not found:
         return torch.empty(0, 1), torch.empty(0, 1)
-    return torch.cat(embeddings), torch.cat(pictures)
+    embeddings, pictures = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return embeddings, pictures
 
 
 class _Duplicates:

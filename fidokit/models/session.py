@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +16,7 @@ from fidokit.models.depthwise import FastDepthwise
 from fidokit.models.goals import of_probabilities, to_logits
 from fidokit.models.state import ClassifierState
 
+_T = TypeVar("_T")
 #: The smallest batch on CUDA where it is not known how long cuDNN plans for one of this module.
 LEAST_BATCH = 16
 
@@ -112,17 +115,26 @@ class Session:
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """(B, K) float32 logits, on the CPU, of (B, 3, H, W) images in [0, 1], a micro-batch at a time."""
-        parts = [torch.empty(0, self._classes)]
+
+        def run(rows: slice) -> Tensor:
+            return self.evaluate(self.normalise(images[rows])).cpu()
+
+        nothing = torch.empty(0, self._classes)
+        return torch.cat([nothing, *(part for _, part in self.in_micro_batches(len(images), run))])
+
+    def in_micro_batches(self, n: int, run: Callable[[slice], _T]) -> Iterator[tuple[slice, _T]]:
+        """``run`` over n rows, a micro-batch at a time; after an out-of-memory error again with smaller ones."""
         start = 0
-        while start < len(images):
+        while start < n:
+            rows = slice(start, min(start + self.micro_batch, n))
             try:
-                parts.append(self.evaluate(self.normalise(images[start : start + self.micro_batch])).cpu())
+                result = run(rows)
             except Exception as error:
                 if not self.shrink_after(error):
                     raise
                 continue
-            start += len(parts[-1])
-        return torch.cat(parts)
+            yield rows, result
+            start = rows.stop
 
     def shrink_after(self, error: BaseException) -> bool:
         """After an out-of-memory error: halve the micro-batch, say so, and return True if it is worth trying again."""

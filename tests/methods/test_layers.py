@@ -14,7 +14,6 @@ from fidokit.methods.layers import (
     find_layer,
     grad_cam,
     hires_cam,
-    in_micro_batches,
     layer_cam,
     layer_maps,
 )
@@ -616,7 +615,7 @@ def test_other_errors_are_not_swallowed(session_of):
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        list(in_micro_batches(session, 3, fail))
+        list(session.in_micro_batches(3, fail))
 
 
 def test_the_users_module_is_as_it_was():
