@@ -34,7 +34,6 @@ def study_rank_falls(
 ) -> pd.DataFrame:
     """The table of `Study.rank_falls`; photographs that cannot be read any more are left out, and said."""
     classifier, data = study.classifier, study.data
-    part_size: int = study.manifest["options"]["part_size"]
     predictions = study.predictions()
     right = {
         image_id: label
@@ -42,15 +41,12 @@ def study_rank_falls(
         if label in classifier.class_names
     }
     ids = list(study.positions)
-    chunks = [
-        (start // part_size, range(start, min(start + part_size, len(ids)))) for start in range(0, len(ids), part_size)
-    ]
     rows: list[dict[str, Any]] = []
     lost: dict[str, str] = {}
     with (
         classifier.session() as session,
         tqdm(total=len(ids), unit="image", disable=not progress) as bar,
-        closing(read_chunks(data, classifier.preprocessing, chunks)) as reading,
+        closing(read_chunks(data, classifier.preprocessing, study.chunks_to_read(ids))) as reading,
     ):
         filling = Filling.of(classifier, session, infills, area, controls, seed)
         for chunk in reading:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,6 @@ from tqdm.auto import tqdm
 
 from fidokit._util.warning import warn
 from fidokit.data.reading import Chunk, read_chunks
-from fidokit.exceptions import StoreError
 from fidokit.methods.base import KINDS, Kind
 from fidokit.methods.regions import REGION_COLUMNS, Subjects, check_infills, claims_of, cut_regions
 from fidokit.methods.verdicts import DROPPED, KEPT, is_whole, region_words
@@ -25,8 +23,6 @@ from fidokit.study.store.schemas import KEYS, packed_region, region_arrays
 from fidokit.study.store.store import mask_arrays
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fidokit.study.stored import StoredStudy
 
 #: (image_id, kind) of a mask.
@@ -152,12 +148,8 @@ class CuttingRegions:
         self.unread: dict[str, str] = {}
 
     def _lacking(self, label: str) -> set[_Key]:
-        store, have = self.study.store, set[_Key]()
-        for batch in store.mask_batches(
-            [label], ["image_id", "kind"], self.kinds, chunks=self.chunks, image_ids=self.image_ids
-        ):
-            have.update(zip(batch["image_id"].to_pylist(), batch["kind"].to_pylist(), strict=True))
-        done = store.read_regions(label, ["image_id", "method", "kind"], self.chunks)
+        have = self.study.mask_keys(label, self.kinds, self.chunks, self.image_ids)
+        done = self.study.store.read_regions(label, ["image_id", "method", "kind"], self.chunks)
         return have - set(zip(done["image_id"], done["kind"], strict=True))
 
     def run(self, progress: bool) -> None:
@@ -166,13 +158,14 @@ class CuttingRegions:
         if not total:
             return
         classifier, data = self.study.classifier, self.study.data
-        with self._writing(), self.study.store.locked(), ExitStack() as stack:
+        todo = self.study.chunks_to_read({image_id for keys in self.missing.values() for image_id, _ in keys})
+        with self.study.store.locked_to_add("regions"), ExitStack() as stack:
             self.bar = stack.enter_context(tqdm(total=total, unit="mask", disable=not progress))
             self.session = stack.enter_context(classifier.session())
             self.classifier = classifier
             self.check = check_infills(classifier.size)
             try:
-                with closing(read_chunks(data, classifier.preprocessing, self._todo())) as chunks:
+                with closing(read_chunks(data, classifier.preprocessing, todo)) as chunks:
                     for chunk in chunks:
                         self._chunk(chunk)
                         del chunk  # before the next one is there
@@ -187,16 +180,6 @@ class CuttingRegions:
                 f"{len(self.unread)} photographs cannot be read any more, no regions were cut from their masks: "
                 f"{next(iter(self.unread.values()))}"
             )
-
-    def _todo(self) -> list[tuple[int, list[int]]]:
-        """(number, positions to read) of each chunk that lacks something."""
-        size: int = self.study.manifest["options"]["part_size"]
-        wanted = {image_id for keys in self.missing.values() for image_id, _ in keys}
-        chunks: dict[int, list[int]] = defaultdict(list)
-        for image_id, position in self.study.positions.items():
-            if image_id in wanted:
-                chunks[position // size].append(position)
-        return sorted(chunks.items())
 
     def _chunk(self, chunk: Chunk) -> None:
         ids = list(self.study.positions)
@@ -215,7 +198,8 @@ class CuttingRegions:
                 rows += self._cut(label, own.reset_index(drop=True), images)
                 self.bar.update(len(own))
             if rows:
-                self.study.store.add_regions(label, chunk.number, rows)
+                with self.study.store.adding("regions"):
+                    self.study.store.add_regions(label, chunk.number, rows)
 
     def _cut(self, label: str, frame: pd.DataFrame, images: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
         """The rows of masks of one kind and grid."""
@@ -264,13 +248,3 @@ class CuttingRegions:
                 else:
                     rows += made
         return rows
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"regions cannot be written to {self.study.path} ({error.strerror or error}); those that were cut "
-                "before are safe. Put that right, and call study.regions() again to go on"
-            ) from error

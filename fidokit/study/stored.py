@@ -153,6 +153,30 @@ class StoredStudy:
         size: int = self.manifest["options"]["part_size"]
         return set((self.places(pd.Series(list(image_ids), dtype=object)) // size).tolist())
 
+    def chunks_to_read(self, image_ids: Collection[str]) -> list[tuple[int, list[int]]]:
+        """(number, positions) of each chunk that holds some of these photographs: what `read_chunks` asks for."""
+        size: int = self.manifest["options"]["part_size"]
+        wanted, chunks = set(image_ids), dict[int, list[int]]()
+        for image_id, position in self.positions.items():
+            if image_id in wanted:
+                chunks.setdefault(position // size, []).append(position)
+        return sorted(chunks.items())
+
+    def mask_keys(
+        self,
+        label: str,
+        kinds: Sequence[str],
+        chunks: Collection[int] | None = None,
+        image_ids: Collection[str] | None = None,
+    ) -> set[tuple[str, str]]:
+        """(image_id, kind) of the masks that a method has."""
+        batches = self.store.mask_batches([label], ["image_id", "kind"], kinds, chunks=chunks, image_ids=image_ids)
+        return {
+            key
+            for batch in batches
+            for key in zip(batch["image_id"].to_pylist(), batch["kind"].to_pylist(), strict=True)
+        }
+
     def places(self, image_ids: pd.Series[Any]) -> npt.NDArray[np.int64]:
         """Positions of image_ids that stand in parts.
 

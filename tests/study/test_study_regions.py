@@ -9,7 +9,7 @@ import torch
 from study_cases import SIZE, make_classifier, make_data, register_counting, run
 
 import fidokit as fk
-from fidokit.exceptions import SettingsError
+from fidokit.exceptions import SettingsError, StoreError
 from fidokit.methods import regions as method_regions
 from fidokit.methods import verdicts
 from fidokit.study import regions as study_regions
@@ -107,6 +107,25 @@ def test_one_bad_image_costs_only_itself(study, monkeypatch):
     assert bad["verdict"].startswith("not checked")
     assert table["holds"].notna().sum() == 9
     assert study.summary()["n"].eq(10).all()
+
+
+def test_a_full_disk_is_told_and_costs_nothing_that_is_written(study, monkeypatch):
+    add, calls = type(study.store).add_regions, []
+
+    def fill(self, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        add(self, *arguments)
+
+    monkeypatch.setattr(type(study.store), "add_regions", fill)
+    with pytest.raises(StoreError, match=r"regions cannot be written to .*No space left.*call study.regions\(\) again"):
+        study.regions("counting", "ssr", progress=False)
+    before = study.classifier.counter.evaluations
+    table = study.regions("counting", "ssr", progress=False)
+    assert len(table) == 10
+    # The first chunk of four was safe.
+    assert study.classifier.counter.evaluations - before == 6 * CUT
 
 
 def test_a_photograph_that_is_gone_is_told(study):

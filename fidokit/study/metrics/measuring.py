@@ -106,22 +106,22 @@ class Measuring:
         self.unread: dict[str, str] = {}
 
     def _lacking(self, group: str, label: str) -> set[Key]:
-        have: set[Key] = set()
-        for batch in self.study.store.mask_batches([label], ["image_id", "kind"], self.kinds):
-            have.update(zip(batch["image_id"].to_pylist(), batch["kind"].to_pylist(), strict=True))
         done = self.tables.read(group, label)
         if group == "stability":
             done = done[done["seeds"] == self.request.stability]
         if group == "parts":
             done = done[done["removal"] == self.removal_name]
-        return have - set(zip(done["image_id"], done["kind"], strict=True))
+        return self.study.mask_keys(label, self.kinds) - set(zip(done["image_id"], done["kind"], strict=True))
 
     def run(self, progress: bool) -> None:
         """Measure and write chunk by chunk; on Ctrl-C, say how to go on."""
         total = sum(map(len, self.missing.values())) + len(self.agreement)
         if not total:
             return
-        with self.tables.locked(), tqdm(total=total, unit="metric", disable=not progress) as self.bar:
+        with (
+            self.study.store.locked_to_add("metrics"),
+            tqdm(total=total, unit="metric", disable=not progress) as self.bar,
+        ):
             try:
                 if any(self.missing.values()):
                     self._measure()
@@ -165,7 +165,8 @@ class Measuring:
                 stack.enter_context(self.classifier.session(exact=True))
             if self.request.sanity:
                 self.random = [randomised(self.classifier, seed) for seed in range(RANDOM_CLASSIFIERS)]
-            with closing(read_chunks(self.data, self.classifier.preprocessing, self._todo())) as chunks:
+            todo = study.chunks_to_read({image_id for keys in self.missing.values() for image_id, _ in keys})
+            with closing(read_chunks(self.data, self.classifier.preprocessing, todo)) as chunks:
                 for chunk in chunks:
                     self._chunk(chunk)
                     del chunk  # before the next one is there
@@ -175,16 +176,6 @@ class Measuring:
                 f"{len(self.unread)} photographs cannot be read any more, their masks were not measured: "
                 f"{next(iter(self.unread.values()))}"
             )
-
-    def _todo(self) -> list[tuple[int, list[int]]]:
-        """(number, positions to read) of each chunk that lacks something."""
-        size: int = self.study.manifest["options"]["part_size"]
-        wanted = {image_id for keys in self.missing.values() for image_id, _ in keys}
-        chunks: dict[int, list[int]] = defaultdict(list)
-        for image_id, position in self.study.positions.items():
-            if image_id in wanted:
-                chunks[position // size].append(position)
-        return sorted(chunks.items())
 
     def _chunk(self, chunk: Chunk) -> None:
         ids = list(self.study.positions)

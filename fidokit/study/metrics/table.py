@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from fidokit.exceptions import StoreError
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.parts import PartScore
 from fidokit.study.metrics.road import ROAD_SHARES
@@ -37,7 +35,7 @@ class MetricTables:
         """Write rows of one chunk; they replace those with the same keys."""
         if rows:
             frame = pd.DataFrame(rows).reindex(columns=SCHEMAS[group].names)
-            with self._writing():
+            with self.store.adding("metrics"):
                 self.store.add_metrics(_name(group, label), chunk, frame, SCHEMAS[group], ROW_KEYS[group])
 
     def protocol(self, study: StoredStudy) -> dict[str, Any]:
@@ -47,29 +45,11 @@ class MetricTables:
             panel = choose_panel(study.predictions())
             described = {"panel": panel, "shares": list(STANDING_SHARES), "road_shares": list(ROAD_SHARES)}
             manifest["metrics"] = described
-            with self._writing():
+            with self.store.adding("metrics"):
                 self.store.write_manifest(manifest)
             study.manifest["metrics"] = described
         protocol: dict[str, Any] = manifest["metrics"]
         return protocol
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """`Store.locked`, for a folder that may not be writable."""
-        with ExitStack() as stack:
-            with self._writing():
-                stack.enter_context(self.store.locked())
-            yield
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise StoreError(
-                f"metrics cannot be written to {self.store.path} ({error.strerror or error}); what was measured before "
-                "is safe. Put that right, and call study.metrics() again to go on"
-            ) from error
 
 
 def _name(group: str, label: str | None) -> str:

@@ -20,7 +20,7 @@ import json
 import re
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +134,29 @@ class Store:
         with lock.held(self.files):
             self.files.clear_temporary(["", *FOLDERS])
             yield
+
+    @contextmanager
+    def locked_to_add(self, what: str) -> Iterator[None]:
+        """`locked`, for a folder that may not be writable; see `adding`."""
+        with ExitStack() as stack:
+            with self.adding(what):
+                stack.enter_context(self.locked())
+            yield
+
+    @contextmanager
+    def adding(self, what: str) -> Iterator[None]:
+        """Around writes of what a method of `Study` called ``what`` adds to finished masks.
+
+        Raises:
+            StoreError: instead of an OSError; it says how to go on.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise StoreError(
+                f"{what} cannot be written to {self.path} ({error.strerror or error}); what was written before is "
+                f"safe. Put that right, and call study.{what}() again to go on"
+            ) from error
 
     def read_manifest(self) -> dict[str, Any]:
         """The manifest.
