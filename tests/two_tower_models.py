@@ -91,21 +91,26 @@ def clip(folder: Path | None = None, seed=0):
     return model
 
 
+def _biased(model, processor, folder: Path | None):
+    """A model whose logits spread around a bias; saved with its processor and tokenizer where there is a folder."""
+    shaken(model)
+    with torch.no_grad():
+        model.logit_scale.fill_(2.3)
+        model.logit_bias.fill_(-1.2)
+    if folder is not None:
+        for each in (model, word_tokenizer(model_input_names=["input_ids"]), processor):
+            each.save_pretrained(folder)
+    return model
+
+
 def siglip(folder: Path | None = None):
     """A SiglipModel of transformers, likewise; its logits spread around a bias."""
     import transformers
 
     text = TEXT | {"projection_size": 32, "max_position_embeddings": 64}
     config = transformers.SiglipConfig(text_config=text, vision_config=VISION)
-    model = shaken(transformers.SiglipModel(config))
-    with torch.no_grad():
-        model.logit_scale.fill_(2.3)
-        model.logit_bias.fill_(-1.2)
-    if folder is not None:
-        model.save_pretrained(folder)
-        word_tokenizer(model_input_names=["input_ids"]).save_pretrained(folder)
-        transformers.SiglipImageProcessor(size={"height": SIDE, "width": SIDE}).save_pretrained(folder)
-    return model
+    processor = transformers.SiglipImageProcessor(size={"height": SIDE, "width": SIDE})
+    return _biased(transformers.SiglipModel(config), processor, folder)
 
 
 def siglip_of_patches(folder: Path | None = None):
@@ -115,15 +120,8 @@ def siglip_of_patches(folder: Path | None = None):
     vision = {key: value for key, value in VISION.items() if key != "image_size"} | {"num_patches": 64}
     text = TEXT | {"projection_size": 32, "max_position_embeddings": 64}
     config = transformers.Siglip2Config(text_config=text, vision_config=vision)
-    model = shaken(transformers.Siglip2Model(config))
-    with torch.no_grad():
-        model.logit_scale.fill_(2.3)
-        model.logit_bias.fill_(-1.2)
-    if folder is not None:
-        model.save_pretrained(folder)
-        word_tokenizer(model_input_names=["input_ids"]).save_pretrained(folder)
-        transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=64).save_pretrained(folder)
-    return model
+    processor = transformers.Siglip2ImageProcessor(patch_size=8, max_num_patches=64)
+    return _biased(transformers.Siglip2Model(config), processor, folder)
 
 
 _OPEN_TEXT = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 2}

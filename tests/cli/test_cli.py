@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import report_cases
 import study_cases
+from cli_cases import run, working_folder
 from PIL import Image
 from report_cases import HARM, NAMES
 
@@ -28,19 +29,7 @@ MODEL = "python:report_cases:classifier"
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    """A working folder of its own, with six photographs in a table."""
-    report_cases.register()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    report_cases.make_table(tmp_path / "photographs").to_csv(tmp_path / "birds.csv", index=False)
-    return tmp_path
-
-
-def run(capsys, *arguments):
-    """Exit code, output and error output of a command line."""
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return working_folder(tmp_path, monkeypatch)
 
 
 # the parser

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from cli_cases import run
 from errors_cases import drawn_data
 from study_cases import CLASSES, SIZE, Colours, register_counting
 
 import fidokit as fk
-from fidokit import cli
 from fidokit.errors import verify as verify_module
 from fidokit.errors.interventions import Interventions
 
@@ -30,12 +30,6 @@ def store(tmp_path_factory):
     data = drawn_data(folder / "data")
     fk.run_study(fk.Classifier.load(MODEL), data, ["counting"], store=folder / "run", progress=False)
     return folder / "run"
-
-
-def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_errors_are_found_proved_and_written(capsys, store, tmp_path):

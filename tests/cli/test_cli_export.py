@@ -6,10 +6,10 @@ import json
 
 import pandas as pd
 import pytest
+from cli_cases import run
 from study_cases import CLASSES, SIZE, Colours, make_data, register_counting
 
 import fidokit as fk
-from fidokit import cli
 
 pytestmark = [pytest.mark.usefixtures("quick"), pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
@@ -33,10 +33,8 @@ def store(tmp_path_factory):
     return folder / "run"
 
 
-def run(capsys, *arguments):
-    code = cli.main(["export", *map(str, arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+def export(capsys, *arguments):
+    return run(capsys, "export", *arguments)
 
 
 def test_timelapse_with_clusters_and_a_review(capsys, store, tmp_path):
@@ -46,18 +44,18 @@ def test_timelapse_with_clusters_and_a_review(capsys, store, tmp_path):
     pd.DataFrame({"image_id": ids[:1], "review": "confirmed"}).to_csv(tmp_path / "review.csv")
     out = tmp_path / "new" / "out.csv"
     given = ["--errors", tmp_path, "--review", tmp_path / "review.csv", "--mask", "counting:sdr"]
-    code, said, err = run(capsys, store, "--to", "timelapse", "--out", out, *given)
+    code, said, err = export(capsys, store, "--to", "timelapse", "--out", out, *given)
     assert code == 0, err
     assert f"Written: {out}" in said
     table = pd.read_csv(out, dtype=str, keep_default_na=False)
     assert table["FidokitClusters"].tolist()[:3] == ["3", "3", ""]
     assert table["FidokitReview"].tolist()[:2] == ["confirmed", "open"]
     assert set(table["FidokitMask"]) <= {"enough and needed", "enough only", "needed only", "explains little"}
-    code, _, err = run(capsys, store, "--to", "timelapse", "--out", out)
+    code, _, err = export(capsys, store, "--to", "timelapse", "--out", out)
     assert code == 2
     assert "out.csv is there already; choose another name" in err
     arguments = ["--overwrite", "--columns", "prediction=Species,score=Sure"]
-    assert run(capsys, store, "--to", "timelapse", "--out", out, *arguments)[0] == 0
+    assert export(capsys, store, "--to", "timelapse", "--out", out, *arguments)[0] == 0
     assert list(pd.read_csv(out).columns) == ["RelativePath", "File", "Species", "Sure"]
 
 
@@ -69,7 +67,7 @@ def test_a_new_camtrap_dp(capsys, store, tmp_path):
     out = tmp_path / "package"
     given = ["--descriptor", tmp_path / "about.json", "--deployments", tmp_path / "deployments.csv"]
     given += ["--names", tmp_path / "names.csv", "--timezone", "+02:00", "--copy-media", "--classified-by", "Net"]
-    code, said, err = run(capsys, store, "--to", "camtrap-dp", "--out", out, *given)
+    code, said, err = export(capsys, store, "--to", "camtrap-dp", "--out", out, *given)
     assert code == 0, err
     assert f"Written: {out / 'datapackage.json'}" in said
     table = pd.read_csv(out / "observations.csv", dtype=str)
@@ -83,11 +81,11 @@ def test_detections_and_label_studio(capsys, store, tmp_path):
     source = tmp_path / "md.json"
     source.write_text(json.dumps({"info": {"format_version": "1.5"}, "detection_categories": {}, "images": images}))
     out = tmp_path / "out.json"
-    code, _, err = run(capsys, store, "--to", "detections", "--out", out, "--source", source)
+    code, _, err = export(capsys, store, "--to", "detections", "--out", out, "--source", source)
     assert code == 0, err
     assert all(image["fidokit"] for image in json.loads(out.read_text())["images"])
     tasks = tmp_path / "tasks.json"
-    code, said, err = run(
+    code, said, err = export(
         capsys, store, "--to", "label-studio", "--out", tasks, "--shape", "rectangle", "--share", "0.2"
     )
     assert code == 0, err
@@ -111,7 +109,7 @@ def test_detections_and_label_studio(capsys, store, tmp_path):
 )
 def test_what_is_refused(capsys, store, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    code, _, err = run(capsys, store, "--out", "out", *arguments)
+    code, _, err = export(capsys, store, "--out", "out", *arguments)
     assert code == 2
     assert message in err
     assert list(tmp_path.iterdir()) == []

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import two_tower_models as towers
+from cli_cases import run
 from nets import photographs
 from PIL import Image
 
 import fidokit as fk
-from fidokit import cli
 
 pytest.importorskip("transformers")
 pytest.importorskip("open_clip")
@@ -30,12 +30,6 @@ def place(tmp_path, monkeypatch):
     towers.open_clip_folder(tmp_path / "open", "vit")
     (tmp_path / "names.txt").write_text("jay\tgarrulus glandarius\ntit\tparus major\nowl\n")
     return tmp_path
-
-
-def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("model", ["hf:clip", "openclip:open", "openclip:local-dir:open"])

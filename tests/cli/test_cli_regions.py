@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pandas as pd
 import pytest
 import report_cases
+from cli_cases import run, working_folder
 
 import fidokit as fk
-from fidokit import cli
 
 MODEL = "python:report_cases:classifier"
 
 
 @pytest.fixture(autouse=True)
 def place(tmp_path, monkeypatch):
-    report_cases.register()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    report_cases.make_table(tmp_path / "photographs").to_csv(tmp_path / "birds.csv", index=False)
-    return tmp_path
-
-
-def run(capsys, *arguments):
-    code = cli.main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+    return working_folder(tmp_path, monkeypatch)
 
 
 def study(capsys, *more):
