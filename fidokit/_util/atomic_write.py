@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from fidokit.exceptions import StoreError
+
 #: How the names of files end that a write which was cut off leaves behind; they begin with a dot.
 TEMPORARY = ".tmp"
 
@@ -40,6 +42,19 @@ def create_atomically(path: Path, content: bytes) -> bool:
             os.replace(temporary, path)  # noqa: PTH105
     sync_folder(path.parent)
     return True
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Around the writing of a file or folder that a user named.
+
+    Raises:
+        StoreError: instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from fidokit.cli.options import command, location, writing
+from fidokit._util.atomic_write import writing
+from fidokit.cli.options import command, location
 from fidokit.cli.text import cut, plain, table
 
 #: Parts that the terminal shows.

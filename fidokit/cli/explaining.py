@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.atomic_write import writing
 from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
@@ -17,7 +18,6 @@ from fidokit.cli.options import (
     load_classifier,
     method_settings,
     progress_bar,
-    writing,
 )
 from fidokit.cli.text import parse_fields, plain, table, tell
 from fidokit.exceptions import SettingsError

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fidokit.cli.options import command, writing
+from fidokit._util.atomic_write import writing
+from fidokit.cli.options import command
 from fidokit.cli.text import plain, tell
 from fidokit.exceptions import MissingExtra, StoreError
 

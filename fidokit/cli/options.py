@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit.exceptions import SettingsError, StoreError
+from fidokit.exceptions import SettingsError
 
 if TYPE_CHECKING:
     from fidokit.methods.base import Snapshot
@@ -196,11 +196,3 @@ def progress_bar() -> Iterator[Callable[[Snapshot], None] | None]:
             bar.update(max(0, snapshot.evaluations - bar.n))
 
         yield show
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit.cli.options import INTERRUPTED, add_model, add_run, command, opened_study, place_in, writing
+from fidokit._util.atomic_write import writing
+from fidokit.cli.options import INTERRUPTED, add_model, add_run, command, opened_study, place_in
 from fidokit.cli.text import plain, table
 
 if TYPE_CHECKING:

@@ -349,12 +349,13 @@ def _verified(
     regions = torch.zeros(whole.shape, dtype=torch.bool)
     scores = torch.full((len(whole), len(check)), torch.nan)
     true = torch.zeros(scores.shape, dtype=torch.bool)
+    searched = search_infills(size)
     for rows, left_out in rows_apart(classifier, subjects.images):
         index = torch.tensor(rows)
         own, full = subjects.images[index], subjects.score_full[index]
         work = _Work(session, own, subjects.goal[index], full, whole[index], claim, needed)
         with classifier.leaving_out(left_out):
-            places = work.search(search_infills(size))
+            places = work.search(searched)
             found = work.scores(places, check)
         regions[index], scores[index], true[index] = work.regions(places), found, work.true(found)
     return regions, scores, true

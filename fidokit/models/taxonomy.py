@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -636,36 +636,35 @@ def _filled(lineages: Lineages, ranks: Sequence[str]) -> dict[str, tuple[str | N
         texts = [_text(taxon) for taxon in lineage]
         rows[name] = [text and spelling.setdefault((place, text.casefold()), text) for place, text in enumerate(texts)]
     above: dict[tuple[int, str, int], tuple[str, str]] = {}
-    changed = True
-    while changed:
-        changed = False
+    filled = True
+    while filled:
         for name, row in rows.items():
-            for fine in range(len(ranks) - 1, 0, -1):
-                taxon = row[fine]
-                if taxon is None:
+            for fine, taxon, coarse in _determined(row):
+                found = row[coarse]
+                if found is None:
                     continue
-                for coarse in range(fine):
-                    found = row[coarse]
-                    key = (fine, taxon, coarse)
-                    if found is None:
-                        if key in above:
-                            row[coarse], changed = above[key][0], True
-                        continue
-                    parent, first = above.setdefault(key, (found, name))
-                    if parent != found:
-                        raise SettingsError(
-                            f"the taxon {taxon!r} ({ranks[fine]}) stands in two places of the tree: in {parent!r} for "
-                            f"the class {first!r} and in {found!r} for {name!r}; correct one of them, or, if they are "
-                            "two taxa of one name, write them differently"
-                        )
-        # A row before the one that says it is filled in at the next pass.
-        changed = changed or any(
-            row[coarse] is None and row[fine] is not None and (fine, row[fine], coarse) in above
-            for row in rows.values()
-            for fine in range(1, len(ranks))
-            for coarse in range(fine)
-        )
+                parent, first = above.setdefault((fine, taxon, coarse), (found, name))
+                if parent != found:
+                    raise SettingsError(
+                        f"the taxon {taxon!r} ({ranks[fine]}) stands in two places of the tree: in {parent!r} for the "
+                        f"class {first!r} and in {found!r} for {name!r}; correct one of them, or, if they are two taxa "
+                        "of one name, write them differently"
+                    )
+        # What is filled in may say more of other rows.
+        filled = False
+        for row in rows.values():
+            for fine, taxon, coarse in _determined(row):
+                if row[coarse] is None and (fine, taxon, coarse) in above:
+                    row[coarse], filled = above[fine, taxon, coarse][0], True
     return {name: tuple(row) for name, row in rows.items()}
+
+
+def _determined(row: Sequence[str | None]) -> Iterator[tuple[int, str, int]]:
+    """(rank, taxon, coarser rank) for each taxon that a row names, the finest first."""
+    for fine in range(len(row) - 1, 0, -1):
+        taxon = row[fine]
+        if taxon is not None:
+            yield from ((fine, taxon, coarse) for coarse in range(fine))
 
 
 def _ordered(columns: Sequence[Hashable], cells: Mapping[Hashable, Sequence[str | None]]) -> list[Hashable]:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fidokit._util.atomic_write import TEMPORARY, create_atomically, sync_folder, write_atomically
-from fidokit.exceptions import SettingsError, StoreError
+from fidokit._util.atomic_write import TEMPORARY, create_atomically, sync_folder, write_atomically, writing
+from fidokit.exceptions import SettingsError
 
 
 def check_free(path: Path, overwrite: bool) -> None:
@@ -32,7 +32,7 @@ def write_whole(path: Path, content: bytes, overwrite: bool) -> None:
         SettingsError: there is one of this name by now.
         StoreError: it cannot be written.
     """
-    with _told(path):
+    with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if overwrite:
             write_atomically(path, content)
@@ -65,7 +65,7 @@ def whole_folder(folder: Path, last: str, overwrite: bool) -> Iterator[Path]:
     """
     stage = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        with _told(folder):
+        with writing(folder):
             folder.parent.mkdir(parents=True, exist_ok=True)
             stage.mkdir()
             yield stage
@@ -88,14 +88,6 @@ def _replace(stage: Path, folder: Path, last: str) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         sync_folder(target.parent)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror or error}; choose another place") from error
 
 
 def _taken(path: Path) -> SettingsError:
