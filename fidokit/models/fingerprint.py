@@ -46,7 +46,6 @@ def fingerprint_parts(classifier: ClassifierState) -> dict[str, Any]:
         probe: `N_PROJECTIONS` random projections of the logits of a fixed image, in float32, NaN as None; None for a
             module that answers at random.
         taxonomy: SHA-256 (hex) over the taxonomy; not there without one.
-        taxonomy: SHA-256 (hex) over the taxonomy; not there without one.
 
     Raises:
         ClassifierError: the module cannot be copied or run.

@@ -23,7 +23,8 @@ EMBEDDER_INPUT: dict[str, Any] = {"mean": MEAN, "std": STD, "size": (SIZE, SIZE)
 BIASES = ["habitat", "watermark"]
 
 
-class _Residual(nn.Module):
+# Its name stands in the `repr` of the classifiers, by which stores know them.
+class Residual(nn.Module):
     """Two 3 x 3 convolutions around which the input passes."""
 
     def __init__(self, channels: int) -> None:
@@ -48,9 +49,9 @@ class Network(nn.Module):
         self.features = nn.Sequential(
             _convolution(3, 24, 5, 2),
             _convolution(24, 32, 3, 2),
-            _Residual(32),
+            Residual(32),
             _convolution(32, 72, 3, 2),
-            _Residual(72),
+            Residual(72),
             _convolution(72, 96, 3, 1),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)

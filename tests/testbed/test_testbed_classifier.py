@@ -93,6 +93,12 @@ def test_an_unknown_bias_lists_the_known_ones():
         testbed.classifier("pose")
 
 
+def test_stores_know_its_modules_by_these_names():
+    # A class that is called otherwise gives another `repr`, and so a fingerprint that no store from before has.
+    own = {type(module) for module in testbed.classifier().module.modules() if "fidokit" in type(module).__module__}
+    assert {module.__name__ for module in own} == {"Network", "Residual"}
+
+
 def test_the_weights_are_small():
     from importlib.resources import files
 
