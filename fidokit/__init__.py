@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.labels import LabelCheck as LabelCheck
+    from fidokit.errors.labels import check_labels as check_labels
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -64,6 +66,7 @@ _HOMES = {
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
     "IntegratedGradientsSettings": "methods.gradient_settings",
+    "LabelCheck": "errors.labels",
     "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
@@ -75,6 +78,7 @@ _HOMES = {
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
+    "check_labels": "errors.labels",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
     "explain": "methods",

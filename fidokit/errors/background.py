@@ -156,9 +156,7 @@ class Background:
         with classifier.leaving_out(left_out):
             logits = session.logits(torch.cat(variants))
         names = classifier.class_names
-        for (position, region, n), own in zip(
-            held, torch.split(logits, [2 * n + 1 for _, _, n in held]), strict=True
-        ):
+        for (position, region, n), own in zip(held, torch.split(logits, [2 * n + 1 for _, _, n in held]), strict=True):
             answer = self._names[self._predicted[position]]
             odds = log_odds(own, torch.full((len(own),), answer), head=classifier.head).double()
             scores = probabilities(own, classifier.head)
