@@ -4,7 +4,8 @@ Run: ``python tests/benchmarks/label_reasons.py --problems 20 --seed 5000 --jobs
 below 1000. A problem is a survey of 300 frames before 10 cameras, with 5 % of the labels exchanged for a congener's,
 5 % of the birds hiding their marks while background or stamp says which they are, 5 % blank frames that keep the label
 of their burst, and frames at night, of tiny birds and of birds in another's habitat; a classifier that learnt the
-habitat and one that learnt stamps take turns. Blank frames get the box of their burst, so that a box tells nothing.
+habitat and one that learnt stamps take turns. There are boxes and no object masks; blank frames have the box of their
+burst, so that it tells nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ BIASES = ("habitat", "watermark")
 def survey(seed: int, folder: Path, n: int, sites: int) -> fk.LabelledImages:
     faults = {"blanks": 0.05, "wrong_labels": 0.05, "wrong_reasons": 0.05}
     drawn = fk.testbed.survey(n, seed, sites=sites, causes=CAUSES, folder=folder, size=160, **faults)
-    table = drawn.table.copy()
+    table = drawn.table.drop(columns=["object_mask", "part_map", "parts"])
     of_burst = table.groupby("sequence")[_BOX].transform(lambda column: column.ffill().bfill())
     table[_BOX] = table[_BOX].fillna(of_burst)
     return fk.LabelledImages.from_table(table)
@@ -58,7 +59,7 @@ def problem(seed: int, n: int = 300, sites: int = 10) -> dict[str, Any]:
     blank = truth["planted_label"].eq("blank").to_numpy()
     wrong = truth["planted_label"].ne(truth["label"]).to_numpy() & ~blank
     reason = truth["planted_reason"].eq("background and stamp").to_numpy()
-    # Whoever learnt stamps is not deceived without one; birds in another's habitat have a wrong reason that was not asked for.
+    # Who learnt stamps is not deceived without one; the reason of a bird in another's habitat is wrong unasked.
     asked = ~truth["planted_cause"].isin(["habitat", "blank"]).to_numpy()
     if bias == "habitat":
         reason = truth["planted_reason"].ne("none").to_numpy()

@@ -24,9 +24,9 @@ _SIDE = 64
 _DETAIL, _CONTRAST, _ANIMAL = 3.0, 12.0, 2.0
 #: Grey levels below which contrast is noise.
 _NOISE = 2.0
-#: Greatest difference from a camera's usual frame that makes a frame as likely blank as not: drawn ones without a bird
-#: have 2 to 4, and nineteen in twenty of those with one more than 4.
-_BLANK = 3.5
+#: Share of the median difference from a camera's usual frame at which a frame is as likely blank as not: nine in ten
+#: drawn frames without a bird have less, and 98 in 100 of those with one have more.
+_BLANK = 0.62
 #: Frames of a camera, and bursts, without which it is not known what it usually sees.
 _LEAST_FRAMES, _LEAST_BURSTS = 9, 3
 
@@ -78,18 +78,20 @@ class Cameras:
 
     def scores(self, image_ids: pd.Series[str]) -> Floats:
         """In [0, 1], from 0.5 on rather blank, NaN where that is not known; adds notes."""
-        found = dict.fromkeys(image_ids, np.nan)
+        differs: dict[str, float] = {}
         by_camera = pd.Series({name: str(self.names[name]) for name in self._frames}, dtype=object)
         for _, own in by_camera.groupby(by_camera):
             frames = list(own.index)
-            bursts = {self.bursts.get(name, name) for name in frames}
-            if len(frames) >= _LEAST_FRAMES and len(bursts) >= _LEAST_BURSTS:
+            if len(frames) >= _LEAST_FRAMES and len({self.bursts.get(name, name) for name in frames}) >= _LEAST_BURSTS:
                 details = np.stack([self._frames[name] for name in frames]).astype(np.float32)
-                usual = np.median(details, axis=0)
-                for name, detail in zip(frames, details, strict=True):
-                    differs = gaussian_filter(np.abs(detail - usual).sum(-1), _ANIMAL).max()
-                    found[name] = float(np.clip(1 - differs / (2 * _BLANK), 0, 1))
-        scores = np.asarray([found[name] for name in image_ids], np.float64)
+                away = np.abs(details - np.median(details, axis=0)).sum(-1)
+                differs |= {
+                    name: float(gaussian_filter(one, _ANIMAL).max()) for name, one in zip(frames, away, strict=True)
+                }
+        # Most frames have an animal, or else what is usual differs as little as what is blank, and none is called so.
+        usual = float(np.median(list(differs.values()))) if differs else np.nan
+        found = np.asarray([differs.get(name, np.nan) for name in image_ids], np.float64)
+        scores = np.clip(1 - found / max(2 * _BLANK * usual, 1e-9), 0, 1)
         if self.names and (unknown := int(np.isnan(scores).sum())):
             self.notes.append(
                 f"{unknown:,} photographs are of cameras with fewer than {_LEAST_FRAMES} photographs or "

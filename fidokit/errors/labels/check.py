@@ -81,8 +81,9 @@ def check_labels(
     - A reason is suspect if the answer's probability is high in the whole photograph and low with the animal alone:
       `reason_score` is the first times one minus the second, suspect from 0.5 on. So it is if another class is ahead
       on the animal and the label has its evidence elsewhere. Whether the answer is right does not matter.
-    - A frame is blank (`blank_score` from 0.5 on) if nothing in it differs from what its camera usually sees; its
-      label, which came with its sequence, is suspect. It takes nine frames or more of a camera, in three bursts.
+    - A frame is blank (`blank_score` from 0.5 on) if it differs less from what its camera usually sees than most frames
+      do; its label, which came with its sequence, is suspect. It takes nine frames or more of a camera, in three
+      bursts, and a study in which most frames have an animal.
 
     `ErrorClusters.wrong_labels` ranks by the probability of the whole photograph alone (confident learning) and needs
     no intervention; the thresholds here were found on drawn birds (`fidokit.testbed.survey`).
@@ -192,15 +193,12 @@ def _examples(rows: pd.DataFrame) -> pd.DataFrame:
         ("The reason is suspect", reason & ~label, "beside"),
     ]:
         shown = rows[own].head(_MOST_EXAMPLES)
-        captions = [f"labelled {shorten(a)}, called {shorten(b)}: {why}" for a, b, why in zip(
-            shown["label"], shown["predicted"], shown["why"], strict=True)]  # fmt: skip
+        records = shown.to_dict("records")
+        captions = [f"labelled {shorten(r['label'])}, called {shorten(r['predicted'])}: {r['why']}" for r in records]
         part = shown[["image_id"]].assign(group=group, caption=captions)
         if where is not None:
-            part[CORNERS] = boxes(
-                shown["elsewhere"].where(shown["elsewhere"].notna(), shown[where])
-                if where == "beside"
-                else shown[where]
-            )
+            place = shown["elsewhere"].combine_first(shown[where]) if where == "beside" else shown[where]
+            part[CORNERS] = boxes(place)
         parts.append(part.reindex(columns=[*EXAMPLE, *CORNERS]))
     filled = [part for part in parts if len(part)]
     return pd.concat(filled, ignore_index=True) if filled else no_examples()
