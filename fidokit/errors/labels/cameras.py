@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.ndimage import gaussian_filter
+from scipy.special import expit
 from torch import Tensor
 from torch.nn import functional
 
@@ -24,9 +25,11 @@ _SIDE = 64
 _DETAIL, _CONTRAST, _ANIMAL = 3.0, 12.0, 2.0
 #: Grey levels below which contrast is noise.
 _NOISE = 2.0
-#: Share of the median difference from a camera's usual frame at which a frame is as likely blank as not: nine in ten
-#: drawn frames without a bird have less, and 98 in 100 of those with one have more.
-_BLANK = 0.62
+#: What others of its burst show and it lacks counts for half; from here on a frame is rather not blank, in units of the
+#: median difference, and how fast that changes: drawn frames without a bird have at most 0.46, 97 in 100 with one more.
+_LACKING, _BLANK, _STEEP = 0.5, 0.45, 8.0
+#: Frames of a camera that say what it usually sees.
+_MOST_FRAMES = 40
 #: Frames of a camera, and bursts, without which it is not known what it usually sees.
 _LEAST_FRAMES, _LEAST_BURSTS = 9, 3
 
@@ -35,8 +38,9 @@ _LEAST_FRAMES, _LEAST_BURSTS = 9, 3
 class Cameras:
     """The frames of a study's cameras, compared with what each camera usually sees.
 
-    What a camera usually sees is the median over its frames (Piccardi, "Background subtraction techniques", 2004), here
-    of local contrast, which changes less with the light than brightness does.
+    What a camera usually sees is the median over its frames of other bursts (Piccardi, "Background subtraction
+    techniques", 2004), here of local contrast, which changes less with the light than brightness does. Twigs that the
+    wind has moved are there in the whole burst; an animal that only its other frames show tells a blank one.
 
     Attributes:
         names: image_id -> its camera; nothing where cameras are not known.
@@ -78,26 +82,35 @@ class Cameras:
 
     def scores(self, image_ids: pd.Series[str]) -> Floats:
         """In [0, 1], from 0.5 on rather blank, NaN where that is not known; adds notes."""
+        frames = pd.DataFrame({"image_id": list(self._frames)})
+        frames["camera"] = [str(self.names[name]) for name in frames["image_id"]]
+        frames["burst"] = [str(self.bursts.get(name, name)) for name in frames["image_id"]]
         differs: dict[str, float] = {}
-        by_camera = pd.Series({name: str(self.names[name]) for name in self._frames}, dtype=object)
-        for _, own in by_camera.groupby(by_camera):
-            frames = list(own.index)
-            if len(frames) >= _LEAST_FRAMES and len({self.bursts.get(name, name) for name in frames}) >= _LEAST_BURSTS:
-                details = np.stack([self._frames[name] for name in frames]).astype(np.float32)
-                away = np.abs(details - np.median(details, axis=0)).sum(-1)
-                differs |= {
-                    name: float(gaussian_filter(one, _ANIMAL).max()) for name, one in zip(frames, away, strict=True)
-                }
+        lacks: dict[str, float] = {}
+        for _, camera in frames.groupby("camera"):
+            if len(camera) < _LEAST_FRAMES or camera["burst"].nunique() < _LEAST_BURSTS:
+                continue
+            for burst, own in camera.groupby("burst")["image_id"]:
+                away = self._away(own.tolist(), camera.loc[camera["burst"] != burst, "image_id"].tolist())
+                for name, one in zip(own, away, strict=True):
+                    differs[name], lacks[name] = float(one.max()), float((away - one).max())
         # Most frames have an animal, or else what is usual differs as little as what is blank, and none is called so.
         usual = float(np.median(list(differs.values()))) if differs else np.nan
-        found = np.asarray([differs.get(name, np.nan) for name in image_ids], np.float64)
-        scores = np.clip(1 - found / max(2 * _BLANK * usual, 1e-9), 0, 1)
+        left = [differs.get(name, np.nan) - _LACKING * lacks.get(name, np.nan) for name in image_ids]
+        scores: Floats = expit(_STEEP * (_BLANK - np.asarray(left, np.float64) / max(usual, 1e-9)))
         if self.names and (unknown := int(np.isnan(scores).sum())):
             self.notes.append(
                 f"{unknown:,} photographs are of cameras with fewer than {_LEAST_FRAMES} photographs or "
                 f"{_LEAST_BURSTS} bursts, so that blank frames among them were not looked for."
             )
         return scores
+
+    def _away(self, own: list[str], others: list[str]) -> Floats:
+        """(n, h, w) how far frames of a burst are from what the camera sees otherwise."""
+        chosen = np.unique(np.linspace(0, len(others) - 1, min(len(others), _MOST_FRAMES)).round().astype(int))
+        usual = np.median([self._frames[others[i]] for i in chosen], axis=0)
+        away = [np.abs(self._frames[name].astype(np.float64) - usual).sum(-1) for name in own]
+        return np.stack([gaussian_filter(one, _ANIMAL) for one in away])
 
 
 def _detail(pixels: Floats) -> Floats:

@@ -24,13 +24,13 @@ _COLUMNS = {
     "path": "",
     "verdict": "",
     "label": "",
-    "suggested": "instead of the label",
+    "suggested": "instead",
     "predicted": "",
-    "label_score": "how far another class is ahead of it",
-    "reason_score": "of the answer, owed to what is beside the animal",
-    "blank_score": "1: only what the camera always sees",
-    "label_evidence": "the most in any region kept",
     "why": "",
+    "label_score": "another class is ahead by",
+    "label_evidence": "the most, whatever is kept",
+    "reason_score": "beside the animal",
+    "blank_score": "1: as the camera always sees",
 }
 _BLANK = "blank"
 #: Examples of each kind.
@@ -43,8 +43,8 @@ class LabelCheck(Answer):
 
     Its `table` has a row for each photograph whose label the classifier knows, the most suspect first: image_id, path;
     verdict: ``label suspect``, ``reason suspect``, ``both`` or ``neither``; label; suggested: another class, or
-    ``blank``, None where the label is not suspect; predicted; label_score in [-1, 1], reason_score and label_evidence
-    in [0, 1]; blank_score in [0, 1], NaN where the camera is not known; and why, in words. See `check_labels`.
+    ``blank``, None where the label is not suspect; predicted; why, in words; label_score in [-1, 1], label_evidence and
+    reason_score in [0, 1]; and blank_score in [0, 1], NaN where the camera is not known. See `check_labels`.
 
     Example:
         >>> check = fk.check_labels(study, progress=False)
@@ -82,8 +82,8 @@ def check_labels(
       `reason_score` is the first times one minus the second, suspect from 0.5 on. So it is if another class is ahead
       on the animal and the label has its evidence elsewhere. Whether the answer is right does not matter.
     - A frame is blank (`blank_score` from 0.5 on) if it differs less from what its camera usually sees than most frames
-      do; its label, which came with its sequence, is suspect. It takes nine frames or more of a camera, in three
-      bursts, and a study in which most frames have an animal.
+      do, and lacks what others of its burst show; its label, which came with its sequence, is suspect. It takes nine
+      frames or more of a camera, in three bursts, and a study in which most frames have an animal.
 
     `ErrorClusters.wrong_labels` ranks by the probability of the whole photograph alone (confident learning) and needs
     no intervention; the thresholds here were found on drawn birds (`fidokit.testbed.survey`).
@@ -152,7 +152,7 @@ def _judged(found: list[dict[str, Any]], cameras: Cameras) -> pd.DataFrame:
 def _why(row: dict[Any, Any]) -> str:
     said = []
     if row["blank"]:
-        said.append("nothing differs from what its camera usually sees")
+        said.append("little in it differs from what its camera usually sees")
     if row["label_score"] >= _SUSPECT:
         ahead = f"{shorten(row['other'])} is ahead, in the whole photograph and with the animal alone"
         elsewhere = row["label_evidence"] >= _SUSPECT
@@ -173,13 +173,14 @@ def _headline(rows: pd.DataFrame) -> str:
         return "No photograph has a label that the classifier knows, so that none could be checked."
     labels, reasons = (rows["verdict"].isin([f"{what} suspect", "both"]) for what in ("label", "reason"))
     n, blanks = int(labels.sum()), int(rows["blank"].sum())
-    if not n and not reasons.any():
-        return f"None of {len(rows):,} labels is suspect, and none of the answers rests on something beside the animal."
+    r, verb = int(reasons.sum()), "is" if n == 1 else "are"
+    if not n and not r:
+        return f"None of {len(rows):,} labels is suspect, and no answer rests on something beside the animal."
     empty = f", {blanks:,} of them of frames that look empty" if blanks else ""
     return (
-        f"{n:,} of {len(rows):,} labels are suspect{empty}; {int(reasons.sum()):,} answers rest on something beside the "
-        "animal. Correct labels by hand, the first in the table first; where only the reason is suspect, the label may "
-        "stay, but do not trust the answer at another place."
+        f"{n:,} of {len(rows):,} labels {verb} suspect{empty}; {r:,} answer{'s rest' if r != 1 else ' rests'} on "
+        "something beside the animal. Look at suspect labels by hand, from the top of the table; where only the reason "
+        "is suspect, the label may stay, but do not trust such answers at another place."
     )
 
 
