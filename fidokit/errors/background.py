@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from fidokit.data.geometry import Geometry
 from fidokit.data.reading import Chunk, read_chunks
+from fidokit.errors.answer import CORNERS
 from fidokit.errors.features import GRID, choose_masks
 from fidokit.errors.interventions import Infills
 from fidokit.errors.regions import outside_animal
@@ -29,13 +30,26 @@ from fidokit.study.study import Study
 
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
-COLUMNS = ["image_id", "answer", "rival", "decided", "strength", "lost", "lost_animal", "region", "x0", "y0", "x1", "y1"]
+COLUMNS = [
+    "image_id",
+    "answer",
+    "rival",
+    "decided",
+    "strength",
+    "lost",
+    "lost_animal",
+    "region",
+    "x0",
+    "y0",
+    "x1",
+    "y1",
+]
 #: Photographs of other classes that stand in for one; with two flat colours, enough for what they show to average out.
 MOST_PHOTOGRAPHS = 3
 #: Photographs read together, and evaluations held at once, in micro-batches.
 _CHUNK, _HELD = 32, 4
-#: Of a mask's largest value: above it lies the animal where there is no box, and what to look at in the background.
-_HIGH = 0.5
+#: Of a mask's largest value: above it lies the animal where there is no box; and what to look at in the background.
+_HIGH, _HIGHEST = 0.5, 0.8
 
 
 @dataclass(frozen=True)
@@ -57,6 +71,11 @@ class Contributions:
     table: pd.DataFrame
     animal: Floats
     notes: list[str]
+
+    @classmethod
+    def none(cls) -> Contributions:
+        """Those of no photograph."""
+        return cls(pd.DataFrame(columns=COLUMNS), np.zeros((0, 0), np.float32), [])
 
 
 def most_evaluations(photographs: int, infills: Sequence[str]) -> int:
@@ -146,9 +165,7 @@ class _Measuring:
         held: list[tuple[dict[str, Any], int]] = []
         variants: list[Tensor] = []
         for i, (image, position) in enumerate(zip(chunk.images, chunk.positions, strict=True)):
-            if held and (
-                left_out[i] != left_out[i - 1] or sum(map(len, variants)) >= _HELD * session.micro_batch
-            ):
+            if held and (left_out[i] != left_out[i - 1] or sum(map(len, variants)) >= _HELD * session.micro_batch):
                 self._evaluate(session, held, variants, left_out[i - 1])
             answer, image_id = self.predicted[position], self.image_ids[position]
             background, told = self._background(position, chunk.geometries[i])
@@ -179,10 +196,10 @@ class _Measuring:
         told: dict[str, Any] = {"region": "mask" if place is None else "box"}
         if mask is not None and known and place is not None and background is not None:
             outside = resize_masks(torch.from_numpy(background).float(), mask.shape).numpy() > _HIGH
-            box = geometry.mask_box(mask * outside, _HIGH)
+            box = geometry.mask_box(mask * outside, _HIGHEST)
             if box is not None:
                 sides = (geometry.width, geometry.height) * 2
-                told |= dict(zip(COLUMNS[-4:], np.divide(box, sides).tolist(), strict=True))
+                told |= dict(zip(CORNERS, np.divide(box, sides).tolist(), strict=True))
         return background, told
 
     def _evaluate(

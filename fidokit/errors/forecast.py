@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
-from scipy.special import softmax
-
+from scipy.special import logit, softmax
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -22,7 +21,10 @@ _SHARPNESS = tuple(2.0 ** np.arange(-2, 2.5, 0.5))
 #: Classes of each photograph that are looked at, and steps after which the shares of the classes hardly change.
 _CLASSES, _STEPS = 20, 50
 #: Photographs that every site is thought to have seen beside its own, of all its classes alike.
-_PRIOR = 1.0
+_PRIOR = 10.0
+#: Weight of the background's share beside the logit of the probability; so that both have about the same range.
+_WEIGHT = 4.0
+_HALF = 0.5
 #: No share is taken to be nearer to 0 or 1 than this when it is asked how far it may be off.
 _SURE = 0.03
 #: Labelled sites with which it can be said how far a forecast is off.
@@ -42,6 +44,7 @@ class Photographs:
         answer: (N,) index of the class that was answered.
         animal: (N, K) logits that the animal by itself adds, NaN for photographs of which that is not known; None where
             nothing was filled in.
+        decided: (N,) 1 where the background decides the answer, 0, or NaN like `animal`.
     """
 
     site: npt.NDArray[np.object_]
@@ -49,6 +52,7 @@ class Photographs:
     score: Floats
     answer: Ints
     animal: Singles | None
+    decided: Floats
 
 
 def forecast(photographs: Photographs) -> pd.DataFrame:
@@ -57,9 +61,10 @@ def forecast(photographs: Photographs) -> pd.DataFrame:
     Where a site differs from others it differs by its background, which one camera has in all of its photographs: that
     says nothing about which animal is before it now. So the forecast rests on what the animal by itself adds to the
     logits. The shares of the classes at the site are estimated from that by expectation maximisation (Saerens,
-    Latinne, Decaestecker, Neural Computation 2002); the probability of the answer, given the animal and these shares,
-    averaged over the photographs, is the forecast. By how much the logits are to be multiplied, the labels of all other
-    sites say (largest likelihood).
+    Latinne, Decaestecker, Neural Computation 2002), and with them the probability of each answer. The labels of all
+    other sites say by how much the logits are to be multiplied (largest likelihood), and set the probabilities right: a
+    logistic regression on their logit and on the share of answers that the background decides at the site, with L2
+    penalty 1. Their mean is the forecast. Without labels the probabilities stay as they are.
 
     Without filling in there is nothing but the score, and the forecast is that of the average thresholded confidence
     (ATC; Garg et al., ICLR 2022): the share of scores above a threshold that as many scores exceed at the labelled
@@ -81,23 +86,26 @@ def forecast(photographs: Photographs) -> pd.DataFrame:
     right = np.bincount(codes, np.where(labelled, photographs.right, 0.0), minlength=len(sites))
     judged = counts >= LEAST_LABELS
     accuracy = np.divide(right, counts, out=np.full(len(sites), np.nan), where=judged)
-    usable = np.ones(len(codes), bool)
+    usable: Bools = np.ones(len(codes), bool)
     if photographs.animal is not None:
         usable = np.isfinite(photographs.animal).all(1)
         likely = _likely_right(photographs, codes, usable)
+        decided = np.where(usable, photographs.decided, 0.0)
+        share = np.bincount(codes, decided) / np.maximum(np.bincount(codes, usable), 1)
     values: dict[str, list[float]] = {name: [] for name in ("forecast", "average_confidence", "atc")}
     for site in range(len(sites)):
         own, others = codes == site, labelled & (codes != site)
         values["average_confidence"].append(_mean(photographs.score[own]))
         values["atc"].append(_atc(photographs.score[own], photographs.score[others], photographs.right[others]))
         if photographs.animal is not None:
-            known = others & usable
-            values["forecast"].append(_mean(likely[_sharpness(likely, photographs.right, known)][own & usable]))
+            known, asked = others & usable, own & usable
+            chances = likely[_sharpness(likely[:, known], photographs.right[known])]
+            values["forecast"].append(_mean(_set_right(chances, share[codes], photographs.right, known, asked)))
     if photographs.animal is None:
         values["forecast"] = values["atc"]
     table = pd.DataFrame({"site": sites, "n": np.bincount(codes, usable, minlength=len(sites)).astype(int)} | values)
     table["accuracy"] = accuracy
-    low, high = _interval(table, counts)
+    low, high = _interval(table, counts.astype(np.float64))
     return table.assign(forecast_low=low, forecast_high=high)[COLUMNS]
 
 
@@ -109,8 +117,9 @@ def class_shares(logits: Floats) -> Floats:
         joint = given * shares
         joint /= np.maximum(joint.sum(1, keepdims=True), 1e-300)
         shares = (joint.sum(0) + _PRIOR / len(shares)) / (len(joint) + _PRIOR)
-    result: Floats = given * shares
-    return result / np.maximum(result.sum(1, keepdims=True), 1e-300)
+    joint = given * shares
+    result: Floats = joint / np.maximum(joint.sum(1, keepdims=True), 1e-300)
+    return result
 
 
 def _likely_right(photographs: Photographs, codes: Ints, usable: Bools) -> Floats:
@@ -129,12 +138,24 @@ def _likely_right(photographs: Photographs, codes: Ints, usable: Bools) -> Float
     return result
 
 
-def _sharpness(likely: Floats, right: Floats, known: Bools) -> int:
+def _sharpness(likely: Floats, right: Floats) -> int:
     """The position of the sharpness under which what is known is likeliest; that of 1 where nothing is known."""
-    if not known.any():
+    if not len(right):
         return _SHARPNESS.index(1.0)
-    chance = np.clip(np.where(right[known] > 0.5, likely[:, known], 1 - likely[:, known]), 0.01, 1.0)
+    chance = np.clip(np.where(right > _HALF, likely, 1 - likely), 0.01, 1.0)
     return int(np.log(chance).mean(1).argmax())
+
+
+def _set_right(chances: Floats, share: Floats, right: Floats, known: Bools, asked: Bools) -> Floats:
+    """The chances of the photographs that are asked for, as what is known sets them right."""
+    if len(np.unique(right[known])) < 2 or not asked.any():
+        return chances[asked]
+    from sklearn.linear_model import LogisticRegression
+
+    told = np.column_stack([logit(np.clip(chances, 0.02, 0.98)), _WEIGHT * share])
+    model = LogisticRegression(C=1.0).fit(told[known], right[known] > _HALF)
+    result: Floats = model.predict_proba(told[asked])[:, 1]
+    return result
 
 
 def _atc(scores: Floats, known: Floats, right: Floats) -> float:
