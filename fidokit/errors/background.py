@@ -133,7 +133,8 @@ class _Measuring:
     """The photographs of a study, changed a chunk at a time."""
 
     def __init__(self, study: Study, infills: Sequence[str], seed: int) -> None:
-        self.study, self.infills = study, Infills(study, infills, seed, MOST_PHOTOGRAPHS)
+        # Labels are not looked at: what is found here foretells the accuracy where there are none.
+        self.study, self.infills = study, Infills(study, infills, seed, MOST_PHOTOGRAPHS, labels=False)
         self.predicted = study.predictions()["predicted"].tolist()
         self.names = list(study.manifest["classifier"]["class_names"])
         self.image_ids = study.images["image_id"].tolist()
@@ -169,7 +170,6 @@ class _Measuring:
                 self._evaluate(session, held, variants, left_out[i - 1])
             answer, image_id = self.predicted[position], self.image_ids[position]
             background, told = self._background(position, chunk.geometries[i])
-            # The label is not looked at: what is found here foretells the accuracy where there is none.
             bank = self.infills.bank(image, image_id, (None, answer))
             if background is None or not len(bank):
                 self.unchanged += 1

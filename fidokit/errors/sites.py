@@ -48,22 +48,22 @@ _RESAMPLES = 2000
 _EXAMPLES, _SHOWN = 4, 5
 QUESTION = "Which site to mistrust"
 _MEANINGS = {
-    "n": "photographs with an answer",
-    "labelled": "photographs of which it is known whether the answer is right",
-    "accuracy": "share of right answers among the labelled",
-    "forecast": "accuracy foretold without the labels of the site itself",
-    "changed": "photographs in which background and animal were filled in",
-    "background": "share of answers that the background decides: the animal by itself speaks for another class",
-    "lost": "log-odds that the answers lose when the background is filled in",
-    "lost_animal": "log-odds that the answers lose when the animal is filled in",
-    "p_value": "chance of such a background share if the site were like the others",
-    "q_value": "p-value after correction for the number of sites",
-    "mistrust": "whether the background decides more here than elsewhere",
+    "mistrust": "more than elsewhere",
+    "background": "share of answers it decides",
+    "accuracy": "of labelled answers",
+    "forecast": "of accuracy, from other sites",
+    "n": "answers",
+    "labelled": "right or wrong is known",
+    "changed": "filled in",
+    "lost": "log-odds, without background",
+    "lost_animal": "log-odds, without animal",
+    "p_value": "against the other sites",
+    "q_value": "corrected for their number",
 }
 _ORDER = [
-    *("n", "labelled", "accuracy", "accuracy_low", "accuracy_high", "forecast", "forecast_low", "forecast_high"),
-    *("changed", "background", "background_low", "background_high", "lost", "lost_animal"),
-    *("p_value", "q_value", "mistrust", "why"),
+    *("mistrust", "background", "background_low", "background_high", "accuracy", "accuracy_low", "accuracy_high"),
+    *("forecast", "forecast_low", "forecast_high", "n", "labelled", "changed", "lost", "lost_animal"),
+    *("p_value", "q_value", "why"),
 ]
 
 
@@ -76,6 +76,10 @@ class SiteComparison(Answer):
             `fidokit.errors.background.Contributions`.
         forecasts: how well accuracy is foretold, see `fidokit.errors.forecast.forecast`: each labelled site from the
             others, beside average confidence and average thresholded confidence.
+
+    Example:
+        >>> fk.compare_sites(study, by="habitat", interventions=False).mistrusted
+        []
     """
 
     photographs: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -134,9 +138,9 @@ def compare_sites(
         StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
 
     Example:
-        >>> comparison = fk.compare_sites(study, by=lambda table: table["label"].str[:1], progress=False)
-        >>> comparison.table["mistrust"].any()
-        False
+        >>> comparison = fk.compare_sites(study, by="genus", progress=False)
+        >>> comparison.table["genus"].nunique(), len(comparison.photographs)
+        (3, 8)
     """
     if not isinstance(study, Study):
         raise SettingsError(
@@ -365,12 +369,24 @@ def _headline(rows: pd.DataFrame) -> str:
             f"At none of {len(rows)} sites does the background decide more answers than at the others "
             f"({_range(shares)})."
         )
-    for name, words in (("accuracy", "with labels"), ("forecast", "without")):
-        own = rows[rows[name].notna() & (rows["accuracy"].notna() == (name == "accuracy"))]
-        if len(own):
-            worst = shorten(str(own["site"].iloc[int(own[name].to_numpy().argmin())]))
-            said.append(f"At the sites {words}, {_range(own[name])} of the answers are right, fewest at {worst}.")
+    labelled, foretold = (rows[rows[name].notna()] for name in ("accuracy", "forecast"))
+    foretold = foretold[foretold["accuracy"].isna()]
+    if len(labelled):
+        said.append(
+            f"Where there are labels, {_range(labelled['accuracy'])} of the answers are right, "
+            f"{_fewest(labelled, 'accuracy')}."
+        )
+    if len(foretold):
+        said.append(
+            f"Where there are none, {_range(foretold['forecast'])} should be by forecast, "
+            f"{_fewest(foretold, 'forecast')}."
+        )
     return " ".join(said) or f"Of {len(rows)} sites nothing can be said, see the notes."
+
+
+def _fewest(rows: pd.DataFrame, name: str) -> str:
+    worst = shorten(str(rows["site"].iloc[int(rows[name].to_numpy().argmin())]))
+    return f"at {worst}" if len(rows) == 1 else f"fewest at {worst}"
 
 
 def _range(shares: pd.Series[Any]) -> str:
