@@ -1,6 +1,7 @@
 """Which site to mistrust: sites with a background shortcut found, accuracy foretold, and what it costs.
 
-Run: ``python tests/benchmarks/sites.py shortcuts none cost``. Settings were tuned with seeds below 1000; report from 5000.
+Run: ``python tests/benchmarks/sites.py shortcuts none cost``. Settings were tuned with seeds below 1000; report from
+5000.
 A problem is a survey of drawn birds at 12 sites, 50 photographs each, 3 sites with the background of congeners, seen by
 the classifier that learnt the habitat; `none` is the same without such sites, seen by the fair one. Every site is
 foretold from the labels of the others. Pictures are drawn once and kept in the user's cache.

@@ -13,7 +13,6 @@ import fidokit as fk
 from fidokit.errors.background import contributions, most_evaluations
 from fidokit.errors.sites import above_others, compare_sites
 from fidokit.exceptions import SettingsError
-from fidokit.figures.sites import site_figure
 
 CENTRE = slice(5, 11)
 #: Sites of eight photographs each; at the last one all is red and stands on green, and is called green.
@@ -219,15 +218,3 @@ def test_three_bad_sites_do_not_hide_each_other():
     p = above_others(share, share * (1 - share) / 50 + 1e-4)
     assert (stats.false_discovery_control(p) <= 0.1).tolist() == [False] * 9 + [True] * 3
     assert np.isnan(above_others(share[:4], share[:4])).all()
-
-
-def test_the_figure_has_each_site(comparison, study):
-    figure = site_figure(comparison.table)
-    background, accuracy, forecast = figure.data
-    assert list(background.customdata) == comparison.table["site"].tolist()
-    assert list(background.x) == comparison.table["background"].tolist()
-    assert list(accuracy.x) == comparison.table["accuracy"].tolist()
-    assert not forecast.x
-    assert figure.layout.yaxis.ticktext[0] == "<b>s5</b>"
-    with pytest.raises(SettingsError, match="background"):
-        site_figure(study.predictions())
