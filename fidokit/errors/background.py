@@ -122,8 +122,8 @@ def contributions(
         )
     if unchanged:
         notes.append(
-            f"{unchanged} photographs were not changed: they cannot be read, show nothing beside the animal, or have "
-            "neither a box nor a mask of the predicted class."
+            f"{unchanged} photographs were not changed: they cannot be read, show nothing beside the animal, have "
+            "neither a box nor a mask of the predicted class, or get NaN for an answer."
         )
     animal = np.stack(measuring.animal) if rows else np.zeros((0, len(measuring.names)), np.float32)
     return Contributions(table, animal, notes)
@@ -214,6 +214,9 @@ class _Measuring:
         with classifier.leaving_out(left_out):
             logits = session.logits(torch.cat(variants))
         for (told, n), own in zip(held, torch.split(logits, [2 * n + 1 for _, n in held]), strict=True):
+            if not bool(torch.isfinite(own).all()):
+                self.unchanged += 1
+                continue
             answer = self.names.index(told["answer"])
             odds = log_odds(own, torch.full((len(own),), answer), head=classifier.head).double()
             (whole,), without, alone = torch.split(odds, [1, n, n])

@@ -29,6 +29,8 @@ _HALF = 0.5
 _SURE = 0.03
 #: Labelled sites with which it can be said how far a forecast is off.
 LEAST_SITES = 3
+#: Sites are foretold in so many turns, each from the labels of the sites of all other turns.
+_FOLDS = 20
 #: Photographs with a label that a site needs to be one of these.
 LEAST_LABELS = 5
 
@@ -56,7 +58,7 @@ class Photographs:
 
 
 def forecast(photographs: Photographs) -> pd.DataFrame:
-    """The accuracy of each site, foretold without the labels of that site.
+    """The accuracy of each site, foretold without the labels of that site (of many sites, of a twentieth of them).
 
     Where a site differs from others it differs by its background, which one camera has in all of its photographs: that
     says nothing about which animal is before it now. So the forecast rests on what the animal by itself adds to the
@@ -81,31 +83,40 @@ def forecast(photographs: Photographs) -> pd.DataFrame:
         its 95 % interval (NaN with fewer than 3 labelled sites), and for comparison average_confidence and atc.
     """
     sites, codes = np.unique(photographs.site.astype(str), return_inverse=True)
+    n_sites, folds = len(sites), min(len(sites), _FOLDS)
     labelled = np.isfinite(photographs.right)
-    counts = np.bincount(codes, labelled, minlength=len(sites))
-    right = np.bincount(codes, np.where(labelled, photographs.right, 0.0), minlength=len(sites))
-    judged = counts >= LEAST_LABELS
-    accuracy = np.divide(right, counts, out=np.full(len(sites), np.nan), where=judged)
+    counts = np.bincount(codes, labelled, minlength=n_sites).astype(np.float64)
+    right = np.bincount(codes, np.where(labelled, photographs.right, 0.0), minlength=n_sites)
+    accuracy = np.divide(right, counts, out=np.full(n_sites, np.nan), where=counts >= LEAST_LABELS)
     usable: Bools = np.ones(len(codes), bool)
+    likely, share = None, np.zeros(len(codes))
     if photographs.animal is not None:
         usable = np.isfinite(photographs.animal).all(1)
-        likely = _likely_right(photographs, codes, usable)
-        decided = np.where(usable, photographs.decided, 0.0)
-        share = np.bincount(codes, decided) / np.maximum(np.bincount(codes, usable), 1)
-    values: dict[str, list[float]] = {name: [] for name in ("forecast", "average_confidence", "atc")}
-    for site in range(len(sites)):
-        own, others = codes == site, labelled & (codes != site)
-        values["average_confidence"].append(_mean(photographs.score[own]))
-        values["atc"].append(_atc(photographs.score[own], photographs.score[others], photographs.right[others]))
-        if photographs.animal is not None:
-            known, asked = others & usable, own & usable
+        likely = _likely_right(photographs.animal, photographs.answer, codes, usable)
+        share = _means(np.where(usable, photographs.decided, np.nan), codes, n_sites)[codes]
+    chance, above = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
+    for fold in range(folds):
+        asked = codes % folds == fold
+        known = labelled & ~asked
+        if known.any():
+            # The threshold that as many scores exceed as answers are right.
+            least = np.quantile(photographs.score[known], 1 - photographs.right[known].mean())
+            above[asked] = photographs.score[asked] >= least
+        if likely is not None:
+            known, asked = known & usable, asked & usable
             chances = likely[_sharpness(likely[:, known], photographs.right[known])]
-            values["forecast"].append(_mean(_set_right(chances, share[codes], photographs.right, known, asked)))
-    if photographs.animal is None:
-        values["forecast"] = values["atc"]
-    table = pd.DataFrame({"site": sites, "n": np.bincount(codes, usable, minlength=len(sites)).astype(int)} | values)
-    table["accuracy"] = accuracy
-    low, high = _interval(table, counts.astype(np.float64))
+            chance[asked] = _set_right(chances, share, photographs.right, known, asked)
+    table = pd.DataFrame(
+        {
+            "site": sites,
+            "n": np.bincount(codes, usable, minlength=n_sites).astype(int),
+            "accuracy": accuracy,
+            "forecast": _means(above if likely is None else chance, codes, n_sites),
+            "average_confidence": _means(photographs.score, codes, n_sites),
+            "atc": _means(above, codes, n_sites),
+        }
+    )
+    low, high = _interval(table, counts)
     return table.assign(forecast_low=low, forecast_high=high)[COLUMNS]
 
 
@@ -122,16 +133,15 @@ def class_shares(logits: Floats) -> Floats:
     return result
 
 
-def _likely_right(photographs: Photographs, codes: Ints, usable: Bools) -> Floats:
+def _likely_right(animal: Singles, answer: Ints, codes: Ints, usable: Bools) -> Floats:
     """(S, N) the probability that the answer is right, for each of S sharpnesses; NaN where nothing is known."""
     result = np.full((len(_SHARPNESS), len(codes)), np.nan)
-    assert photographs.animal is not None
     for site in np.unique(codes[usable]):
         rows = np.flatnonzero(usable & (codes == site))
-        logits = photographs.animal[rows].astype(np.float64)
+        logits = animal[rows].astype(np.float64)
         # Of a thousand classes all but a few are no candidates here.
         best = np.argpartition(logits, -min(_CLASSES, logits.shape[1]), axis=1)[:, -_CLASSES:]
-        classes, inverse = np.unique(np.r_[best.ravel(), photographs.answer[rows]], return_inverse=True)
+        classes, inverse = np.unique(np.r_[best.ravel(), answer[rows]], return_inverse=True)
         for k, sharpness in enumerate(_SHARPNESS):
             shares = class_shares(sharpness * logits[:, classes])
             result[k, rows] = shares[np.arange(len(rows)), inverse[-len(rows) :]]
@@ -158,14 +168,11 @@ def _set_right(chances: Floats, share: Floats, right: Floats, known: Bools, aske
     return result
 
 
-def _atc(scores: Floats, known: Floats, right: Floats) -> float:
-    if not len(known) or not len(scores):
-        return float("nan")
-    return float((scores >= np.quantile(known, 1 - right.mean())).mean())
-
-
-def _mean(values: Floats) -> float:
-    return float(values.mean()) if len(values) else float("nan")
+def _means(values: Floats, codes: Ints, n: int) -> Floats:
+    """(n,) means of the values that are not NaN, by code; NaN where there are none."""
+    known = np.isfinite(values)
+    counts = np.bincount(codes[known], minlength=n)
+    return np.divide(np.bincount(codes[known], values[known], n), counts, out=np.full(n, np.nan), where=counts > 0)
 
 
 def _interval(table: pd.DataFrame, counts: Floats) -> tuple[Floats, Floats]:
