@@ -91,7 +91,7 @@ def forecast(photographs: Photographs) -> pd.DataFrame:
     usable: Bools = np.ones(len(codes), bool)
     likely, share = None, np.zeros(len(codes))
     if photographs.animal is not None:
-        usable = np.isfinite(photographs.animal).all(1)
+        usable = np.asarray(np.isfinite(photographs.animal).all(1), bool)
         likely = _likely_right(photographs.animal, photographs.answer, codes, usable)
         share = _means(np.where(usable, photographs.decided, np.nan), codes, n_sites)[codes]
     chance, above = np.full(len(codes), np.nan), np.full(len(codes), np.nan)
@@ -172,7 +172,9 @@ def _means(values: Floats, codes: Ints, n: int) -> Floats:
     """(n,) means of the values that are not NaN, by code; NaN where there are none."""
     known = np.isfinite(values)
     counts = np.bincount(codes[known], minlength=n)
-    return np.divide(np.bincount(codes[known], values[known], n), counts, out=np.full(n, np.nan), where=counts > 0)
+    means: Floats = np.full(n, np.nan)
+    np.divide(np.bincount(codes[known], values[known], n), counts, out=means, where=counts > 0)
+    return means
 
 
 def _interval(table: pd.DataFrame, counts: Floats) -> tuple[Floats, Floats]:

@@ -48,7 +48,7 @@ _RESAMPLES = 2000
 _EXAMPLES, _SHOWN = 4, 5
 QUESTION = "Which site to mistrust"
 _MEANINGS = {
-    "mistrust": "more than elsewhere",
+    "mistrust": "background decides more here",
     "background": "share of answers it decides",
     "accuracy": "of labelled answers",
     "forecast": "of accuracy, from other sites",
@@ -59,11 +59,12 @@ _MEANINGS = {
     "lost_animal": "log-odds, without animal",
     "p_value": "against the other sites",
     "q_value": "corrected for their number",
+    "instead": "what it most often makes of what",
 }
 _ORDER = [
     *("mistrust", "background", "background_low", "background_high", "accuracy", "accuracy_low", "accuracy_high"),
     *("forecast", "forecast_low", "forecast_high", "n", "labelled", "changed", "lost", "lost_animal"),
-    *("p_value", "q_value", "why"),
+    *("p_value", "q_value", "instead"),
 ]
 
 
@@ -131,7 +132,8 @@ def compare_sites(
         The answer. Its table has one row a site, those to mistrust first: the name of the site in a column called as
         `by` or the column is; n; labelled; accuracy (NaN below 5 labels) and forecast, from all other sites' labels;
         changed; background, lost, lost_animal; p_value, q_value (Benjamini-Hochberg over the sites), mistrust
-        (q_value at most 0.1); why, in words. Intervals (95 %) of accuracy and background resample bursts.
+        (q_value at most 0.1); instead: the answer that the background most often decides, what the animal speaks for,
+        and how often. Intervals (95 %) of accuracy and background resample bursts.
 
     Raises:
         SettingsError: not a study, a column or infill that there is not, or fewer than two sites.
@@ -158,7 +160,6 @@ def compare_sites(
     forecasts = _forecasts(study, table, changed if interventions else None)
     rows = _tested([_row(str(site), own, seed) for site, own in table.groupby("site")])
     rows = rows.merge(forecasts[["site", "forecast", "forecast_low", "forecast_high"]], on="site")
-    rows["why"] = [_why(row) for row in rows.to_dict("records")]
     notes += _reservations(rows, forecasts, interventions)
     order_of = ["mistrust", "q_value", "background", "forecast"]
     rows = rows.sort_values(order_of, ascending=[False, True, False, True], kind="stable").reset_index(drop=True)
@@ -243,7 +244,7 @@ def _sites(table: pd.DataFrame, by: By) -> tuple[list[Any], str]:
         return PERIODS[by](time).where(time.notna(), None).tolist(), by
     column = survey.site_column(table, by)
     # The answer's table has columns of its own beside this one.
-    return table[column].tolist(), str(column) if column not in (*_MEANINGS, "why") else "site"
+    return table[column].tolist(), str(column) if column not in _ORDER else "site"
 
 
 def _text(value: Any) -> str | None:
@@ -280,7 +281,7 @@ def _forecasts(study: Study, table: pd.DataFrame, changed: Contributions | None)
             table["score"].to_numpy(np.float64),
             table["predicted"].map(index).to_numpy(np.int64),
             animal,
-            table["decided"].astype("Float64").to_numpy(np.float64, na_value=np.nan),
+            table["decided"].astype(float).to_numpy(np.float64),
         )
     )
 
@@ -297,13 +298,21 @@ def _row(site: str, own: pd.DataFrame, seed: int) -> dict[str, Any]:
         low, high, variance = _by_bursts(values.astype(float), part["burst"], seed) if known else (np.nan,) * 3
         share = float(values.astype(float).mean()) if known else np.nan
         row |= {name: share, f"{name}_low": low, f"{name}_high": high, f"{name}_variance": variance}
-    taken = changed.loc[changed["decided"].astype(bool), "rival"]
+    decided = changed[changed["decided"].astype(bool)]
     return row | {
         "lost": float(changed["lost"].astype(float).mean()) if len(changed) else np.nan,
         "lost_animal": float(changed["lost_animal"].astype(float).mean()) if len(changed) else np.nan,
-        "decided": len(taken),
-        "instead": taken.value_counts().index[0] if len(taken) else None,
+        "instead": _most_frequent(decided),
     }
+
+
+def _most_frequent(decided: pd.DataFrame) -> str | None:
+    """What the background makes of what, most often."""
+    if decided.empty:
+        return None
+    pairs = decided.groupby(["answer", "rival"]).size().sort_values(ascending=False, kind="stable")
+    (answer, rival), n = pairs.index[0], int(pairs.iloc[0])
+    return f"{shorten(str(answer))} instead of {shorten(str(rival))} ({n})"
 
 
 def _by_bursts(values: pd.Series[Any], bursts: pd.Series[Any], seed: int) -> tuple[float, float, float]:
@@ -333,24 +342,6 @@ def _tested(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
-
-
-def _why(row: dict[Any, Any]) -> str:
-    """What there is to say of a site, in words."""
-    said = []
-    if row["changed"]:
-        text = f"the background decides {row['decided']} of {row['changed']} answers"
-        if isinstance(row["instead"], str):
-            text += f", where the animal by itself speaks most often for {shorten(row['instead'])}"
-        said.append(text)
-    if np.isfinite(row["accuracy"]):
-        said.append(f"{_percent(row['accuracy'])} of {row['labelled']} labelled answers are right")
-    elif np.isfinite(row["forecast"]):
-        text = f"about {_percent(row['forecast'])} of the answers should be right"
-        if np.isfinite(row["forecast_low"]):
-            text += f" ({_percent(row['forecast_low'])} to {_percent(row['forecast_high'])})"
-        said.append(text)
-    return "; ".join(said)
 
 
 def _headline(rows: pd.DataFrame) -> str:

@@ -37,7 +37,7 @@ def site_figure(table: pd.DataFrame) -> go.Figure:
     import plotly.graph_objects as go
 
     ends = [f"{name}_{end}" for name in _MARKS for end in ("low", "high")]
-    need_columns(table, [*_MARKS, *ends, "mistrust", "why"])
+    need_columns(table, [*_MARKS, *ends, "mistrust", "instead"])
     rows = [(place, row) for place, row in enumerate(table.to_dict("records"))]
     title = str(table.columns[0])
     figure = go.Figure()
@@ -58,7 +58,7 @@ def site_figure(table: pd.DataFrame) -> go.Figure:
                 error_x=error_bars([row for _, row in shown], name),
                 customdata=[str(row[title]) for _, row in shown],
                 text=[
-                    "<br>".join([plotly_text(str(row[title]), None), words, plotly_text(row["why"], None)])
+                    "<br>".join(plotly_text(str(part), None) for part in (row[title], *_texts(row["instead"]), words))
                     for _, row in shown
                 ],
                 hovertemplate="%{text}<br>%{x:.0%}<extra></extra>",
@@ -74,3 +74,8 @@ def site_figure(table: pd.DataFrame) -> go.Figure:
         zeroline=False,
     )
     return dressed(figure, height=130 + 34 * len(rows))
+
+
+def _texts(value: object) -> list[str]:
+    """The text, if it is one."""
+    return [value] if isinstance(value, str) else []

@@ -93,9 +93,8 @@ def test_the_background_decides_at_one_site(comparison):
     assert (table["background"] <= table["background_high"]).all()
     assert table["labelled"].eq(EACH).all()
     assert "Mistrust 1 of 6 sites: s5." in comparison.headline
-    assert table.loc["s5", "why"].startswith(
-        "the background decides 8 of 8 answers, where the animal by itself speaks most often for red"
-    )
+    assert table.loc["s5", "instead"] == "green instead of red (8)"
+    assert table["instead"].drop("s5").isna().all()
     shown = comparison.examples
     assert shown["group"].unique().tolist() == ["s5"]
     assert shown["caption"].str.contains("by its background; the animal by itself speaks for red").all()
@@ -123,7 +122,6 @@ def test_a_forecast_where_there_are_no_labels(tmp_path):
     found = compare_sites(study_of(tmp_path, unlabelled=[2, 5]), progress=False).table.set_index("site")
     assert found["accuracy"].isna().to_dict() == {f"s{i}": i in (2, 5) for i in range(SITES)}
     assert found.loc["s2", "forecast"] > 0.8 > found.loc["s5", "forecast"]
-    assert "of the answers should be right" in found.loc["s2", "why"]
 
 
 def test_without_interventions_the_classifier_is_not_run(study):

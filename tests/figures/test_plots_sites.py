@@ -22,7 +22,7 @@ TABLE = pd.DataFrame(
         "forecast": [0.2, 0.95, 0.85],
         "forecast_low": [0.1, 0.9, np.nan],
         "forecast_high": [0.4, 1.0, np.nan],
-        "why": ["the <reeds> decide", "", ""],
+        "instead": ["<jay> instead of tit (3)", None, None],
     }
 )
 
@@ -39,7 +39,7 @@ def test_each_figure_at_its_site():
     assert list(forecast.customdata) == ["<b>ridge</b>"]
     assert forecast.y[0] != background.y[0]
     assert list(figure.layout.yaxis.ticktext) == ["<b>&lt;b&gt;ridge&lt;/b&gt;</b>", "pond", "&#36;x&#36;"]
-    assert "&lt;reeds&gt;" in background.text[0]
+    assert "&lt;jay&gt;" in background.text[0]
     assert len({trace.marker.symbol for trace in figure.data}) == 3
 
 
