@@ -110,7 +110,8 @@ def compare_sites(
     for another class, and the background for the answer, the background decides. The share of such answers is tested
     against those of the other sites: by how many standard errors, the differences among the other sites included (their
     median and median absolute deviation, which a few bad sites do not move), it lies above them. Without labels the
-    accuracy is foretold, see `fidokit.errors.forecast`.
+    accuracy is foretold, see `fidokit.errors.forecast`. After Ctrl-C the answer is that of the photographs that were
+    changed by then, of all sites about as many.
 
     Args:
         study: with predictions; masks say what to look at in the background, and where the animal is without a box.
@@ -281,7 +282,7 @@ def _forecasts(study: Study, table: pd.DataFrame, changed: Contributions | None)
             table["score"].to_numpy(np.float64),
             table["predicted"].map(index).to_numpy(np.int64),
             animal,
-            table["decided"].astype(float).to_numpy(np.float64),
+            np.asarray(table["decided"].astype(float), np.float64),
         )
     )
 
