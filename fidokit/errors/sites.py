@@ -44,8 +44,8 @@ _SPREAD = 0.03
 #: A median absolute deviation times this is the standard deviation of a normal distribution.
 _OF_NORMAL = 1.4826
 _RESAMPLES = 2000
-#: Photographs shown of a site, and sites of which some are shown.
-_EXAMPLES, _SHOWN = 4, 5
+#: Photographs shown of a site, sites of which some are shown, and sites that the headline names.
+_EXAMPLES, _SHOWN, _NAMED = 4, 12, 5
 QUESTION = "Which site to mistrust"
 _MEANINGS = {
     "mistrust": "background decides more here",
@@ -350,7 +350,7 @@ def _headline(rows: pd.DataFrame) -> str:
     said = []
     if found.any():
         names = [shorten(str(name)) for name in rows["site"][found]]
-        listed = ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
+        listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
         said.append(
             f"Mistrust {len(names)} of {len(rows)} sites: {listed}. The background decides {_range(shares[found])} of "
             f"the answers there, and {_range(shares[~found])} at the others: check them by hand before they count, or "
@@ -421,10 +421,10 @@ def _reservations(rows: pd.DataFrame, forecasts: pd.DataFrame, interventions: bo
 
 
 def _examples(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """The photographs in which the background is strongest, one of a burst: of the sites to mistrust, or the first."""
+    """The photographs in which the background is strongest, one of a burst; those of the sites to mistrust first."""
     decided = table[table["decided"].eq(True)].sort_values("strength", ascending=False, kind="stable")
     found = []
-    for site in rows["site"].head(max(1, min(_SHOWN, int(rows["mistrust"].sum())))):
+    for site in rows["site"].head(max(_SHOWN, int(rows["mistrust"].sum()))):
         own = decided[decided["site"] == site].drop_duplicates("burst").head(_EXAMPLES)
         found += [
             {
