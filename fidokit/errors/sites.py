@@ -241,11 +241,27 @@ def _sites(table: pd.DataFrame, by: By) -> tuple[list[Any], str]:
         column = survey.time_column(table)
         if column is None:
             raise SettingsError(f"no column datetime says when the photographs were taken, so there is no {by}")
-        time = pd.to_datetime(table[column], errors="coerce", format="ISO8601")
+        time = _local_time(table[column])
+        if time.isna().all():
+            raise SettingsError(
+                f"no value of the column {column!r} can be read as a time, so there is no {by}; write them as "
+                "2024-05-31T13:00:00"
+            )
         return PERIODS[by](time).where(time.notna(), None).tolist(), by
     column = survey.site_column(table, by)
     # The answer's table has columns of its own beside this one.
     return table[column].tolist(), str(column) if column not in _ORDER else "site"
+
+
+def _local_time(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The times that stand in a column, ISO 8601 or as cameras write them; NaT for what is none.
+
+    Without the offset from UTC, which may change within the year: the hour of the day is that of the place.
+    """
+    text = column.astype(str).str.strip()
+    text = text.str.replace(r"^(\d{4}):(\d\d):(\d\d)", r"\1-\2-\3", regex=True)
+    text = text.str.replace(r"(?<=\d)(Z|[+-]\d\d(:?\d\d)?)$", "", regex=True).where(text.str.contains(":"), text)
+    return pd.to_datetime(text, format="ISO8601", errors="coerce")
 
 
 def _text(value: Any) -> str | None:

@@ -11,7 +11,7 @@ from study_cases import SIZE, make_classifier, register_counting
 
 import fidokit as fk
 from fidokit.errors.background import contributions, most_evaluations
-from fidokit.errors.sites import above_others, compare_sites
+from fidokit.errors.sites import _local_time, above_others, compare_sites
 from fidokit.exceptions import SettingsError
 
 CENTRE = slice(5, 11)
@@ -153,6 +153,14 @@ def test_ways_to_compare(study):
     assert names("hour") == ("hour", [f"{h:02d} h" for h in range(8)])
     assert names(lambda table: table["site"].isin(["s0", "s1"])) == ("site", ["False", "True"])
     assert names(lambda table: [3.0, np.nan] + [4.0] * (len(table) - 2)) == ("site", ["3", "4"])
+
+
+def test_times_as_they_are_written():
+    written = ["2024-03-30T05:00:00+01:00", "2024-03-31T05:00:00+0200", "2024:05:01 05:10:00", "2024-06-01", "", "dawn"]
+    found = _local_time(pd.Series([*written, None, "2024-06-01T05:00:00Z"]))
+    assert found.dt.hour.tolist()[:4] == [5, 5, 5, 0]
+    assert found.dt.month.tolist()[:4] == [3, 3, 5, 6]
+    assert found.isna().tolist() == [False] * 4 + [True] * 3 + [False]
 
 
 @pytest.mark.parametrize(
