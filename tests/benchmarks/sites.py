@@ -2,7 +2,7 @@
 
 Run: ``python tests/benchmarks/sites.py shortcuts none cost``. Settings were tuned with seeds below 1000; report from
 5000.
-A problem is a survey of drawn birds at 12 sites, 50 photographs each, 3 sites with the background of congeners, seen by
+A problem is a survey of drawn birds at 12 sites, 60 photographs each, 3 sites with the background of congeners, seen by
 the classifier that learnt the habitat; `none` is the same without such sites, seen by the fair one. Every site is
 foretold from the labels of the others. Pictures are drawn once and kept in the user's cache.
 """
@@ -24,7 +24,7 @@ from material import report
 import fidokit as fk
 from fidokit import testbed
 
-SITES, EACH, SHORTCUTS = 12, 50, 3
+SITES, EACH, SHORTCUTS = 12, 60, 3
 CAUSES = {"hidden_part": 0.1, "night": 0.05, "tiny": 0.05}
 FORECASTS = ("forecast", "average_confidence", "atc")
 _SECRET = "planted_site"
