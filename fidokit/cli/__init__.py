@@ -20,6 +20,7 @@ from fidokit.cli import (
     listing,
     planning,
     regions,
+    sites,
     studying,
 )
 from fidokit.cli.options import INTERRUPTED
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         checking,
         errors,
         labels,
+        sites,
         improving,
         exporting,
         lab,
