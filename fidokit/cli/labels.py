@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import Any
 
-from fidokit._util.html import number
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -41,5 +40,5 @@ def _labels(arguments: argparse.Namespace) -> int:
 
 def _cells(row: dict[Any, Any]) -> dict[str, str]:
     texts = {name: str(row[name] or "-") for name in ("image_id", "verdict", "label", "suggested")}
-    scores = {what: number(row[f"{what}_score"]) for what in ("label", "reason", "blank")}
-    return texts | {f"{what} score": text for what, text in scores.items()}
+    scores = {f"{what} score": row[f"{what}_score"] for what in ("label", "reason", "blank")}
+    return texts | {name: f"{score:.2f}" if score == score else "-" for name, score in scores.items()}
