@@ -35,6 +35,16 @@ CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
 
 KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", "attribution": "attribution"}
 
+CONTOUR_LEVEL = 0.5
+"""Share of a mask's highest value at which its outline runs."""
+
+_COARSE = 28
+#: Of marching squares: corners inside, as bits from the upper left clockwise -> sides (top, right, bottom, left) that the
+#: line comes from and goes to, with the inside on its left.
+_SQUARES: dict[int, tuple[tuple[int, int], ...]] = {
+    **{1: ((3, 0),), 2: ((0, 1),), 3: ((3, 1),), 4: ((1, 2),), 5: ((3, 0), (1, 2)), 6: ((0, 2),), 7: ((3, 2),)},
+    **{8: ((2, 3),), 9: ((2, 0),), 10: ((0, 1), (2, 3)), 11: ((2, 1),), 12: ((1, 3),), 13: ((1, 0),), 14: ((0, 3),)},
+}
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
 _LEVELS = 64
 _LONGEST_NAME = 48
@@ -124,6 +134,60 @@ def outline_png(region: npt.ArrayLike, *, colour: str = COLOURS[4], width: int =
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", transparency=bytes([0, 255, 150]), optimize=True)
     return buffer.getvalue()
+
+
+def contour_path(mask: npt.ArrayLike, geometry: Geometry, *, level: float = CONTOUR_LEVEL) -> str:
+    """The line around the places where a mask is high, as the path of an SVG in pixels of the photograph.
+
+    Args:
+        mask: (h, w) over the classifier's input.
+        geometry: where that lies in the photograph.
+        level: share of the mask's highest value that the line runs at.
+
+    Returns:
+        Closed loops, empty for a mask that is 0 everywhere. Masks of more than 28 cells are averaged to 28 first, as for
+        `Geometry.mask_box`: around noise, a line says nothing.
+    """
+    values = _checked(mask)
+    if not values.max() > 0:
+        return ""
+    height, width = (min(side, _COARSE) for side in values.shape)
+    coarse = Image.fromarray(values).resize((width, height), Image.Resampling.BOX)
+    smooth = np.asarray(coarse.resize((2 * width, 2 * height), Image.Resampling.BILINEAR))
+    x0, y0, x1, y1 = geometry.window
+    scale = (x1 - x0) / smooth.shape[1], (y1 - y0) / smooth.shape[0]
+    loops = []
+    for loop in _loops(smooth, level * float(smooth.max())):
+        points = " ".join(f"{x0 + scale[0] * x:.4g},{y0 + scale[1] * y:.4g}" for x, y in loop)
+        loops.append(f"M{points}Z")
+    return "".join(loops)
+
+
+def _loops(values: npt.NDArray[np.float32], level: float) -> list[list[tuple[float, float]]]:
+    """The lines at a level, by marching squares: loops of points (x, y) in cells, clipped to the picture."""
+    padded = np.pad(values, 1)
+    inside = padded >= level
+    codes = inside[:-1, :-1] + 2 * inside[:-1, 1:] + 4 * inside[1:, 1:] + 8 * inside[1:, :-1]
+    follows: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+    for row, column in zip(*np.nonzero((codes > 0) & (codes < 15)), strict=True):
+        r, c = int(row), int(column)
+        # Sides are named by the corner that they start at and their direction: 0 across, 1 down.
+        sides = ((r, c, 0), (r, c + 1, 1), (r + 1, c, 0), (r, c, 1))
+        for start, end in _SQUARES[int(codes[r, c])]:
+            follows[sides[start]] = sides[end]
+    height, width = values.shape
+    found = []
+    while follows:
+        side = next(iter(follows))
+        loop = []
+        while side in follows:
+            (r, c, down), side = side, follows.pop(side)
+            one, other = padded[r, c], padded[r + down, c + 1 - down]
+            share = float((level - one) / (other - one))
+            x, y = c - 0.5 + share * (1 - down), r - 0.5 + share * down
+            loop.append((min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))))
+        found.append(loop)
+    return found
 
 
 def panels_png(
