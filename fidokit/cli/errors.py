@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.shares import with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -59,9 +60,11 @@ def _print_errors(errors: ErrorClusters) -> None:
     print(table([_cells(row) for row in shown.to_dict("records")]) + "\n")
     proofs = {} if errors.verification is None else errors.verification.table.set_index("cluster")["sentence"].to_dict()
     for row in shown.to_dict("records"):
-        print(plain(f"Cluster {row['cluster']}: {row['sentence']}"))
+        print(plain(f"Cluster {row['cluster']}, {row['name']}: {row['sentence']}."))
         if row["cluster"] in proofs:
-            print(plain(f"  {proofs[row['cluster']]}"))
+            print(plain(f"  {proofs[row['cluster']]}."))
+        if row["systematic"]:
+            print(plain(f"  What to do: {row['advice']}"))
     print()
 
 
@@ -73,10 +76,9 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "expected": f"{100 * row['expected_rate']:.0f} %",
         "held out": f"{row['holdout_n_errors']} of {row['holdout_size']}",
         "q": f"{row['q_value']:.1g}",
-        "mostly": " called ".join(pair) if all(isinstance(name, str) for name in pair) else "",
+        "mostly": " taken for ".join(pair) if all(isinstance(name, str) for name in pair) else "",
     }
     if isinstance(row["verdict"], str):
-        known = row["effect"] == row["effect"]
-        effect = f"{row['effect']:+.2f} [{row['effect_low']:+.2f}, {row['effect_high']:+.2f}]" if known else "-"
+        effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], "+.2f")
         found |= {"effect": effect, "verdict": row["verdict"]}
     return found

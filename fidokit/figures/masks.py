@@ -39,8 +39,8 @@ CONTOUR_LEVEL = 0.5
 """Share of a mask's highest value at which its outline runs."""
 
 _COARSE = 28
-#: Of marching squares: corners inside, as bits from the upper left clockwise -> sides (top, right, bottom, left) that the
-#: line comes from and goes to, with the inside on its left.
+#: Of marching squares: corners inside, as bits from the upper left clockwise -> sides (top, right, bottom, left) that
+#: the line comes from and goes to, with the inside on its left.
 _SQUARES: dict[int, tuple[tuple[int, int], ...]] = {
     **{1: ((3, 0),), 2: ((0, 1),), 3: ((3, 1),), 4: ((1, 2),), 5: ((3, 0), (1, 2)), 6: ((0, 2),), 7: ((3, 2),)},
     **{8: ((2, 3),), 9: ((2, 0),), 10: ((0, 1), (2, 3)), 11: ((2, 1),), 12: ((1, 3),), 13: ((1, 0),), 14: ((0, 3),)},

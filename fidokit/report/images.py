@@ -85,7 +85,9 @@ def images_section(
     if selected is None:
         order = predicted.assign(late=predicted["state"] != "wrong").sort_values(["late", "margin"], kind="stable")
     else:
-        order = predicted.set_index("image_id", drop=False).loc[[i for i in selected if i in set(predicted["image_id"])]]
+        order = predicted.set_index("image_id", drop=False).loc[
+            [i for i in selected if i in set(predicted["image_id"])]
+        ]
     shown = order.head(max_images)
     data, remark = photographs_of(study)
     preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
@@ -177,7 +179,9 @@ def _by_verdict(own: list[tuple[_Slot, dict[str, Any] | None]]) -> list[tuple[_S
     def place(entry: tuple[_Slot, dict[str, Any] | None]) -> tuple[int, float]:
         mask = entry[1]
         verdict = _verdict_of(mask)
-        return VERDICTS.index(verdict) + (mask is None), float(mask["mask"].mean()) if mask and verdict in LEADING else 0
+        return VERDICTS.index(verdict) + (mask is None), float(
+            mask["mask"].mean()
+        ) if mask and verdict in LEADING else 0
 
     return sorted(own, key=place)
 

@@ -94,7 +94,7 @@ def test_pairs_are_counted():
         (Group("column depth", "high", None, 0.1), "high depth"),
         (
             Group("around animal", "tree", 1),
-            "alike in what the classifier sees around the animal and called willow tit",
+            "alike in what the classifier sees around the animal and taken for willow tit",
         ),
     ],
 )
@@ -118,26 +118,29 @@ COUNTS = {
 @pytest.mark.parametrize(
     ("changes", "end"),
     [
-        ({}, "confirmed on the other half (24 of 30)"),
-        ({"systematic": False, "q_value": 0.3}, "no more than chance explains (q = 0.3)"),
-        ({"systematic": False, "holdout_p": 0.3}, "not confirmed on the other half (24 of 30)"),
-        ({"systematic": False, "stability": 0.2}, "not found again when the images are drawn anew (stability 0.20)"),
-        ({"systematic": False}, "seen on the other half too (24 of 30), and told already by a clearer cluster"),
+        ({}, "Confirmed on the held-out half (24 of 30 wrong)"),
+        ({"systematic": False, "q_value": 0.3}, "No more than chance explains (q = 0.3): leave it"),
+        ({"systematic": False, "holdout_p": 0.3}, "Not confirmed on the held-out half (24 of 30 wrong): leave it"),
+        ({"systematic": False, "stability": 0.2}, "Not found again when photographs are drawn anew (stability 0.20)"),
+        (
+            {"systematic": False},
+            "Seen on the held-out half too (24 of 30 wrong), and told already by a clearer cluster",
+        ),
     ],
 )
 def test_the_sentence(changes, end):
     group = Group("mask outside", "high", None, 0.7)
     text = sentence(group, [], COUNTS | changes, [("marsh tit", "willow tit", 29), ("coot", "rail", 2)], [])
     assert text.startswith(
-        "31 of 38 images (much mask outside the animal) are classified wrongly: marsh tit called willow tit (29), "
-        "coot called rail (2); expected from their classes 4.0; "
+        "31 of 38 photographs (the classifier looks beside the animal) are wrong, where their classes let expect 4.0: "
+        "marsh tit taken for willow tit (29), coot taken for rail (2). "
     )
     assert end in text
 
 
 def test_the_sentence_of_a_cluster_without_errors():
     text = sentence(Group("brightness", "high", None, 0.7), [], COUNTS | {"n_errors": 0}, [], [])
-    assert text == "None of 38 images (bright photographs) is classified wrongly."
+    assert text == "None of 38 photographs (bright photographs) is wrong"
 
 
 def test_long_names_are_cut():
