@@ -204,7 +204,7 @@ def print_study(study: Study) -> None:
             {
                 "rank": plain(row["rank"]),
                 "judged": str(row["n_x"]),
-                "right": with_interval(*(100 * row[name] for name in ("accuracy", "low", "high")), ".1f", " %"),
+                "right": with_interval(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], ".1f", " %"),
                 "errors from here on": str(row["n_y"]),
             }
             for row in shares.to_dict("records")

@@ -145,8 +145,8 @@ def verdict(before: float, own: Paired, controls: Mapping[str, Paired]) -> tuple
     if names:
         closest = min((controls[name] for name in names), key=lambda paired: paired.difference)
         return False, (
-            f"No proven gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of equal "
-            f"cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
+            f"No proven gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of "
+            f"equal cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
         )
     closest = min(controls.values(), key=lambda paired: paired.difference)
     return True, (

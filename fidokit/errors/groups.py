@@ -100,7 +100,7 @@ class Found:
 
     def cause_of(self, number: int) -> Bools:
         """(N,) whether each image is in this cluster or in one that it makes superfluous."""
-        inside: Bools = self.members[[number - 1, *self.superseded.get(number - 1, [])]].any(0)
+        inside: Bools = np.logical_or.reduce(self.members[[number - 1, *self.superseded.get(number - 1, [])]], axis=0)
         return inside
 
     def look_up(self, features: Features) -> tuple[Bools, npt.NDArray[np.float32]]:

@@ -43,7 +43,7 @@ _FEW = 40
 """Photographs up to which a page can afford pictures that fill a screen."""
 
 _LONGEST = {True: (1000, 720), False: (480, 400)}
-"""Pixels of the longer side of a photograph, and of the part of it that matters; on pages of few photographs and of many."""
+"""Pixels of the longer side of a photograph, and of the part that matters, on pages of few photographs and of many."""
 
 _ZOOMED = 0.7
 """Share of the photograph's longer side from which the part that matters is shown as the whole photograph."""
@@ -154,8 +154,8 @@ def images_section(
 
 
 def colour_filters() -> list[tuple[str, list[str]]]:
-    """Names of the colour maps that masks may be drawn in beside the default, with the tables of red, green and blue from
-    which the browser makes them: an overlay's alpha is its mask."""
+    """Names of the colour maps that masks may be drawn in beside the default, with the tables of red, green and blue
+    from which the browser makes them: an overlay's alpha is its mask."""
     return [
         (name, [" ".join(f"{value / 255:.3f}" for value in channel) for channel in colour_map(name)[::15].T])
         for name in _COLOURED
@@ -285,7 +285,7 @@ class _View:
         # Where the classifier did not see what a box says is the animal, that is what matters.
         if box is not None and geometry.unseen_words(box):
             window = None
-        detail = None if window is None else _jpeg(photograph.crop([round(side) for side in window]), longest[1])
+        detail = None if window is None else _jpeg(photograph.crop(window), longest[1])
         return cls(_jpeg(photograph, longest[0]), None, geometry, window, detail, box)
 
     @property

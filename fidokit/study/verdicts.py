@@ -69,8 +69,8 @@ def _compared(rows: pd.DataFrame, reference: tuple[str, str]) -> str:
         chosen = rows[rows["better"] == outcome]
         if len(chosen):
             named = ", ".join(
-                f"{row.method} {row.kind} ({with_interval(row.difference, row.low, row.high, '+.2f')})"
-                for row in chosen.itertuples()
+                f"{row['method']} {row['kind']} ({with_interval(row['difference'], row['low'], row['high'], '+.2f')})"
+                for row in chosen.to_dict("records")
             )
             parts.append(f"{words} {named}")
     return f"{' '.join(reference)}, {metric} {rows['reference_mean'].iloc[0]:.2f}: {'; '.join(parts)}."
