@@ -189,7 +189,8 @@
       holder.append(copy);
       stage.replaceChildren(holder);
       whole.hidden = !holder.className || frame.classList.contains("whole");
-      elementOf("light-title").textContent = `${textOf(figure, "figcaption > *", " · ")} – ${textOf(article, "h3", "")}`;
+      const named = [textOf(figure, "figcaption > *", " · "), textOf(article, "h3", ""), textOf(article, ".file", "")];
+      elementOf("light-title").textContent = named.join(" – ");
       elementOf("light-words").textContent = textOf(figure, ".because, .verdicts li", " ");
     };
     const step = (across, down) => {
@@ -211,7 +212,10 @@
       const button = document.createElement("button");
       button.type = "button";
       button.className = "enlarge";
-      button.setAttribute("aria-label", `Enlarge: ${frame.querySelector("img.mask")?.getAttribute("alt") ?? frame.querySelector("[role=img]")?.ariaLabel}`);
+      button.setAttribute(
+        "aria-label",
+        `Enlarge: ${frame.querySelector("img.mask")?.getAttribute("alt") ?? frame.querySelector("[role=img]")?.ariaLabel}`
+      );
       button.addEventListener("click", () => {
         whole.ariaPressed = String(!!document.querySelector("#whole:checked"));
         show(frame);

@@ -47,7 +47,8 @@ export function startLight() {
     holder.append(copy);
     stage.replaceChildren(holder);
     whole.hidden = !holder.className || frame.classList.contains("whole");
-    elementOf("light-title").textContent = `${textOf(figure, "figcaption > *", " · ")} – ${textOf(article, "h3", "")}`;
+    const named = [textOf(figure, "figcaption > *", " · "), textOf(article, "h3", ""), textOf(article, ".file", "")];
+    elementOf("light-title").textContent = named.join(" – ");
     elementOf("light-words").textContent = textOf(figure, ".because, .verdicts li", " ");
   };
   const step = (/** @type {number} */ across, /** @type {number} */ down) => {
@@ -67,7 +68,10 @@ export function startLight() {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "enlarge";
-    button.setAttribute("aria-label", `Enlarge: ${frame.querySelector("img.mask")?.getAttribute("alt") ?? frame.querySelector("[role=img]")?.ariaLabel}`);
+    button.setAttribute(
+      "aria-label",
+      `Enlarge: ${frame.querySelector("img.mask")?.getAttribute("alt") ?? frame.querySelector("[role=img]")?.ariaLabel}`,
+    );
     button.addEventListener("click", () => {
       whole.ariaPressed = String(!!document.querySelector("#whole:checked"));
       show(frame);
