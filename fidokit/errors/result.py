@@ -133,11 +133,12 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
         if wrong > 0:
             k = len(self._systematic())
             few = int((~self.found.holdout).sum()) < FEWEST
-            lines.append(
-                f"There are too few images to group: {n}, of which half are held out; {2 * FEWEST} are the least."
-                if few
-                else f"{k} of {len(self)} groups of images {'is' if k == 1 else 'are'} systematic."
+            told = (
+                f"{k} of {len(self)} groups of images {'is' if k == 1 else 'are'} systematic: more errors than chance "
+                "explains, confirmed on images that took no part in finding them."
             )
+            least = f"There are too few images to group: {n}, of which half are held out; {2 * FEWEST} are the least."
+            lines.append(least if few else told)
         table = self.clusters
         lines += [f"- {text}." for text in table.loc[table["systematic"], "sentence"]]
         if self.features.failures:

@@ -231,8 +231,8 @@ def sentence(
     if n_errors == 0:
         return f"None of {size} photographs ({what}) is wrong"
     text = (
-        f"{n_errors} of {size} photographs ({what}) {'is' if n_errors == 1 else 'are'} wrong, where their classes let "
-        f"expect {size * row['expected_rate']:.1f}: {pairs_words(found)}. {_verdict(row)}"
+        f"{n_errors} of {size} photographs ({what}) {'is' if n_errors == 1 else 'are'} wrong, where "
+        f"{size * row['expected_rate']:.1f} would be expected from their classes: {pairs_words(found)}. {_verdict(row)}"
     )
     told = [p.words for p in properties if not what.startswith(p.words)]
     return text + (f". Unlike others of their classes these errors share: {', '.join(told)}" if told else "")

@@ -66,7 +66,11 @@ def _alone(share: float) -> str:
     """What is left of the score with the region alone, from its share of the whole photograph's."""
     if share > _MORE:
         return f"alone it scores {share:.1f} times as high as the whole photograph: the rest speaks against the class"
-    return f"alone it keeps {100 * min(share, 1):.0f} % of the score"
+    return f"alone it keeps {_percent(share)} of the score"
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if 0 < share < 0.005 else f"{100 * min(share, 1):.0f} %"
 
 
 def _range(values: Sequence[float], digits: int) -> str:
@@ -79,7 +83,7 @@ def _without(share: float) -> str:
     """The same without the region."""
     if share > _MORE:
         return f"without it the score is {share:.1f} times as high: it speaks against the class"
-    return f"without it {100 * min(share, 1):.0f} % of the score is left"
+    return f"without it {_percent(share)} of the score is left"
 
 
 def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: float) -> str:

@@ -191,9 +191,10 @@ def _region_panels(regions: Regions, i: int) -> list[Panel]:
     photograph, geometry = regions.masks.photograph(regions.masks.image_ids.index(image_id))
     panels = [Panel(image_id, photograph, geometry)]
     for one in own:
-        words = f"{KIND_NAMES[one.kind]}, {one.claim}: "
-        words += "the whole picture" if is_whole(one.area) else one.verdict.partition(":")[0]
-        mask = one.region.astype(np.float32)
+        # A line around the whole picture would look like a finding.
+        whole = is_whole(one.area)
+        words = f"{KIND_NAMES[one.kind]}: {'the whole picture' if whole else one.verdict.partition(':')[0]}"
+        mask = None if whole else one.region.astype(np.float32)
         panels.append(Panel(words, photograph, geometry, mask, CLAIM_COLOURS[one.claim], coloured=False))
     return panels
 

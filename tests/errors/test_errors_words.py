@@ -132,8 +132,8 @@ def test_the_sentence(changes, end):
     group = Group("mask outside", "high", None, 0.7)
     text = sentence(group, [], COUNTS | changes, [("marsh tit", "willow tit", 29), ("coot", "rail", 2)], [])
     assert text.startswith(
-        "31 of 38 photographs (the classifier looks beside the animal) are wrong, where their classes let expect 4.0: "
-        "marsh tit taken for willow tit (29), coot taken for rail (2). "
+        "31 of 38 photographs (the classifier looks beside the animal) are wrong, where 4.0 would be expected from "
+        "their classes: marsh tit taken for willow tit (29), coot taken for rail (2). "
     )
     assert end in text
 

@@ -47,7 +47,7 @@ export function startLight() {
     holder.append(copy);
     stage.replaceChildren(holder);
     whole.hidden = !holder.className || frame.classList.contains("whole");
-    const named = [textOf(figure, "figcaption > *", " · "), textOf(article, "h3", ""), textOf(article, ".file", "")];
+    const named = [textOf(figure, ".says, .which > *", " · "), textOf(article, "h3", ""), textOf(article, ".file", "")];
     elementOf("light-title").textContent = named.join(" – ");
     elementOf("light-words").textContent = textOf(figure, ".because, .verdicts li", " ");
   };
