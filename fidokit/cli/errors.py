@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.glossary import GLOSSARY
 from fidokit._util.shares import with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
@@ -57,7 +58,11 @@ def _print_errors(errors: ErrorClusters) -> None:
         return
     if systematic.empty:
         print("None of the clusters is systematic; the clearest of them:")
-    print(table([_cells(row) for row in shown.to_dict("records")]) + "\n")
+    print(table([_cells(row) for row in shown.to_dict("records")]))
+    print("Errors and expected: on the half of the photographs that the cluster was found on.")
+    for key in ("holdout", "q_value", *(("effect",) if errors.verification is not None else ())):
+        print(f"{GLOSSARY[key].name}: {GLOSSARY[key].text}")
+    print()
     proofs = {} if errors.verification is None else errors.verification.table.set_index("cluster")["sentence"].to_dict()
     for row in shown.to_dict("records"):
         print(plain(f"Cluster {row['cluster']}, {row['name']}: {row['sentence']}."))
