@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fidokit._util.glossary import GLOSSARY
-from fidokit._util.shares import with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -84,6 +83,8 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "mostly": " taken for ".join(pair) if all(isinstance(name, str) for name in pair) else "",
     }
     if isinstance(row["verdict"], str):
+        from fidokit._util.shares import with_interval
+
         effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], "+.2f")
         found |= {"effect": effect, "verdict": row["verdict"]}
     return found

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit._util.shares import with_interval
 from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
@@ -188,6 +187,7 @@ def study_ranks(names: str | None) -> list[str] | None:
 
 def print_study(study: Study) -> None:
     """How often the classifier is right, also rank by rank, what the masks do, and what failed."""
+    from fidokit._util.shares import with_interval
     from fidokit.figures.masks import interval_columns
     from fidokit.study.compare import METRIC_DIRECTIONS
 

@@ -70,8 +70,8 @@ def write_report(
         improvement: of `fidokit.classify_with_masks`; with it the page has a section that says whether masks helped.
         answers: to questions about the study; the page has a section for each, with the photographs to look at.
         max_images: photographs shown, the wrong ones first, then those of the lowest margin; the page says how many
-            were left out. A photograph takes some 150 kB with the masks of two methods, or twice that on a page of at
-            most 40, whose pictures fill a screen.
+            were left out. A photograph takes some 100 kB with the masks of two methods, or 260 kB on a page of at most
+            40, whose pictures fill a screen.
         select: only these photographs, for a short page to hand on: their image_ids, in this order; a boolean for each
             row of ``study.predictions()``; or a condition on its columns as `pandas.DataFrame.query` takes it. Tables
             over the whole study are left out.

@@ -40,7 +40,8 @@ def test_errors_are_found_proved_and_written(capsys, store, tmp_path):
     systematic = clusters[clusters["systematic"]]
     assert len(systematic)
     for row in systematic.to_dict("records"):
-        assert f"Cluster {row['cluster']}: {row['sentence']}" in out
+        assert f"Cluster {row['cluster']}, {row['name']}: {row['sentence']}." in out
+        assert f"What to do: {row['advice']}" in out
         assert row["verdict"] in out
     assert "proved" in set(systematic["verdict"])
     assert "red taken for green" in out
