@@ -100,7 +100,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "margin": Term(
         "Margin",
-        "Log-odds by which the predicted class leads the runner-up.",
+        "Score by which the predicted class leads the runner-up.",
         "Near 0 the classifier wavers: look at those photographs first.",
     ),
     "log_odds": Term(

@@ -64,7 +64,7 @@ def add(commands: Any) -> None:
         nargs="+",
         metavar="WHICH",
         help="a short page of these photographs alone: image_ids, or one condition on the columns of the predictions, "
-        "such as 'correct == False and margin < 2'",
+        "such as 'correct == False and margin < 0.1'",
     )
 
 

@@ -85,9 +85,8 @@ def images_section(
     if selected is None:
         order = predicted.assign(late=predicted["state"] != "wrong").sort_values(["late", "margin"], kind="stable")
     else:
-        order = predicted.set_index("image_id", drop=False).loc[
-            [i for i in selected if i in set(predicted["image_id"])]
-        ]
+        known = set(predicted["image_id"])
+        order = predicted.set_index("image_id", drop=False).loc[[one for one in selected if one in known]]
     shown = order.head(max_images)
     data, remark = photographs_of(study)
     preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
@@ -178,10 +177,10 @@ def _by_verdict(own: list[tuple[_Slot, dict[str, Any] | None]]) -> list[tuple[_S
 
     def place(entry: tuple[_Slot, dict[str, Any] | None]) -> tuple[int, float]:
         mask = entry[1]
+        if mask is None:
+            return len(VERDICTS), 0.0
         verdict = _verdict_of(mask)
-        return VERDICTS.index(verdict) + (mask is None), float(
-            mask["mask"].mean()
-        ) if mask and verdict in LEADING else 0
+        return VERDICTS.index(verdict), float(mask["mask"].mean()) if verdict in LEADING else 0.0
 
     return sorted(own, key=place)
 
@@ -278,6 +277,7 @@ class _View:
             return cls(None, str(error), whole)
         size = photograph.size
         box = data.box(position, size) if preprocessing.transform is None else None
+        box = box if box is not None and np.isfinite(box).all() else None
         place = None if focus is None else geometry.mask_box(focus)
         window = None if place is None else geometry.view_of(place)
         if window and max((window[2] - window[0]) / size[0], (window[3] - window[1]) / size[1]) > _ZOOMED:

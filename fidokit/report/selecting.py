@@ -48,7 +48,7 @@ def _fitting(predictions: pd.DataFrame, condition: str) -> list[str]:
         columns = ", ".join(map(str, predictions.columns.drop("state", errors="ignore")))
         raise SettingsError(
             f"`select` {condition!r} is neither an image_id nor a condition on the columns of study.predictions() "
-            f'({columns}), such as "correct == False and margin < 2": {type(error).__name__}: {error}'
+            f'({columns}), such as "correct == False and margin < 0.1": {type(error).__name__}: {error}'
         ) from error
     return [str(image_id) for image_id in predictions["image_id"][flags]]
 
