@@ -48,8 +48,8 @@ _BLOCKS = {
     "evidence": "what speaks for the answer",
     "place": "where the classifier looks",
     "light": "light and colour",
-    "framing": "size and place",
-    "parts": "the parts in view",
+    "framing": "how large the animal is, and where",
+    "parts": "which parts can be seen",
 }
 
 

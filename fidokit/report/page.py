@@ -86,7 +86,7 @@ def write_report(
     Example:
         >>> fk.write_report(study, "report.html").name
         'report.html'
-        >>> fk.write_report(study, "unsure.html", select="margin < 0.5").name
+        >>> fk.write_report(study, "unsure.html", select="margin < margin.median()").name
         'unsure.html'
     """
     check_number("max_images", max_images, COUNT_OR_ZERO)

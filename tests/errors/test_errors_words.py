@@ -7,7 +7,18 @@ import pytest
 from errors_cases import feature_table
 
 from fidokit.errors.clusters import Group
-from fidokit.errors.words import Describer, _chance_above, own_words, pairs, sentence
+from fidokit.errors.regions import PLACE
+from fidokit.errors.statistics import _WORDS
+from fidokit.errors.words import (
+    Describer,
+    Property,
+    _chance_above,
+    advice,
+    cluster_name,
+    own_words,
+    pairs,
+    sentence,
+)
 
 
 def describe(features, members, wrong, codes):
@@ -146,3 +157,32 @@ def test_the_sentence_of_a_cluster_without_errors():
 def test_long_names_are_cut():
     text = own_words(Group("x" * 200, "value", None, "y" * 200), [])
     assert len(text) < 130
+
+
+HIDDEN = Property("visible bill", "the bill hidden", 0.9)
+BESIDE = Property("mask outside", "the classifier looks beside the animal", 0.9)
+OUTSIDE = {"verdict": "proved", "rule": "everything outside the animal"}
+TREE, DARK = Group("light", "tree", None, 3.0), Group("brightness", "low", None, 0.1)
+
+
+def test_a_cluster_is_called_by_what_it_is_and_renamed_by_what_is_proved():
+    assert cluster_name("dark photographs", [HIDDEN], None) == "dark photographs"
+    assert cluster_name("alike in light and colour", [HIDDEN], None) == "the bill hidden"
+    assert cluster_name("alike in light and colour", [], None) == "alike in light and colour"
+    assert cluster_name("dark photographs", [], OUTSIDE) == "misled by the surroundings (dark photographs)"
+    assert cluster_name("dark photographs", [], OUTSIDE | {"verdict": "not shown"}) == "dark photographs"
+    place = {"verdict": "supported", "rule": PLACE}
+    assert cluster_name("dark photographs", [], place) == "misled by one place of the picture (dark photographs)"
+
+
+def test_advice_follows_what_is_known_best():
+    assert "have a person check" in advice(DARK, [BESIDE], None)
+    assert "Crop to the animal" in advice(DARK, [], OUTSIDE)
+    assert "Crop to the animal" in advice(TREE, [BESIDE], None)
+    assert "hidden" in advice(TREE, [HIDDEN, BESIDE], None)
+    assert "time stamp" in advice(TREE, [], {"verdict": "proved", "rule": PLACE})
+    assert "train with more" in advice(Group("site", "value", None, "A3"), [], None)
+    assert "most typical photographs" in advice(Group("whole", "tree", None, 3.0), [], None)
+    told = {name: advice(Group(name, "low", None, 0.1), [], None) for name in _WORDS}
+    assert all(text[0].isupper() and text.endswith(".") for text in told.values())
+    assert {n for n, text in told.items() if "most typical" in text} == {"mask area", "mask x", "mask y"}
