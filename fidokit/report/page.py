@@ -137,7 +137,7 @@ def _document(
         details=f"{module}{len(about['class_names']):,} classes, input {size} pixels, {about['precision']}",
         selection=None if selected is None else (len(selected), n),
         filters=colour_filters(),
-        facts=_facts(predictions, len(failures)),
+        facts=_facts(predictions, len(failures), shares=selected is None),
         manifest=study.manifest,
         path=study.path,
         summary=summary.to_dict("records"),
@@ -165,14 +165,15 @@ def _ranks(study: Study, predictions: pd.DataFrame) -> list[dict[Any, Any]]:
     return shares.merge(errors, on="rank").to_dict("records")
 
 
-def _facts(predictions: pd.DataFrame, n_failures: int) -> list[tuple[str, int, str | None]]:
+def _facts(predictions: pd.DataFrame, n_failures: int, *, shares: bool) -> list[tuple[str, int, str | None]]:
+    """Counts; with shares, unless these photographs were selected, of which a share says nothing."""
     counts = predictions["state"].value_counts()
     right, wrong, unknown = (int(counts.get(state, 0)) for state in SIGNS)
     judged = max(1, right + wrong)
     return [
         ("Photographs", len(predictions), None),
-        ("✓ Right", right, f"{100 * right / judged:.1f} %"),
-        ("✗ Wrong", wrong, f"{100 * wrong / judged:.1f} %"),
+        ("✓ Right", right, f"{100 * right / judged:.1f} %" if shares else None),
+        ("✗ Wrong", wrong, f"{100 * wrong / judged:.1f} %" if shares else None),
         *([("– Not judged", unknown, "no label that the classifier knows, or no prediction")] if unknown else []),
         ("Failures", n_failures, "listed at the end" if n_failures else None),
     ]

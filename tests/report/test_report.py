@@ -421,6 +421,8 @@ def test_a_short_page_of_chosen_photographs(study, tmp_path, select, chosen):
     assert shown == (wrong if chosen is None else chosen)
     assert f"{len(shown)} of {len(predictions)} photographs" in tree.find("p", class_="overline")[0].text
     assert not tree.find(id="summary-title")
+    # A share of those that were selected would be taken for the classifier's.
+    assert "%" not in tree.find(class_="facts")[0].text
     flags = predictions["image_id"].isin(shown)
     again = write_report(study, tmp_path / "again.html", select=flags)
     assert sorted(file_of(a) for a in articles(parse(again.read_text(encoding="utf-8")))) == sorted(shown)
