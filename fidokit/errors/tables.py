@@ -34,8 +34,17 @@ CLUSTER_COLUMNS = [
 ]
 #: Columns of `ErrorClusters.members` and `ErrorClusters.assign`.
 MEMBER_COLUMNS = ["image_id", "cluster", "half", "rank", "correct", "x", "y"]
-_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "superseded_by"]
-_PROVED = ("proved", "supported")
+_TEXTS = [
+    "true_class",
+    "predicted_class",
+    "sentence",
+    "words",
+    "pairs",
+    "properties",
+    "superseded_by",
+    "name",
+    "advice",
+]
 
 
 class ClusterTables:
@@ -93,7 +102,7 @@ class ClusterTables:
             for name in _VERIFY_COLUMNS:
                 values = table["cluster"].map(verified[name])
                 table[name] = values.astype(object).where(values.notna(), None) if name == "verdict" else values
-            for proof in self.verification.table[self.verification.table["verdict"].isin(_PROVED)].to_dict("records"):
+            for proof in self.verification.table.to_dict("records"):
                 table.loc[table["cluster"] == proof["cluster"], ["name", "advice"]] = self._called(
                     proof["cluster"], proof
                 )
@@ -136,14 +145,12 @@ class ClusterTables:
                     "pairs": words.pairs_words(pairs),
                     "properties": "; ".join(p.words for p in properties),
                     "superseded_by": superseded_by.get(g, -1),
+                    **dict(zip(("name", "advice"), self._called(g + 1), strict=True)),
                 }
             )
-        called = [self._called(number) for number in range(1, len(self) + 1)]
         described = pd.DataFrame(texts, index=found.table.index, columns=_TEXTS)
         table = pd.concat([found.table, described], axis=1).assign(
             cluster=np.arange(1, len(found.groups) + 1, dtype=np.int64),
-            name=[name for name, _ in called],
-            advice=[text for _, text in called],
             **{name: None if name == "verdict" else np.nan for name in _VERIFY_COLUMNS},
         )
         table["verdict"] = table["verdict"].astype(object)
