@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fidokit._util.html import number, printable
 from fidokit.data.geometry import Geometry
 from fidokit.exceptions import SettingsError
+from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -420,7 +421,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         for method, kind in zip(summary["method"].astype(str), summary["kind"].astype(str), strict=True)
     ]
     figure = make_subplots(
-        cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=[readable(name) for name in names]
+        cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=[directed(name) for name in names]
     )
     places = list(range(len(lines)))
     for column, name in enumerate(names, start=1):
@@ -464,7 +465,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         template="plotly_white",
         showlegend=False,
         height=100 + 34 * len(lines),
-        margin={"l": 10, "r": 10, "t": 50, "b": 40},
+        margin={"l": 10, "r": 10, "t": 65, "b": 40},
     )
     return figure
 
@@ -472,6 +473,12 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
 def readable(name: str) -> str:
     """A column's name as a heading: ``score_kept`` becomes ``score kept``."""
     return plotly_text(name.replace("_", " "))
+
+
+def directed(name: str) -> str:
+    """A figure's name as a heading that says which direction is good, where one is."""
+    good = {1: "higher is better", -1: "lower is better"}.get(METRIC_DIRECTIONS.get(name, 0))
+    return f"{readable(name)}<br><sub>{good}</sub>" if good else readable(name)
 
 
 def plotly_text(text: str, longest: int | None = _LONGEST_NAME) -> str:

@@ -219,7 +219,10 @@ def test_summary_figure_shows_means_and_intervals():
     assert list(area.x) == [0.1, 0.3]
     np.testing.assert_allclose(np.asarray(kept.x) + kept.error_x.array, [0.85, 0.6])
     np.testing.assert_allclose(np.asarray(kept.x) - kept.error_x.arrayminus, [0.7, 0.2])
-    assert [annotation.text for annotation in figure.layout.annotations] == ["score kept", "area"]
+    assert [annotation.text for annotation in figure.layout.annotations] == [
+        "score kept<br><sub>higher is better</sub>",
+        "area",
+    ]
     assert figure.layout.yaxis.ticktext[0] == "fido · SSR"
 
 
