@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float64]
 _SIDE = 64
 #: Pixels of that: what is larger changes with the light; contrast is that within the next; what differs is smoothed by
 #: the last, so that it counts where it is as large as an animal.
-_DETAIL, _CONTRAST, _ANIMAL = 3.0, 12.0, 2.0
+_DETAIL, _CONTRAST, _ANIMAL = 2.0, 12.0, 2.0
 #: Grey levels below which contrast is noise.
 _NOISE = 2.0
 #: What others of its burst show and it lacks counts for half; from here on a frame is rather not blank, in units of the
