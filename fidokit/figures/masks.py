@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fidokit.data.geometry import Geometry
+from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
+from fidokit.methods.verdicts import FAILING, standing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,8 +34,21 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
 """Of the outlines of verified regions; each stands beside its verdict in words."""
 
+STYLES = ("colours", "outline", "dimmed")
+"""How a mask is drawn over its photograph: in colours, as a line around it, or with its surroundings dimmed, by which an
+animal's own pattern stays visible."""
+
+NOT_SEEN = "not seen by the classifier"
+"""Of what is hatched."""
+
 KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", "attribution": "attribution"}
 
+#: Share of a photograph from which all of it may as well be shown.
+_MOST_SHOWN = 0.7
+#: Of the hatching of what the classifier did not see: how much is left of the photograph's light there, how far apart the
+#: lines are in pixels, and how light they are.
+_HATCH_GROUND, _HATCH_PITCH, _HATCH_LINE = 0.45, 8, 150
+_MARGIN, _CAPTION_HEIGHT, _LEGEND_HEIGHT = 12, 30, 24
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
 _LEVELS = 64
 _LONGEST_NAME = 48
@@ -134,48 +148,84 @@ def panels_png(
     height: int = 360,
     opacity: float = 0.75,
     colours: str = COLOUR_MAP,
+    style: str = "colours",
+    part: Box | None = None,
+    faded: Collection[int] = (),
 ) -> bytes:
     """A photograph next to itself with masks drawn over it, each under a caption.
 
     Args:
-        photograph: upright, RGB.
+        photograph: upright, RGB; of any scale.
         geometry: where the classifier's input lies in it.
         panels: captions and (h, w) masks over the input, from left to right; without a mask the photograph is bare.
         height: of each picture in pixels; less where it would be more than twice as wide.
-        opacity: of a mask's highest value.
+        opacity: of a mask's highest value; with ``dimmed``, of the shade around it.
         colours: a name of `COLOUR_MAPS`.
+        style: one of `STYLES`.
+        part: the part of the photograph that the panels with masks show, such as `Geometry.view_of`; it is framed on
+            the bare ones. None for all of it.
+        faded: positions of panels that step back: masks that explain little.
 
     Returns:
-        A PNG. What lies outside the classifier's input is darkened where a mask is drawn.
+        A PNG. What lies outside the classifier's input is hatched in every panel, and a line below says so.
+
+    Raises:
+        SettingsError: a mask that is not two-dimensional, an unknown colour map or style.
     """
-    # A panorama is shown less high, so that a sheet keeps a size that viewers can open.
-    height = min(height, max(1, round(2 * height * photograph.height / photograph.width)))
-    width = max(1, round(photograph.width * height / photograph.height))
-    margin, caption_height = 12, 30
-    bare = photograph.resize((width, height), Image.Resampling.LANCZOS)
+    if style not in STYLES:
+        raise SettingsError(f"unknown style {style!r}; choose one of {', '.join(STYLES)}")
+    bare = _resized(photograph, height)
+    near, near_geometry = (bare, geometry) if part is None else _part_of(photograph, geometry, part, height)
+    pictures = []
+    for position, (_, mask) in enumerate(panels):
+        if mask is None:
+            picture = _hatched(bare, geometry)
+            if part is not None:
+                _frame(picture, [edge * bare.width / geometry.width for edge in part])
+        else:
+            picture = _drawn_over(_hatched(near, near_geometry), near_geometry, mask, opacity, colours, style)
+        pictures.append(Image.blend(picture, Image.new("RGB", picture.size, (255, 255, 255)), 0.5) if position in faded
+                        else picture)  # fmt: skip
+    legend = _legend(geometry, part)
+    tallest = max((picture.height for picture in pictures), default=0)
     sheet = Image.new(
-        "RGB", (margin + len(panels) * (width + margin), height + caption_height + 2 * margin), (255, 255, 255)
+        "RGB",
+        (
+            _MARGIN + sum(picture.width + _MARGIN for picture in pictures),
+            tallest + _CAPTION_HEIGHT + 2 * _MARGIN + (_LEGEND_HEIGHT if legend else 0),
+        ),
+        (255, 255, 255),
     )
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
-    for position, (caption, mask) in enumerate(panels):
-        left = margin + position * (width + margin)
-        picture = bare if mask is None else _drawn_over(bare, geometry, mask, opacity, colours)
-        draw.text((left, margin), fitting(caption, width, draw, font), fill=(30, 30, 30), font=font)
-        sheet.paste(picture, (left, margin + caption_height))
+    draw, font, left = ImageDraw.Draw(sheet), ImageFont.load_default(15), _MARGIN
+    for position, (picture, (caption, _)) in enumerate(zip(pictures, panels, strict=True)):
+        ink = (110, 110, 110) if position in faded else (30, 30, 30)
+        draw.text((left, _MARGIN), fitting(caption, picture.width, draw, font), fill=ink, font=font)
+        sheet.paste(picture, (left, _MARGIN + _CAPTION_HEIGHT))
+        left += picture.width + _MARGIN
+    if legend:
+        top, left = tallest + _CAPTION_HEIGHT + _MARGIN + 8, _MARGIN
+        small = ImageFont.load_default(13)
+        if geometry.unseen_words() is not None:
+            sheet.paste(_hatching(np.full((14, 22, 3), 160, np.float32)), (left, top))
+            left += 28
+        draw.text((left, top - 1), fitting(legend, sheet.width - left, draw, small), fill=(30, 30, 30), font=small)
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -> bytes:
+def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True, style: str = "colours") -> bytes:
     """The photograph of the i-th masks of a result, next to itself with the mask of each kind drawn over it.
+
+    Masks that are enough by themselves come first, those that explain little last and faded. The first of them says
+    which part of the photograph is shown; it is framed on the photograph.
 
     Args:
         masks: a result of `explain`.
         i: position of the photograph in it.
         height: of each picture in pixels.
         scores: whether the captions say, beside the kinds, the scores with each mask's region kept and dropped.
+        style: one of `STYLES`.
 
     Returns:
         A PNG. The photograph's caption is the target with the score of the whole photograph. Masks whose photograph is
@@ -185,19 +235,42 @@ def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -
         ImageError: the photograph cannot be read any more.
     """
     panels: list[tuple[str, Any]] = []
+    kinds = sorted(masks.kinds, key=lambda kind: standing(masks.verdict(kind, i)))
+    part = None
     if masks.images is None:
         photograph = Image.new("RGB", (masks.size[1], masks.size[0]), (255, 255, 255))
         geometry = Geometry.whole(*photograph.size)
     else:
         photograph, geometry = masks.photograph(i)
+        part = shown_part(geometry, masks.kinds[kinds[0]][i].numpy())
         panels.append((f"{masks.target[i]} {float(masks.score_full[i]):.2f}", None))
-    for kind, mask in masks.kinds.items():
+    n_bare = len(panels)
+    for kind in kinds:
         caption = KIND_NAMES[kind]
         if scores and kind in masks.score_kept:
             kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
             caption += f": kept {kept:.2f}, dropped {dropped:.2f}"
-        panels.append((caption, mask[i].numpy()))
-    return panels_png(photograph, geometry, panels, height=height, opacity=0.75 if masks.images is not None else 1.0)
+        panels.append((caption, masks.kinds[kind][i].numpy()))
+    faded = [n_bare + place for place, kind in enumerate(kinds) if masks.verdict(kind, i) in FAILING]
+    return panels_png(
+        photograph,
+        geometry,
+        panels,
+        height=height,
+        opacity=0.75 if masks.images is not None else 1.0,
+        style=style,
+        part=part,
+        faded=faded,
+    )
+
+
+def shown_part(geometry: Geometry, mask: npt.ArrayLike) -> Box | None:
+    """The part of a photograph to open a mask's view on; None where that is most of it, or the mask is empty."""
+    box = geometry.mask_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = part = geometry.view_of(box)
+    return part if (x1 - x0) * (y1 - y0) < _MOST_SHOWN * geometry.width * geometry.height else None
 
 
 def interval_columns(summary: pd.DataFrame) -> list[str]:
@@ -302,16 +375,66 @@ def _checked(mask: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
 
 
-def _drawn_over(
-    bare: Image.Image, geometry: Geometry, mask: npt.ArrayLike, opacity: float, colours: str
-) -> Image.Image:
+def _resized(photograph: Image.Image, height: int) -> Image.Image:
+    """A photograph at this height; less high where it would be more than twice as wide, so that viewers open the sheet."""
+    height = min(height, max(1, round(2 * height * photograph.height / photograph.width)))
+    width = max(1, round(photograph.width * height / photograph.height))
+    return photograph.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _part_of(
+    photograph: Image.Image, geometry: Geometry, part: Box, height: int
+) -> tuple[Image.Image, Geometry]:
+    edges, scale = whole_pixels(part), photograph.width / geometry.width
+    left, top, right, bottom = (round(edge * scale) for edge in edges)
+    cut = photograph.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
+    return _resized(cut, height), geometry.within(part)
+
+
+def _legend(geometry: Geometry, part: Box | None) -> str:
+    """What hatching and frame mean, as far as they are there."""
+    unseen = f"hatched: {NOT_SEEN}" if geometry.unseen_words() is not None else ""
+    return "; ".join(filter(None, [unseen, "framed: the part that the masks are shown on" if part else ""]))
+
+
+def _frame(picture: Image.Image, edges: Sequence[float]) -> None:
+    draw, box = ImageDraw.Draw(picture), [round(edge) for edge in edges]
+    draw.rectangle(box, outline=(0, 0, 0), width=3)
+    draw.rectangle([box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1], outline=(255, 255, 255), width=1)
+
+
+def _hatched(bare: Image.Image, geometry: Geometry) -> Image.Image:
+    """The picture, hatched where the classifier did not see it."""
     size = (bare.height, bare.width)
-    seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), size)
-    dimmed = np.asarray(bare, np.float32) * (0.45 + 0.55 * seen[..., None])
-    values = _checked(geometry.mask_to_photograph(_checked(mask), size))
-    layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)].astype(np.float32)
-    alpha = opacity * values[..., None]
-    return Image.fromarray(np.round(dimmed * (1 - alpha) + layer * alpha).astype(np.uint8))
+    seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), size)[..., None] > 0
+    if seen.all():
+        return bare.copy()
+    pixels = np.asarray(bare, np.float32)
+    return Image.fromarray(np.where(seen, pixels, np.asarray(_hatching(pixels), np.float32)).astype(np.uint8))
+
+
+def _hatching(pixels: npt.NDArray[np.float32]) -> Image.Image:
+    """(H, W, 3) pixels under hatching."""
+    rows, columns = np.indices(pixels.shape[:2])
+    line = ((rows + columns) % _HATCH_PITCH < 2)[..., None]
+    return Image.fromarray(np.where(line, _HATCH_LINE, pixels * _HATCH_GROUND).round().astype(np.uint8))
+
+
+def _drawn_over(
+    bare: Image.Image, geometry: Geometry, mask: npt.ArrayLike, opacity: float, colours: str, style: str
+) -> Image.Image:
+    pixels = np.asarray(bare, np.float32)
+    values = _checked(geometry.mask_to_photograph(_checked(mask), (bare.height, bare.width)))
+    if style == "outline":
+        drawn = bare.copy()
+        line = Image.open(io.BytesIO(outline_png(values >= 0.5))).convert("RGBA")
+        drawn.paste(line, mask=line.getchannel("A"))
+        return drawn
+    seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), (bare.height, bare.width))
+    # What is hatched is dark already.
+    alpha = opacity * (values if style == "colours" else (1 - values) * (seen > 0))[..., None]
+    layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)] if style == "colours" else 0
+    return Image.fromarray(np.round(pixels * (1 - alpha) + layer * alpha).astype(np.uint8))
 
 
 def fitting(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:

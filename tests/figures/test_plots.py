@@ -14,6 +14,7 @@ from fidokit.figures.masks import (
     overlay_png,
     overlay_size,
     panels_png,
+    shown_part,
     plotly_text,
     summary_figure,
 )
@@ -114,15 +115,63 @@ def test_panels_show_the_mask_where_the_classifier_looked():
             io.BytesIO(panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, opacity=1))
         )
     ).astype(int)
-    assert sheet.shape == (100 + 30 + 24, 12 + 2 * 212, 3)
+    # A line below says what hatching means.
+    assert sheet.shape == (100 + 30 + 24 + 24, 12 + 2 * 212, 3)
     middle = sheet[42 + 50]
     bare, drawn = middle[12:212], middle[224:424]
-    assert (bare == 100).all()
-    # The window is the middle square, 50 to 150: dark on both sides, the mask's colour in its left half.
-    assert (drawn[:49] == 45).all()
-    assert (drawn[151:] == 45).all()
+    # The window is the middle square, 50 to 150: hatched on both sides, the mask's colour in its left half.
+    for panel in (bare, drawn):
+        for side in (panel[:49], panel[151:]):
+            assert set(np.unique(side)) == {45, 150}
+    assert (bare[52:148] == 100).all()
     assert np.abs(drawn[52:70] - [252, 255, 164]).max() <= 2
     assert (drawn[130:148] == 100).all()
+
+
+def panel_pixels(sheet: bytes, position: int, width: int = 100, height: int = 100) -> np.ndarray:
+    left = 12 + position * (width + 12)
+    return np.asarray(Image.open(io.BytesIO(sheet))).astype(int)[42 : 42 + height, left : left + width]
+
+
+def test_an_outline_and_a_dimmed_surrounding_leave_the_animal_as_it_is():
+    photograph, mask = Image.new("RGB", (100, 100), (100, 120, 140)), np.zeros((10, 10), np.float32)
+    mask[3:7, 3:7] = 1
+    panels, geometry = [("mask", mask)], Geometry.whole(100, 100)
+    dimmed = panel_pixels(panels_png(photograph, geometry, panels, height=100, style="dimmed", opacity=0.5), 0)
+    assert (dimmed[50, 50] == [100, 120, 140]).all()
+    assert (dimmed[5, 5] == [50, 60, 70]).all()
+    line = panel_pixels(panels_png(photograph, geometry, panels, height=100, style="outline"), 0)
+    assert (line[50, 50] == [100, 120, 140]).all()
+    assert (line[5, 5] == [100, 120, 140]).all()
+    assert (line[50, 25:35] != [100, 120, 140]).any()
+    with pytest.raises(SettingsError, match="style"):
+        panels_png(photograph, geometry, panels, style="glow")
+
+
+def test_masks_are_shown_on_a_part_which_the_bare_panel_frames():
+    photograph = Image.new("RGB", (200, 200), (100, 100, 100))
+    photograph.paste((200, 0, 0), (40, 40, 80, 80))
+    mask, geometry = np.zeros((10, 10), np.float32), Geometry.whole(200, 200)
+    mask[2:4, 2:4] = 1
+    part = shown_part(geometry, mask)
+    assert part == (20, 20, 100, 100)
+    sheet = panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, style="outline", part=part)
+    near = panel_pixels(sheet, 1)
+    # Twice as large as in the bare panel: the red square takes half of each side.
+    assert (near[50, 30:70] == [200, 0, 0]).all()
+    assert (near[10] == 100).all()
+    framed = panel_pixels(sheet, 0)
+    assert (framed[10, 15:45] == 0).all()
+    assert (framed[60:] == 100).all()
+    assert shown_part(geometry, np.ones((10, 10), np.float32)) is None
+    assert shown_part(geometry, np.zeros((10, 10), np.float32)) is None
+
+
+def test_panels_that_step_back_are_pale():
+    photograph, geometry = Image.new("RGB", (100, 100), (100, 100, 100)), Geometry.whole(100, 100)
+    sheet = panels_png(photograph, geometry, [("a", None), ("b", None)], height=100, faded=[1])
+    assert (panel_pixels(sheet, 0) == 100).all()
+    assert abs(panel_pixels(sheet, 1) - 177).max() <= 1
 
 
 def test_panels_of_a_panorama_stay_small():
