@@ -382,9 +382,7 @@ def _resized(photograph: Image.Image, height: int) -> Image.Image:
     return photograph.resize((width, height), Image.Resampling.LANCZOS)
 
 
-def _part_of(
-    photograph: Image.Image, geometry: Geometry, part: Box, height: int
-) -> tuple[Image.Image, Geometry]:
+def _part_of(photograph: Image.Image, geometry: Geometry, part: Box, height: int) -> tuple[Image.Image, Geometry]:
     edges, scale = whole_pixels(part), photograph.width / geometry.width
     left, top, right, bottom = (round(edge * scale) for edge in edges)
     cut = photograph.crop((left, top, max(right, left + 1), max(bottom, top + 1)))

@@ -38,11 +38,10 @@ from fidokit.widgets.compare_rows import (
     static_table,
     worst_first,
 )
-from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, static_panels
-from fidokit.widgets.pixels import sent_photograph
+from fidokit.widgets.overlay import STATIC_PANELS, static_panels, static_size
 from fidokit.widgets.plotly_source import plotly_source
 from fidokit.widgets.static_form import BUNDLES
-from fidokit.widgets.study_tiles import StudyTiles, split
+from fidokit.widgets.study_tiles import StudyTiles
 
 #: Beneath each mask where nothing else is asked for, as far as they are measured.
 METRICS = ("insertion", "deletion", "average_precision", "agreement")
@@ -242,9 +241,9 @@ class CompareWidget(AnsweringWidget):
         self._photograph, self._layers, self._detail = {}, [], {}
         if not change["new"]:
             return
-        layers = self._tiles.layers([change["new"]], self._keys)[change["new"]]
+        layers = self._tiles.large(change["new"], self._keys)
         try:
-            self._photograph = sent_photograph(*self._tiles.open(change["new"]))
+            self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
         self._layers = layers
@@ -289,8 +288,8 @@ class CompareWidget(AnsweringWidget):
         for image_id in images:
             self._check_image(image_id)
         for image_id, layers in self._tiles.layers(images, {name: self._keys[name] for name in self.panels}).items():
-            (photograph, *described), data = split([self._tiles.small(image_id), *layers])
-            self.send({"kind": "picture", "image": image_id, "photograph": photograph, "layers": described}, data)
+            described, data = self._tiles.picture(image_id, layers)
+            self.send({"kind": "picture", "image": image_id, **described}, data)
 
     def _make_plot(self) -> None:
         with self._lock:
@@ -382,12 +381,12 @@ class CompareWidget(AnsweringWidget):
             photograph, geometry = self._tiles.open(image_id)
         except ImageError:
             return None
-        photograph.thumbnail((2 * STATIC_HEIGHT, 2 * STATIC_HEIGHT))
+        photograph = static_size(photograph)
         panels: list[tuple[str, Any]] = [(image_id, None)]
         for name in self.panels[:STATIC_PANELS]:
             row = masks.get((image_id, *self._keys[name]))
             panels.append((name, np.zeros((1, 1), np.float32)) if row is None else (name, row["mask"]))
-        return static_panels(photograph, geometry, panels, 0.75, COLOUR_MAP)
+        return static_panels(photograph, geometry, panels)
 
     def _static_words(self) -> Sequence[object]:
         first, last = self.page * self.page_size + 1, self.page * self.page_size + len(self._rows)

@@ -28,9 +28,9 @@ from fidokit.widgets.errors_tables import (
     points,
     static_clusters,
 )
-from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.pixels import mask_layer
 from fidokit.widgets.static_form import BUNDLES
-from fidokit.widgets.study_tiles import StudyTiles, split
+from fidokit.widgets.study_tiles import StudyTiles
 from fidokit.widgets.verifying import Verifying
 
 #: What the gallery calls the masks that the clusters rest on.
@@ -178,10 +178,10 @@ class ErrorWidget(RunningWidget):
         if not change["new"]:
             return
         try:
-            self._photograph = sent_photograph(*self._tiles.open(change["new"]))
+            self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
-        self._layers = self._tiles.layers([change["new"]], mask_names(self.errors.study))[change["new"]]
+        self._layers = self._tiles.large(change["new"], mask_names(self.errors.study))
         record = self._map.iloc[self._places[change["new"]]].to_dict()
         self._about = prediction(record | {"reason": None})
 
@@ -238,8 +238,8 @@ class ErrorWidget(RunningWidget):
         for row in images:
             image_id = str(self._map["image_id"].iloc[row])
             layer = mask_layer(MASK, self.errors.features.masks[row])
-            (photograph, described), data = split([self._tiles.small(image_id), layer])
-            self.send({"kind": "picture", "image": row, "photograph": photograph, "layers": [described]}, data)
+            described, data = self._tiles.picture(image_id, [layer])
+            self.send({"kind": "picture", "image": row, **described}, data)
 
     def _open(self, image: int | None) -> None:
         self._message = ""

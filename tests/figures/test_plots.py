@@ -14,8 +14,8 @@ from fidokit.figures.masks import (
     overlay_png,
     overlay_size,
     panels_png,
-    shown_part,
     plotly_text,
+    shown_part,
     summary_figure,
 )
 

@@ -164,7 +164,7 @@ class TestTraits:
         [(data, buffers)] = wire.messages
         assert data == {
             "method": "custom",
-            "content": {"kind": "mask", "layer": 1, "size": {"height": 5, "width": 2}},
+            "content": {"kind": "mask", "layer": 1, "about": {"height": 5, "width": 2, "view": [0.5, 0.5, 1]}},
         }
         assert buffers == [bytes([51] * 10)]
         # A view that opens later starts with the new values.

@@ -9,8 +9,20 @@ import { bytesOf } from "./bytes.js";
 import { CompareDetail } from "./compare_detail.js";
 import { ComparePage } from "./compare_page.js";
 import { CompareTools } from "./compare_tools.js";
-import { button, changes, labelled, listen, make, say, sender, uniqueName, widgetRoot } from "./dom.js";
-import { lookup } from "./picture.js";
+import {
+  button,
+  changes,
+  labelled,
+  labelledCheck,
+  listen,
+  make,
+  say,
+  select,
+  sender,
+  uniqueName,
+  widgetRoot,
+} from "./dom.js";
+import { STYLES } from "./picture.js";
 import { Plot } from "./plot.js";
 import { counted } from "./text.js";
 import { legendOf, Pictures } from "./tiles.js";
@@ -47,7 +59,7 @@ function render({ model, el }) {
     (images) => send({ do: "pictures", images }),
     (key) => page.draw(key),
   );
-  const page = new ComparePage(lookup(table, 0), pictures, look);
+  const page = new ComparePage(table, pictures, look);
   const tools = new CompareTools(look);
   const detail = new CompareDetail(tables, look);
   const plot = new Plot(send, PLOT, (trace, point) => send({ do: "clicked", trace, point }));
@@ -65,8 +77,16 @@ function render({ model, el }) {
     make("p", { textContent: "A click on a mean shows the images behind it, the worst first." }),
     plot.element,
   );
+  const style = select(STYLES.map(([value, words]) => [value, words]));
+  style.addEventListener("change", () => page.setStyle(style.value));
+  const whole = make("input", { type: "checkbox" });
+  whole.addEventListener("change", () => page.setWhole(whole.checked));
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
-  const line = make("div", { class: "fk-line" }, before, after, count, opacityField, legendOf(table));
+  const looks = [
+    labelled(`${uniqueName("compare")}-style`, "Masks drawn as", style),
+    labelledCheck(`${uniqueName("compare")}-whole`, "Whole pictures", whole),
+  ];
+  const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
 
@@ -102,7 +122,7 @@ function render({ model, el }) {
   };
   /** @type {Listener} */
   const take = (content, buffers) => {
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     plot.take(content, buffers);
   };
   const choices = ["_orders", "_figures", "panels", "metrics", "sort", "of", "descending", "state", "search"];

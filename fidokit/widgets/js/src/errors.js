@@ -242,7 +242,7 @@ function render({ model, el }) {
   /** @type {Listener} */
   const take = (content, buffers) => {
     queue.take(content);
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;
   };

@@ -14,7 +14,16 @@ import { Overlay } from "./overlay.js";
  * }} Traits
  */
 
-const OPTIONS = /** @type {const} */ (["opacity", "threshold", "outline", "colours", "layer", "compare", "swipe"]);
+const OPTIONS = /** @type {const} */ ([
+  "opacity",
+  "threshold",
+  "outline",
+  "style",
+  "colours",
+  "layer",
+  "compare",
+  "swipe",
+]);
 
 /**
  * A trait as one of the overlay's settings.
@@ -35,7 +44,7 @@ function initialize({ model }) {
   model.on("msg:custom", (message, buffers) => {
     if (message.kind !== "mask") return;
     const layers = [...model.get("_layers")];
-    layers[message.layer] = { ...layers[message.layer], ...message.size, data: buffers[0] };
+    layers[message.layer] = { ...layers[message.layer], ...message.about, data: buffers[0] };
     model.set("_layers", layers, { silent: true });
   });
 }
@@ -47,8 +56,8 @@ function render({ model, el }) {
   const photograph = () => overlay.setPhotograph(model.get("_photograph"));
   const layers = () => overlay.setLayers(model.get("_layers"));
   /** @type {Listener} */
-  const take = ({ kind, layer, size }, buffers) => {
-    if (kind === "mask") overlay.updateLayer(layer, size.height, size.width, buffers[0]);
+  const take = ({ kind, layer, about }, buffers) => {
+    if (kind === "mask") overlay.updateLayer(layer, about, buffers[0]);
   };
   const stop = listen(model, [
     ["change:_photograph", photograph],

@@ -3,23 +3,26 @@
 /** @import { Layer } from "./types.d.ts" */
 
 import { labelled, labelledCheck, make, offer, select } from "./dom.js";
+import { STYLES } from "./picture.js";
 import { drawRamp, emptyLegend } from "./tiles.js";
 
 /**
  * What the controls set: `layer` and `compare` are positions, -1 for none; shares are from 0 to 1.
  * @typedef {{
- *   opacity: number, threshold: number, swipe: number, outline: boolean, colours: string, layer: number, compare: number,
- *   hidden: boolean,
+ *   opacity: number, threshold: number, swipe: number, outline: boolean, style: string, colours: string, layer: number,
+ *   compare: number, hidden: boolean,
  * }} Settings
  */
 /** @typedef {"opacity" | "threshold" | "swipe"} SliderName */
 
+/** Verdicts of masks that step back, as in `fidokit.methods.verdicts`. */
+export const FAILING = ["explains little"];
 /** Pixels of a side of a mask's thumbnail. */
 export const THUMBNAIL = 76;
 
 const HELP =
   "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and " +
-  "minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the " +
+  "minus zoom, 0 shows the whole picture, r the mask's region; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the " +
   "picture is in focus; a drag moves it.";
 
 /**
@@ -77,6 +80,8 @@ export class OverlayControls {
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.style = select(STYLES.map(([value, words]) => [value, words]));
+    this.style.addEventListener("change", () => set({ style: this.style.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -86,16 +91,20 @@ export class OverlayControls {
     this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
     const { ramp, legend } = emptyLegend();
     this.ramp = ramp;
+    this.outlineField = labelledCheck(`${id}-outline`, "Outline", this.outline);
+    const colours = labelled(`${id}-colours`, "Colours", this.colours);
+    this.coloursField = make("div", { class: "fk-field" }, colours, legend);
     this.element = make(
       "div",
       { class: "fk-panel" },
       this.chooser,
+      labelled(`${id}-style`, "Mask drawn as", this.style),
       this.opacity.element,
       this.threshold.element,
-      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.outlineField,
       this.compareField,
       this.swipe.element,
-      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      this.coloursField,
       make(
         "details",
         { class: "fk-help" },
@@ -115,7 +124,9 @@ export class OverlayControls {
       layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
       layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
       const name = make("bdi", { textContent: layer.name });
-      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+      const verdict = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
+      const classes = `fk-layer${FAILING.includes(layer.verdict) ? " fk-back" : ""}`;
+      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict);
     });
     this.list.replaceChildren(...rows);
     offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
@@ -131,6 +142,10 @@ export class OverlayControls {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
+    this.style.value = settings.style;
+    this.outlineField.hidden = settings.style === "outline";
+    this.opacity.element.hidden = settings.style === "outline";
+    this.coloursField.hidden = settings.style !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;

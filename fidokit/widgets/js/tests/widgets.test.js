@@ -163,8 +163,8 @@ describe("CompareWidget", () => {
     );
     assert.deepEqual(cells[0], [
       "a.png✗ wronglabel robincalled nothing 0.31",
-      "Deletion0.5explains little",
-      "No maskDeletion0.5",
+      "Deletion ↓0.5explains little",
+      "No maskDeletion ↓0.5",
     ]);
     assert.equal(el.querySelectorAll(".fk-page canvas").length, 5);
     assert.equal(text(".fk-count"), "Page 1 of 2; 7 of 1,200 images");
@@ -177,7 +177,7 @@ describe("CompareWidget", () => {
       [{ do: "pictures", images: ["a.png", "b.png"] }],
     );
     const { data: _, ...photograph } = PHOTOGRAPH;
-    const message = { kind: "picture", image: "a.png", photograph, layers: [layer("fido: SSR", 9)] };
+    const message = { kind: "picture", image: "a.png", photograph, near: [], layers: [layer("fido: SSR", 9)] };
     model.hear("msg:custom", message, [PHOTOGRAPH.data, sentBytes([9])]);
     await settled();
     assert.equal(el.querySelector(".fk-page canvas").width, 168);
