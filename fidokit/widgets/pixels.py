@@ -20,7 +20,7 @@ from fidokit.exceptions import ImageError, SettingsError
 LONGEST = 2048
 #: Sides of what is seen when a mask's view opens: of the mask's box at best, of its height at most, and of its longer
 #: side at least; shares of the photograph below which it is too blurred, and above which all of it may as well be seen.
-_ROOM, _MOST_ROOM, _LEAST_ROOM = 2.5, 4.0, 1.1
+_ROOM, _MOST_ROOM, _LEAST_ROOM = 2.0, 4.0, 1.1
 _LEAST_SHOWN, _MOST_SHOWN = 1 / 16, 0.8
 #: Up to so many pixels a photograph is sent without loss: pixels of a small one are seen one by one.
 _LOSSLESS = 256 * 256
@@ -52,7 +52,7 @@ def layer_values(layer: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 def opening(geometry: Geometry, mask: npt.ArrayLike) -> list[float]:
     """What is seen of a photograph when the view of a mask over it opens: the centre in shares of its sides, and the zoom.
 
-    The view has the photograph's aspect. The mask's box has 40 % of its longer side, and a flat one at least 25 % of its
+    The view has the photograph's aspect. The mask's box has half of its longer side, and a flat one at least 25 % of its
     height, as long as it fits.
     """
     box = geometry.mask_box(mask)

@@ -764,7 +764,7 @@ var Overlay = class {
     this.#point = null;
     const cut = bitmap !== null && leavesOut(window2, width);
     this.unseen.hidden = !cut;
-    this.unseenWords.textContent = cut ? `Hatched: not seen by the classifier. ${photograph?.unseen ?? ""}`.trim() : "";
+    this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
     drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
     this.#open();
     for (const layer of this.#layers) forget(layer).fine = null;

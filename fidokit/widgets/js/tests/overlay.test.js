@@ -133,7 +133,7 @@ describe("the view", () => {
     assert.equal(overlay.unseen.hidden, true);
     await overlay.setPhotograph({ ...PHOTOGRAPH, window: [0.2, 0, 0.8, 1], unseen: "40 % is not seen." });
     assert.equal(overlay.unseen.hidden, false);
-    assert.equal(overlay.unseen.textContent, "Hatched: not seen by the classifier. 40 % is not seen.");
+    assert.equal(overlay.unseen.textContent, "Hatched: 40 % is not seen.");
   });
 });
 
