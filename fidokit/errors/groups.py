@@ -73,8 +73,10 @@ class Found:
     """G groups of N images and what speaks for each.
 
     Attributes:
-        finders: trees, tails and values; their groups, in order, are `groups`. They look images up.
-        groups: what each group is; its position is the number of the cluster.
+        finders: trees, tails and values, which look images up; `order` says where their groups, in order, stand.
+        order: (G,) positions of the groups as the finders have them, the clearest first: the systematic ones, then by
+            p-value.
+        groups: what each group is; the number of its cluster is its position here, from 1.
         members: (G, N) whether the image is in the group.
         typical: (G, N) float32, how typical the image is of the group; only the order among members means anything.
         holdout: (N,) whether the image is of the held-out half.
@@ -83,6 +85,7 @@ class Found:
     """
 
     finders: list[GroupFinder]
+    order: npt.NDArray[np.int64]
     groups: list[Group]
     members: Bools
     typical: npt.NDArray[np.float32]
@@ -110,7 +113,18 @@ def group_and_test(
     members, typical = look_up(finders, features)
     table, superseded = evidence_table(members, holdout, outcome, stability)
     groups = [group for finder in finders for group in finder.groups]
-    return Found(finders, groups, members, typical, holdout, table, superseded)
+    order = np.lexsort([table["p_value"].to_numpy(), ~table["systematic"].to_numpy(bool)])
+    place = np.argsort(order)
+    return Found(
+        finders,
+        order,
+        [groups[g] for g in order],
+        members[order],
+        typical[order],
+        holdout,
+        table.iloc[order].reset_index(drop=True),
+        {int(place[owner]): [int(place[g]) for g in others] for owner, others in superseded.items()},
+    )
 
 
 def halves(ids: Sequence[str], strata: Ints, seed: int, bursts: Sequence[str | None] | None = None) -> Bools:

@@ -97,6 +97,7 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
         features = extract(study, *self.masks)
         outcome = Outcome.read(study.predictions(), features.image_ids)
         members, typical = look_up(self.found.finders, features)
+        members, typical = members[self.found.order], typical[self.found.order]
         halves = np.full(len(features), "new", dtype=object)
         return self._member_table(
             features.image_ids, members, typical, halves, correctness(outcome), self._layout.look_up(features)

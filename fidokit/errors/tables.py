@@ -15,7 +15,8 @@ from fidokit.errors import words
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, Found, Outcome
 from fidokit.errors.layout import Layout
-from fidokit.errors.verification import Verification
+from fidokit.errors.regions import CAUSES
+from fidokit.errors.verification import PROVING, Verification
 from fidokit.exceptions import SettingsError
 from fidokit.study.study import Study
 
@@ -30,10 +31,11 @@ CLUSTER_COLUMNS = [
     *("holdout_error_rate", "holdout_p", "stability", "systematic", "true_class", "predicted_class", "sentence"),
     *_VERIFY_COLUMNS,
     *("holdout_n_errors", "expected_rate_score", "p_value_score", "words", "pairs", "properties", "superseded_by"),
+    "name",
 ]
 #: Columns of `ErrorClusters.members` and `ErrorClusters.assign`.
 MEMBER_COLUMNS = ["image_id", "cluster", "half", "rank", "correct", "x", "y"]
-_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "superseded_by"]
+_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "superseded_by", "name"]
 
 
 class ClusterTables:
@@ -81,6 +83,7 @@ class ClusterTables:
         - true_class, predicted_class: of the most frequent confusion; pairs: the most frequent ones.
         - words: what the images are; properties: what the errors have and others of their classes have not;
           sentence: all of it.
+        - name: in words of the field, short; what changing pixels has proved takes the place of what was guessed.
         - effect, effect_low, effect_high, effect_p, verdict: from `verify`, missing before.
         """
         table = self._described.copy()
@@ -89,6 +92,10 @@ class ClusterTables:
             for name in _VERIFY_COLUMNS:
                 values = table["cluster"].map(verified[name])
                 table[name] = values.astype(object).where(values.notna(), None) if name == "verdict" else values
+            causes = verified.loc[verified["verdict"].isin(PROVING), "rule"].map(CAUSES)
+            for place in np.flatnonzero(table["cluster"].isin(causes.index)):
+                taken = f"{table['true_class'].iloc[place]} taken for {table['predicted_class'].iloc[place]}"
+                table.loc[place, "name"] = words.named(taken, causes[table["cluster"].iloc[place]])
         return table
 
     @cached_property
@@ -112,18 +119,18 @@ class ClusterTables:
                     "words": words.own_words(group, self.class_names),
                     "pairs": words.pairs_words(pairs),
                     "properties": "; ".join(p.words for p in properties),
-                    "superseded_by": superseded_by.get(g, -1),
+                    "superseded_by": superseded_by[g] + 1 if g in superseded_by else -1,
+                    "name": words.short_name(group, self.class_names, pairs, properties),
                 }
             )
         described = pd.DataFrame(texts, index=found.table.index, columns=_TEXTS)
         table = pd.concat([found.table, described], axis=1).assign(
-            cluster=np.arange(len(found.groups), dtype=np.int64),
+            cluster=np.arange(1, len(found.groups) + 1, dtype=np.int64),
             **{name: None if name == "verdict" else np.nan for name in _VERIFY_COLUMNS},
         )
         table["verdict"] = table["verdict"].astype(object)
         table["superseded_by"] = table["superseded_by"].astype(np.int64)
-        order = np.lexsort([table["cluster"], table["p_value"], ~table["systematic"].astype(bool)])
-        return table.iloc[order].reset_index(drop=True)[CLUSTER_COLUMNS]
+        return table[CLUSTER_COLUMNS]
 
     @property
     def members(self) -> pd.DataFrame:
@@ -140,7 +147,7 @@ class ClusterTables:
         one that holds it, -1 for none), and x, y: near to images in which the classifier sees the same."""
         cluster = np.full(len(self.features), -1, np.int64)
         for g in self._systematic()[::-1]:
-            cluster[self.found.members[g]] = g
+            cluster[self.found.members[g]] = g + 1
         own = self._predictions
         return own[["image_id", "path", "label", "predicted"]].assign(
             correct=self._correct,
@@ -158,8 +165,8 @@ class ClusterTables:
         Raises:
             SettingsError: there is no such cluster.
         """
-        (number,) = self.check_clusters([cluster])
-        order = _by_rank(self.found.members[number], self.found.typical[number])
+        group = self.check_clusters([cluster])[0] - 1
+        order = _by_rank(self.found.members[group], self.found.typical[group])
         halves = np.where(self.found.holdout[order], "holdout", "discovery").astype(object)
         own = self._predictions.iloc[order].reset_index(drop=True)
         return own[["image_id", "path", "label", "predicted", "correct", "score"]].assign(
@@ -173,18 +180,16 @@ class ClusterTables:
             SettingsError: there is no such cluster.
         """
         for number in numbers:
-            if not is_whole(number) or not 0 <= number < len(self):
+            if not is_whole(number) or not 1 <= number <= len(self):
                 raise SettingsError(
-                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 0, see the column "
-                    "`cluster` of `clusters`"
+                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 1, the clearest first, "
+                    "see the column `cluster` of `clusters`"
                 )
         return [int(number) for number in numbers]
 
     def _systematic(self) -> list[int]:
-        """The numbers of the systematic clusters, in the order of `clusters`."""
-        table = self.found.table
-        chosen = np.flatnonzero(table["systematic"].to_numpy(bool))
-        return [int(g) for g in chosen[np.argsort(table["p_value"].to_numpy()[chosen], kind="stable")]]
+        """Positions of the systematic groups, the clearest first."""
+        return [int(g) for g in np.flatnonzero(self.found.table["systematic"].to_numpy(bool))]
 
     @cached_property
     def _predictions(self) -> pd.DataFrame:
@@ -208,7 +213,7 @@ class ClusterTables:
         return pd.DataFrame(
             {
                 "image_id": np.asarray(ids, dtype=object)[rows],
-                "cluster": np.repeat(np.arange(len(members), dtype=np.int64), sizes),
+                "cluster": np.repeat(np.arange(1, len(members) + 1, dtype=np.int64), sizes),
                 "half": halves[rows],
                 "rank": np.concatenate(ranks).astype(np.int64) if ranks else np.zeros(0, np.int64),
                 "correct": correct[rows],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -206,6 +206,28 @@ def own_words(group: Group, class_names: Sequence[str]) -> str:
     else:
         words = _end_words(group.block, group.how)
     return words if group.top is None else f"{words} and called {_short(class_names[group.top])}"
+
+
+def short_name(
+    group: Group, class_names: Sequence[str], found: Sequence[tuple[str, str, int]], properties: Sequence[_Property]
+) -> str:
+    """A cluster's name in words of the field: what is taken for what most often, and what its errors have in common.
+
+    What a mask is like is no name: it tells what the classifier did, not what the photographs are like.
+
+    Args:
+        group, class_names, found, properties: as in `sentence`.
+    """
+    common = next((p.words for p in properties if not p.name.startswith(_OF_MASK)), None)
+    if common is None and group.how != "tree" and not group.block.startswith(_OF_MASK):
+        common = own_words(replace(group, top=None), class_names)
+    taken = f"{_short(found[0][0])} taken for {_short(found[0][1])}" if found else None
+    return named(taken, common) or own_words(group, class_names)
+
+
+def named(taken: str | None, cause: str | None) -> str:
+    """What is taken for what, and why, as far as they are known."""
+    return " · ".join(filter(None, [taken, cause]))
 
 
 def sentence(

@@ -404,17 +404,18 @@ def _frame(picture: Image.Image, edges: Sequence[float]) -> None:
 def _hatched(bare: Image.Image, geometry: Geometry) -> Image.Image:
     """The picture, hatched where the classifier did not see it."""
     size = (bare.height, bare.width)
-    seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), size)[..., None] > 0
+    seen: npt.NDArray[np.bool_] = geometry.mask_to_photograph(np.ones((1, 1), np.float32), size) > 0
     if seen.all():
         return bare.copy()
     pixels = np.asarray(bare, np.float32)
-    return Image.fromarray(np.where(seen, pixels, np.asarray(_hatching(pixels), np.float32)).astype(np.uint8))
+    hatched = np.asarray(_hatching(pixels), np.float32)
+    return Image.fromarray(np.where(seen[..., None], pixels, hatched).astype(np.uint8))
 
 
 def _hatching(pixels: npt.NDArray[np.float32]) -> Image.Image:
     """(H, W, 3) pixels under hatching."""
     rows, columns = np.indices(pixels.shape[:2])
-    line = ((rows + columns) % _HATCH_PITCH < 2)[..., None]
+    line = np.less((rows + columns) % _HATCH_PITCH, 2)[..., None]
     return Image.fromarray(np.where(line, _HATCH_LINE, pixels * _HATCH_GROUND).round().astype(np.uint8))
 
 
@@ -430,7 +431,8 @@ def _drawn_over(
         return drawn
     seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), (bare.height, bare.width))
     # What is hatched is dark already.
-    alpha = opacity * (values if style == "colours" else (1 - values) * (seen > 0))[..., None]
+    shade = values if style == "colours" else np.where(seen > 0, 1 - values, 0)
+    alpha = opacity * shade[..., None]
     layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)] if style == "colours" else 0
     return Image.fromarray(np.round(pixels * (1 - alpha) + layer * alpha).astype(np.uint8))
 

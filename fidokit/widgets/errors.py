@@ -21,7 +21,9 @@ from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.compare_rows import mask_names, prediction
 from fidokit.widgets.errors_tables import (
+    change_rows,
     cluster_rows,
+    column_words,
     counts_in,
     map_picture,
     members_of,
@@ -67,6 +69,7 @@ class ErrorWidget(RunningWidget):
     _tables = traitlets.Dict().tag(sync=True)
     _points = traitlets.Dict().tag(sync=True)
     _ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _words = traitlets.Dict().tag(sync=True)
     _clusters = traitlets.List(traitlets.Dict()).tag(sync=True)
     _summary = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _view = traitlets.Dict().tag(sync=True)
@@ -93,6 +96,7 @@ class ErrorWidget(RunningWidget):
             _points=points(self._map),
             _ids=list(self._places),
             _clusters=cluster_rows(errors),
+            _words=column_words(),
             _summary=errors.summary().splitlines(),
             _remark=self._tiles.remark or "",
         )
@@ -199,6 +203,7 @@ class ErrorWidget(RunningWidget):
             "pictures": self._send_pictures,
             "open": self._open,
             "verify": self._verify_as_chosen,
+            "changes": self._send_changes,
             "stop": self.stop,
             "csv": self._send_csv,
             "put": self._put,
@@ -247,6 +252,10 @@ class ErrorWidget(RunningWidget):
 
     def _verify_as_chosen(self, cluster: int | None = None) -> None:
         self.verify(None if cluster is None else [cluster])
+
+    def _send_changes(self, cluster: int) -> None:
+        rows, data = change_rows(self.errors, cluster)
+        self.send({"kind": "changes", "cluster": cluster, "rows": rows}, data)
 
     def _send_csv(self) -> None:
         """The selected photographs as a file that the browser saves."""

@@ -85,8 +85,14 @@ def test_with_other_labels_the_clusters_have_the_same_members(errors, tmp_path):
     table = errors.study.data.table.copy()
     table["label"] = table["label"].sample(frac=1, random_state=0).to_numpy()
     other = find_error_clusters(drawn_study(tmp_path, fk.LabelledImages.from_table(table)))
-    pd.testing.assert_frame_equal(other.members.drop(columns="correct"), errors.members.drop(columns="correct"))
-    one, two = (e.clusters.set_index("cluster").sort_index() for e in (errors, other))
+
+    def contents(clusters):
+        own = clusters.members.drop(columns=["correct", "cluster"]).groupby(clusters.members["cluster"])
+        return sorted(cluster.to_csv(index=False) for _, cluster in own)
+
+    # Only their numbers say which is the clearest, and so depend on the labels.
+    assert contents(other) == contents(errors)
+    one, two = (e.clusters.iloc[np.argsort(e.found.order)].reset_index(drop=True) for e in (errors, other))
     assert one["stability"].equals(two["stability"])
     assert not one["error_rate"].equals(two["error_rate"])
 
@@ -231,7 +237,7 @@ def test_a_contact_sheet(errors):
     assert (200, 30, 30) in {colour for _, colour in sheet.getcolors(10**6)}
     with pytest.raises(SettingsError, match="at least 1"):
         plots_errors.contact_sheet(errors, cluster, n=0)
-    with pytest.raises(SettingsError, match="numbered from 0"):
+    with pytest.raises(SettingsError, match="numbered from 1"):
         plots_errors.contact_sheet(errors, -1)
 
 
