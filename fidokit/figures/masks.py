@@ -34,7 +34,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
 """Of the outlines of verified regions; each stands beside its verdict in words."""
 
-STYLES = ("colours", "outline", "dimmed")
+DRAWN_AS = ("colours", "outline", "dimmed")
 """How a mask is drawn over its photograph: in colours, as a line around it, or with its surroundings dimmed, by which an
 animal's own pattern stays visible."""
 
@@ -148,7 +148,7 @@ def panels_png(
     height: int = 360,
     opacity: float = 0.75,
     colours: str = COLOUR_MAP,
-    style: str = "colours",
+    drawn_as: str = "colours",
     part: Box | None = None,
     faded: Collection[int] = (),
 ) -> bytes:
@@ -161,7 +161,7 @@ def panels_png(
         height: of each picture in pixels; less where it would be more than twice as wide.
         opacity: of a mask's highest value; with ``dimmed``, of the shade around it.
         colours: a name of `COLOUR_MAPS`.
-        style: one of `STYLES`.
+        drawn_as: one of `DRAWN_AS`.
         part: the part of the photograph that the panels with masks show, such as `Geometry.view_of`; it is framed on
             the bare ones. None for all of it.
         faded: positions of panels that step back: masks that explain little.
@@ -172,8 +172,8 @@ def panels_png(
     Raises:
         SettingsError: a mask that is not two-dimensional, an unknown colour map or style.
     """
-    if style not in STYLES:
-        raise SettingsError(f"unknown style {style!r}; choose one of {', '.join(STYLES)}")
+    if drawn_as not in DRAWN_AS:
+        raise SettingsError(f"unknown drawn_as {drawn_as!r}; choose one of {', '.join(DRAWN_AS)}")
     bare = _resized(photograph, height)
     near, near_geometry = (bare, geometry) if part is None else _part_of(photograph, geometry, part, height)
     pictures = []
@@ -183,7 +183,7 @@ def panels_png(
             if part is not None:
                 _frame(picture, [edge * bare.width / geometry.width for edge in part])
         else:
-            picture = _drawn_over(_hatched(near, near_geometry), near_geometry, mask, opacity, colours, style)
+            picture = _drawn_over(_hatched(near, near_geometry), near_geometry, mask, opacity, colours, drawn_as)
         pictures.append(Image.blend(picture, Image.new("RGB", picture.size, (255, 255, 255)), 0.5) if position in faded
                         else picture)  # fmt: skip
     legend = _legend(geometry, part)
@@ -214,7 +214,7 @@ def panels_png(
     return buffer.getvalue()
 
 
-def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True, style: str = "colours") -> bytes:
+def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True, drawn_as: str = "colours") -> bytes:
     """The photograph of the i-th masks of a result, next to itself with the mask of each kind drawn over it.
 
     Masks that are enough by themselves come first, those that explain little last and faded. The first of them says
@@ -225,7 +225,7 @@ def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True, s
         i: position of the photograph in it.
         height: of each picture in pixels.
         scores: whether the captions say, beside the kinds, the scores with each mask's region kept and dropped.
-        style: one of `STYLES`.
+        drawn_as: one of `DRAWN_AS`.
 
     Returns:
         A PNG. The photograph's caption is the target with the score of the whole photograph. Masks whose photograph is
@@ -258,7 +258,7 @@ def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True, s
         panels,
         height=height,
         opacity=0.75 if masks.images is not None else 1.0,
-        style=style,
+        drawn_as=drawn_as,
         part=part,
         faded=faded,
     )
@@ -420,20 +420,20 @@ def _hatching(pixels: npt.NDArray[np.float32]) -> Image.Image:
 
 
 def _drawn_over(
-    bare: Image.Image, geometry: Geometry, mask: npt.ArrayLike, opacity: float, colours: str, style: str
+    bare: Image.Image, geometry: Geometry, mask: npt.ArrayLike, opacity: float, colours: str, drawn_as: str
 ) -> Image.Image:
     pixels = np.asarray(bare, np.float32)
     values = _checked(geometry.mask_to_photograph(_checked(mask), (bare.height, bare.width)))
-    if style == "outline":
+    if drawn_as == "outline":
         drawn = bare.copy()
         line = Image.open(io.BytesIO(outline_png(values >= 0.5))).convert("RGBA")
         drawn.paste(line, mask=line.getchannel("A"))
         return drawn
     seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), (bare.height, bare.width))
     # What is hatched is dark already.
-    shade = values if style == "colours" else np.where(seen > 0, 1 - values, 0)
+    shade = values if drawn_as == "colours" else np.where(seen > 0, 1 - values, 0)
     alpha = opacity * shade[..., None]
-    layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)] if style == "colours" else 0
+    layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)] if drawn_as == "colours" else 0
     return Image.fromarray(np.round(pixels * (1 - alpha) + layer * alpha).astype(np.uint8))
 
 

@@ -19,7 +19,7 @@ from fidokit.figures.masks import (
     COLOUR_MAP,
     COLOUR_MAPS,
     KIND_NAMES,
-    STYLES,
+    DRAWN_AS,
     colour_map,
     panels_png,
     shown_part,
@@ -46,7 +46,7 @@ class MaskOverlay(ShownWidget):
         unseen: what is said of the part outside; default its share.
         layer: name of the mask that is shown; default the first.
         compare: name of a mask that is shown to the right of a divider; None for none.
-        style: how masks are drawn: ``colours``; ``outline``; or ``dimmed``, their surroundings, which leaves an
+        drawn_as: how masks are drawn: ``colours``; ``outline``; or ``dimmed``, their surroundings, which leaves an
             animal's own pattern as it is.
         opacity: of a mask's highest value, 0 to 1, or of the shade around it; lower values are the more transparent.
             The default lets the photograph shine through.
@@ -71,7 +71,7 @@ class MaskOverlay(ShownWidget):
     _tables = traitlets.Dict().tag(sync=True)
     _photograph = traitlets.Dict().tag(sync=True)
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
-    style = traitlets.Enum(STYLES, STYLES[0]).tag(sync=True)
+    drawn_as = traitlets.Enum(DRAWN_AS, DRAWN_AS[0]).tag(sync=True)
     opacity = traitlets.Float(0.75, min=0.0, max=1.0).tag(sync=True)
     threshold = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     outline = traitlets.Bool(False).tag(sync=True)
@@ -90,7 +90,7 @@ class MaskOverlay(ShownWidget):
         layer: str | None = None,
         **options: Any,
     ) -> None:
-        unknown = set(options) - {"compare", "opacity", "style", "threshold", "outline", "colours", "swipe"}
+        unknown = set(options) - {"compare", "opacity", "drawn_as", "threshold", "outline", "colours", "swipe"}
         if unknown:
             raise SettingsError(f"MaskOverlay has no option {min(unknown)!r}")
         photograph = photograph_of(image)
@@ -199,7 +199,7 @@ class MaskOverlay(ShownWidget):
         panels: list[tuple[str, Any]] = [("photograph", None)]
         panels += [(made["name"], layer_values(made)) for made in self._layers[:STATIC_PANELS]]
         return static_panels(
-            self._thumbnail, self._geometry, panels, opacity=self.opacity, colours=self.colours, style=self.style
+            self._thumbnail, self._geometry, panels, opacity=self.opacity, colours=self.colours, drawn_as=self.drawn_as
         )
 
     def _static_words(self) -> Sequence[object]:

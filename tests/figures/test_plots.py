@@ -137,15 +137,15 @@ def test_an_outline_and_a_dimmed_surrounding_leave_the_animal_as_it_is():
     photograph, mask = Image.new("RGB", (100, 100), (100, 120, 140)), np.zeros((10, 10), np.float32)
     mask[3:7, 3:7] = 1
     panels, geometry = [("mask", mask)], Geometry.whole(100, 100)
-    dimmed = panel_pixels(panels_png(photograph, geometry, panels, height=100, style="dimmed", opacity=0.5), 0)
+    dimmed = panel_pixels(panels_png(photograph, geometry, panels, height=100, drawn_as="dimmed", opacity=0.5), 0)
     assert (dimmed[50, 50] == [100, 120, 140]).all()
     assert (dimmed[5, 5] == [50, 60, 70]).all()
-    line = panel_pixels(panels_png(photograph, geometry, panels, height=100, style="outline"), 0)
+    line = panel_pixels(panels_png(photograph, geometry, panels, height=100, drawn_as="outline"), 0)
     assert (line[50, 50] == [100, 120, 140]).all()
     assert (line[5, 5] == [100, 120, 140]).all()
     assert (line[50, 25:35] != [100, 120, 140]).any()
-    with pytest.raises(SettingsError, match="style"):
-        panels_png(photograph, geometry, panels, style="glow")
+    with pytest.raises(SettingsError, match="way to draw"):
+        panels_png(photograph, geometry, panels, drawn_as="glow")
 
 
 def test_masks_are_shown_on_a_part_which_the_bare_panel_frames():
@@ -155,7 +155,7 @@ def test_masks_are_shown_on_a_part_which_the_bare_panel_frames():
     mask[2:4, 2:4] = 1
     part = shown_part(geometry, mask)
     assert part == (20, 20, 100, 100)
-    sheet = panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, style="outline", part=part)
+    sheet = panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, drawn_as="outline", part=part)
     near = panel_pixels(sheet, 1)
     # Twice as large as in the bare panel: the red square takes half of each side.
     assert (near[50, 30:70] == [200, 0, 0]).all()

@@ -64,6 +64,9 @@ function verdict(state) {
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
+function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
 function say(element, words) {
   element.textContent = words;
   element.hidden = !words;
@@ -188,7 +191,7 @@ function shades(threshold) {
   for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
   return words;
 }
-var STYLES = (
+var DRAWN_AS = (
   /** @type {const} */
   [
     ["colours", "colours"],
@@ -410,16 +413,6 @@ function hatch(context, { window: [x0, y0, x1, y1], width }) {
   context.fillStyle = /** @type {CanvasPattern} */
   context.createPattern(hatchingTile(), "repeat");
   context.fill("evenodd");
-}
-function hatchedSwatch() {
-  const swatch = Object.assign(document.createElement("canvas"), { width: 24, height: 14, className: "fk-swatch" });
-  const context = contextOf(swatch);
-  context.fillStyle = "#a0a0a0";
-  context.fillRect(0, 0, 24, 14);
-  context.fillStyle = /** @type {CanvasPattern} */
-  context.createPattern(hatchingTile(), "repeat");
-  context.fillRect(0, 0, 24, 14);
-  return swatch;
 }
 function drawMask(context, seen, stretch, layer) {
   within(context, seen, stretch, ([x0, y0, x1, y1]) => {
@@ -696,8 +689,8 @@ var OverlayControls = class {
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
-    this.style = select(STYLES.map(([value, words]) => [value, words]));
-    this.style.addEventListener("change", () => set({ style: this.style.value }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -714,7 +707,7 @@ var OverlayControls = class {
       "div",
       { class: "fk-panel" },
       this.chooser,
-      labelled(`${id}-style`, "Mask drawn as", this.style),
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
       this.outlineField,
@@ -756,10 +749,10 @@ var OverlayControls = class {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
-    this.style.value = settings.style;
-    this.outlineField.hidden = settings.style === "outline";
-    this.opacity.element.hidden = settings.style === "outline";
-    this.coloursField.hidden = settings.style !== "colours";
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
@@ -797,8 +790,8 @@ var Overlay = class {
   insetButton = button("", () => this.#reset(), {
     class: "fk-inset",
     hidden: true,
-    title: "Show the whole picture",
-    "aria-label": "Where this part lies; show the whole picture"
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it"
   });
   stage = make(
     "div",
@@ -847,7 +840,7 @@ var Overlay = class {
       opacity: 0.75,
       threshold: 0,
       outline: false,
-      style: "colours",
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -952,7 +945,7 @@ var Overlay = class {
     Object.assign(state, changes2);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes2 || "threshold" in changes2 || "style" in changes2;
+    const recoloured = "colours" in changes2 || "threshold" in changes2 || "drawn_as" in changes2;
     if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -991,7 +984,7 @@ var Overlay = class {
     return layer.fine;
   }
   #colours() {
-    return wordsOf(this.state.style, this.tables[this.state.colours], this.state.threshold);
+    return wordsOf(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
   /**
    * Draw thumbnails, at most a few times a second.
@@ -1042,7 +1035,7 @@ var Overlay = class {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    const outline2 = state.outline || state.style === "outline";
+    const outline2 = state.outline || state.drawn_as === "outline";
     this.painter.draw(photograph, shown, seenPart(state), { ...state, outline: outline2 }, read);
   }
   /** Say the masks' values at the point, if there is one. */
@@ -1333,7 +1326,7 @@ var ComparePage = class {
     this.#look.opacity = opacity;
     this.drawAll();
   }
-  /** @param {string} style one of `STYLES`. */
+  /** @param {string} style one of `DRAWN_AS`. */
   setStyle(style) {
     this.#words = wordsOf(style, this.table, 0);
     this.#look.line = style === "outline";
@@ -1668,13 +1661,13 @@ function render({ model, el }) {
     make("p", { textContent: "A click on a mean shows the images behind it, the worst first." }),
     plot.element
   );
-  const style = select(STYLES.map(([value, words]) => [value, words]));
+  const style = select(DRAWN_AS.map(([value, words]) => [value, words]));
   style.addEventListener("change", () => page.setStyle(style.value));
   const whole = make("input", { type: "checkbox" });
   whole.addEventListener("change", () => page.setWhole(whole.checked));
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
   const looks = [
-    labelled(`${uniqueName("compare")}-style`, "Masks drawn as", style),
+    labelled(`${uniqueName("compare")}-drawn-as`, "Masks drawn as", style),
     labelledCheck(`${uniqueName("compare")}-whole`, "Whole pictures", whole)
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));

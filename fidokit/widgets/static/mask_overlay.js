@@ -35,6 +35,9 @@ function labelledCheck(id, words, input) {
   input.id = id;
   return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words }));
 }
+function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
 function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
@@ -166,7 +169,7 @@ function shades(threshold) {
   for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
   return words;
 }
-var STYLES = (
+var DRAWN_AS = (
   /** @type {const} */
   [
     ["colours", "colours"],
@@ -389,16 +392,6 @@ function hatch(context, { window: [x0, y0, x1, y1], width }) {
   context.createPattern(hatchingTile(), "repeat");
   context.fill("evenodd");
 }
-function hatchedSwatch() {
-  const swatch = Object.assign(document.createElement("canvas"), { width: 24, height: 14, className: "fk-swatch" });
-  const context = contextOf(swatch);
-  context.fillStyle = "#a0a0a0";
-  context.fillRect(0, 0, 24, 14);
-  context.fillStyle = /** @type {CanvasPattern} */
-  context.createPattern(hatchingTile(), "repeat");
-  context.fillRect(0, 0, 24, 14);
-  return swatch;
-}
 function drawMask(context, seen, stretch, layer) {
   within(context, seen, stretch, ([x0, y0, x1, y1]) => {
     context.drawImage(
@@ -572,8 +565,8 @@ var OverlayControls = class {
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
-    this.style = select(STYLES.map(([value, words]) => [value, words]));
-    this.style.addEventListener("change", () => set({ style: this.style.value }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -590,7 +583,7 @@ var OverlayControls = class {
       "div",
       { class: "fk-panel" },
       this.chooser,
-      labelled(`${id}-style`, "Mask drawn as", this.style),
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
       this.outlineField,
@@ -632,10 +625,10 @@ var OverlayControls = class {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
-    this.style.value = settings.style;
-    this.outlineField.hidden = settings.style === "outline";
-    this.opacity.element.hidden = settings.style === "outline";
-    this.coloursField.hidden = settings.style !== "colours";
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
@@ -673,8 +666,8 @@ var Overlay = class {
   insetButton = button("", () => this.#reset(), {
     class: "fk-inset",
     hidden: true,
-    title: "Show the whole picture",
-    "aria-label": "Where this part lies; show the whole picture"
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it"
   });
   stage = make(
     "div",
@@ -723,7 +716,7 @@ var Overlay = class {
       opacity: 0.75,
       threshold: 0,
       outline: false,
-      style: "colours",
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -828,7 +821,7 @@ var Overlay = class {
     Object.assign(state, changes);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes || "threshold" in changes || "style" in changes;
+    const recoloured = "colours" in changes || "threshold" in changes || "drawn_as" in changes;
     if (recoloured || "outline" in changes) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -867,7 +860,7 @@ var Overlay = class {
     return layer.fine;
   }
   #colours() {
-    return wordsOf(this.state.style, this.tables[this.state.colours], this.state.threshold);
+    return wordsOf(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
   /**
    * Draw thumbnails, at most a few times a second.
@@ -918,7 +911,7 @@ var Overlay = class {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    const outline2 = state.outline || state.style === "outline";
+    const outline2 = state.outline || state.drawn_as === "outline";
     this.painter.draw(photograph, shown, seenPart(state), { ...state, outline: outline2 }, read);
   }
   /** Say the masks' values at the point, if there is one. */
@@ -1100,7 +1093,7 @@ var OPTIONS = (
     "opacity",
     "threshold",
     "outline",
-    "style",
+    "drawn_as",
     "colours",
     "layer",
     "compare",

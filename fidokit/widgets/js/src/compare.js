@@ -22,7 +22,7 @@ import {
   uniqueName,
   widgetRoot,
 } from "./dom.js";
-import { STYLES } from "./picture.js";
+import { DRAWN_AS } from "./picture.js";
 import { Plot } from "./plot.js";
 import { counted } from "./text.js";
 import { legendOf, Pictures } from "./tiles.js";
@@ -77,13 +77,13 @@ function render({ model, el }) {
     make("p", { textContent: "A click on a mean shows the images behind it, the worst first." }),
     plot.element,
   );
-  const style = select(STYLES.map(([value, words]) => [value, words]));
+  const style = select(DRAWN_AS.map(([value, words]) => [value, words]));
   style.addEventListener("change", () => page.setStyle(style.value));
   const whole = make("input", { type: "checkbox" });
   whole.addEventListener("change", () => page.setWhole(whole.checked));
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
   const looks = [
-    labelled(`${uniqueName("compare")}-style`, "Masks drawn as", style),
+    labelled(`${uniqueName("compare")}-drawn-as`, "Masks drawn as", style),
     labelledCheck(`${uniqueName("compare")}-whole`, "Whole pictures", whole),
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));

@@ -4,8 +4,7 @@
 /** @import { Pictures } from "./tiles.js" */
 /** @import { Verdict } from "./types.d.ts" */
 
-import { make, verdict } from "./dom.js";
-import { hatchedSwatch } from "./painter.js";
+import { hatchedSwatch, make, verdict } from "./dom.js";
 import { wordsOf } from "./picture.js";
 import { drawTile } from "./tiles.js";
 
@@ -89,7 +88,7 @@ export class ComparePage {
     this.drawAll();
   }
 
-  /** @param {string} style one of `STYLES`. */
+  /** @param {string} style one of `DRAWN_AS`. */
   setStyle(style) {
     this.#words = wordsOf(style, this.table, 0);
     this.#look.line = style === "outline";

@@ -104,6 +104,11 @@ export function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
 
+/** A small piece of hatching, for a legend. */
+export function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
+
 /**
  * Say something; an element that says nothing is not there.
  * @param {HTMLElement} element

@@ -18,7 +18,7 @@ const OPTIONS = /** @type {const} */ ([
   "opacity",
   "threshold",
   "outline",
-  "style",
+  "drawn_as",
   "colours",
   "layer",
   "compare",

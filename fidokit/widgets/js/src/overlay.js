@@ -5,7 +5,7 @@
 /** @import { Bytes, Layer, SentLayer, SentPhotograph, VersionedPhotograph, View } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
-import { button, make, uniqueName } from "./dom.js";
+import { button, hatchedSwatch, make, uniqueName } from "./dom.js";
 import {
   ARROWS,
   centredOn,
@@ -22,7 +22,7 @@ import {
   zoomed,
 } from "./geometry.js";
 import { OverlayControls, THUMBNAIL } from "./overlay_controls.js";
-import { drawSmall, forget, hatchedSwatch, Painter } from "./painter.js";
+import { drawSmall, forget, Painter } from "./painter.js";
 import { paint, upsampled, wordsOf } from "./picture.js";
 
 /**
@@ -62,8 +62,8 @@ export class Overlay {
   insetButton = button("", () => this.#reset(), {
     class: "fk-inset",
     hidden: true,
-    title: "Show the whole picture",
-    "aria-label": "Where this part lies; show the whole picture",
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it",
   });
   stage = make(
     "div",
@@ -114,7 +114,7 @@ export class Overlay {
       opacity: 0.75,
       threshold: 0,
       outline: false,
-      style: "colours",
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -229,7 +229,7 @@ export class Overlay {
     Object.assign(state, changes);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes || "threshold" in changes || "style" in changes;
+    const recoloured = "colours" in changes || "threshold" in changes || "drawn_as" in changes;
     if (recoloured || "outline" in changes) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -273,7 +273,7 @@ export class Overlay {
   }
 
   #colours() {
-    return wordsOf(this.state.style, this.tables[this.state.colours], this.state.threshold);
+    return wordsOf(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
 
   /**
@@ -330,7 +330,7 @@ export class Overlay {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    const outline = state.outline || state.style === "outline";
+    const outline = state.outline || state.drawn_as === "outline";
     this.painter.draw(photograph, shown, seenPart(state), { ...state, outline }, read);
   }
 

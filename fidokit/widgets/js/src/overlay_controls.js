@@ -3,13 +3,13 @@
 /** @import { Layer } from "./types.d.ts" */
 
 import { labelled, labelledCheck, make, offer, select } from "./dom.js";
-import { STYLES } from "./picture.js";
+import { DRAWN_AS } from "./picture.js";
 import { drawRamp, emptyLegend } from "./tiles.js";
 
 /**
  * What the controls set: `layer` and `compare` are positions, -1 for none; shares are from 0 to 1.
  * @typedef {{
- *   opacity: number, threshold: number, swipe: number, outline: boolean, style: string, colours: string, layer: number,
+ *   opacity: number, threshold: number, swipe: number, outline: boolean, drawn_as: string, colours: string, layer: number,
  *   compare: number, hidden: boolean,
  * }} Settings
  */
@@ -80,8 +80,8 @@ export class OverlayControls {
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
-    this.style = select(STYLES.map(([value, words]) => [value, words]));
-    this.style.addEventListener("change", () => set({ style: this.style.value }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -98,7 +98,7 @@ export class OverlayControls {
       "div",
       { class: "fk-panel" },
       this.chooser,
-      labelled(`${id}-style`, "Mask drawn as", this.style),
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
       this.outlineField,
@@ -142,10 +142,10 @@ export class OverlayControls {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
-    this.style.value = settings.style;
-    this.outlineField.hidden = settings.style === "outline";
-    this.opacity.element.hidden = settings.style === "outline";
-    this.coloursField.hidden = settings.style !== "colours";
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;

@@ -163,17 +163,6 @@ function hatch(context, { window: [x0, y0, x1, y1], width }) {
   context.fill("evenodd");
 }
 
-/** A small piece of hatching, for a legend. */
-export function hatchedSwatch() {
-  const swatch = Object.assign(document.createElement("canvas"), { width: 24, height: 14, className: "fk-swatch" });
-  const context = contextOf(swatch);
-  context.fillStyle = "#a0a0a0";
-  context.fillRect(0, 0, 24, 14);
-  context.fillStyle = /** @type {CanvasPattern} */ (context.createPattern(hatchingTile(), "repeat"));
-  context.fillRect(0, 0, 24, 14);
-  return swatch;
-}
-
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Seen} seen

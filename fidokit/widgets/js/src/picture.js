@@ -67,7 +67,7 @@ export function shades(threshold) {
 }
 
 /** How masks are drawn, and in words. */
-export const STYLES = /** @type {const} */ ([
+export const DRAWN_AS = /** @type {const} */ ([
   ["colours", "colours"],
   ["outline", "outline"],
   ["dimmed", "dimmed surroundings"],
@@ -75,7 +75,7 @@ export const STYLES = /** @type {const} */ ([
 
 /**
  * What the 256 values of a mask are drawn in.
- * @param {string} style one of `STYLES`.
+ * @param {string} style one of `DRAWN_AS`.
  * @param {Uint8Array} table colours, 768 bytes.
  * @param {number} threshold from 0 to 1.
  */

@@ -154,7 +154,7 @@ test("masks that explain little step back, with their verdict in words", () => {
 
 test("an outline has no colours and no opacity, dimmed surroundings have an opacity", () => {
   choose(field("Mask drawn as"), "outline");
-  assert.equal(overlay.state.style, "outline");
+  assert.equal(overlay.state.drawn_as, "outline");
   for (const words of ["Colours", "Opacity"]) assert.equal(field(words).closest(".fk-field[hidden]") !== null, true);
   choose(field("Mask drawn as"), "dimmed");
   assert.equal(field("Opacity").closest(".fk-field[hidden]"), null);
