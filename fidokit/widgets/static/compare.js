@@ -83,6 +83,16 @@ function widgetRoot(staticClass, ...children) {
 function sender(model) {
   return (message, buffers) => model.send(message, void 0, buffers);
 }
+function onTheme(act) {
+  const watching = new MutationObserver(act);
+  watching.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const system = globalThis.matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", act);
+  return () => {
+    watching.disconnect();
+    system.removeEventListener("change", act);
+  };
+}
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
   return () => {
@@ -1490,6 +1500,7 @@ var CompareTools = class {
 
 // src/plot.js
 var PLOTLY_PATIENCE = 2e4;
+var AXIS = /^[xy]axis/;
 var SHELVES = "fidokitPlotly";
 function plotlyShelf(version) {
   const shelves = Reflect.get(globalThis, SHELVES) ?? /* @__PURE__ */ new Map();
@@ -1529,6 +1540,33 @@ async function unpackedPlotly(content) {
     URL.revokeObjectURL(address);
   }
 }
+function themed({ data, layout }, style) {
+  const [ink, line, accent] = ["--fk-ink", "--fk-line", "--fk-accent"].map((name) => resolved(style, name));
+  const axes = Object.entries(layout).filter(([name]) => AXIS.test(name));
+  return {
+    data: data.map((trace) => trace.marker ? { ...trace, marker: { ...trace.marker, color: accent } } : trace),
+    layout: {
+      ...layout,
+      ...Object.fromEntries(axes.map(([name, axis]) => [name, { ...axis, gridcolor: line, linecolor: line }])),
+      font: { ...layout.font, color: ink },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)"
+    }
+  };
+}
+function resolved(style, name) {
+  const probe = document.createElement("canvas").getContext("2d");
+  const swatch = make("span");
+  swatch.style.color = style.getPropertyValue(name);
+  document.body.append(swatch);
+  const colour = getComputedStyle(swatch).color;
+  swatch.remove();
+  if (!probe) return colour;
+  Object.assign(probe, { fillStyle: colour });
+  probe.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = probe.getImageData(0, 0, 1, 1)?.data ?? [0, 0, 0];
+  return `rgb(${red},${green},${blue})`;
+}
 var Plot = class {
   /** @type {Plotly | undefined} */
   #plotly;
@@ -1537,6 +1575,8 @@ var Plot = class {
   /** Of the figures that were to be shown, the last one's number. */
   #turn = 0;
   #destroyed = false;
+  #text = "";
+  #version = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
   /**
@@ -1552,10 +1592,12 @@ var Plot = class {
     this.element = make("div", { class: "fk-plot" }, this.state, this.place);
     this.resizing = new ResizeObserver(() => this.#drawn && this.#plotly?.Plots.resize(this.place));
     this.resizing.observe(this.element);
+    this.stopTheme = onTheme(() => this.#drawn && this.show(this.#text, this.#version));
   }
   destroy() {
     this.#destroyed = true;
     this.resizing.disconnect();
+    this.stopTheme();
     clearTimeout(this.#timer);
     if (this.#drawn) this.#plotly?.purge(this.place);
   }
@@ -1573,17 +1615,23 @@ var Plot = class {
     }
     this.#turn += 1;
     const turn = this.#turn;
+    [this.#text, this.#version] = [text, version];
     if (!this.#plotly) this.state.textContent = "Fetching the figure";
     const plotly = this.#plotly ?? await this.#fetch(version);
     this.#plotly = plotly;
     if (this.#destroyed || turn !== this.#turn) return;
     const figure = JSON.parse(text);
-    const layout = { ...figure.layout, autosize: true };
-    await plotly.react(this.place, figure.data, layout, {
-      displaylogo: false,
-      responsive: false,
-      displayModeBar: false
-    });
+    const { data, layout } = themed(figure, getComputedStyle(this.element));
+    await plotly.react(
+      this.place,
+      data,
+      { ...layout, autosize: true },
+      {
+        displaylogo: false,
+        responsive: false,
+        displayModeBar: false
+      }
+    );
     this.state.textContent = "";
     if (this.#drawn) return;
     this.#drawn = true;

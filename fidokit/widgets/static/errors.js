@@ -86,6 +86,16 @@ function widgetRoot(staticClass, ...children) {
 function sender(model) {
   return (message, buffers) => model.send(message, void 0, buffers);
 }
+function onTheme(act) {
+  const watching = new MutationObserver(act);
+  watching.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const system = globalThis.matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", act);
+  return () => {
+    watching.disconnect();
+    system.removeEventListener("change", act);
+  };
+}
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
   return () => {
@@ -123,12 +133,12 @@ var COLUMNS = (
   /** @type {const} */
   [
     ["cluster", "Cluster"],
+    ["name", "Name"],
     ["verdict", "Verdict"],
-    ["what", "What its errors are"],
-    ["pair", "Most often"],
-    ["n_errors", "Errors"],
+    ["images", "Images"],
+    ["n_errors", "Errors where found"],
     ["expected_rate", "Expected"],
-    ["holdout_error_rate", "Held out"],
+    ["holdout_error_rate", "Errors held out"],
     ["q_value", "q"],
     ["stability", "Stability"],
     ["effect", "Effect"],
@@ -136,15 +146,17 @@ var COLUMNS = (
   ]
 );
 function rowOf(cluster) {
-  const what = [...new Set([cluster.words, ...cluster.properties.split("; ")].filter(Boolean))].join("; ");
-  const pair = cluster.true_class ? `${cluster.true_class} called ${cluster.predicted_class}` : "";
-  return { ...cluster, what, pair };
+  return { ...cluster, images: cluster.size + (cluster.holdout_size ?? 0) };
+}
+function titleOf({ cluster, name }) {
+  return name ? `${cluster} · ${name}` : String(cluster);
 }
 function placesThatFit(rows, typed, all) {
   const words = wordsOf(lowered(typed));
   return [...rows.keys()].filter((place) => {
-    const { sentence, pair, verdict: verdict2, what, systematic } = rows[place];
-    const text = lowered([sentence, pair, verdict2, what].join("\n"));
+    const { systematic, ...row } = rows[place];
+    const texts = [row.name, row.sentence, row.verdict, row.words, row.properties, row.true_class, row.predicted_class];
+    const text = lowered(texts.join("\n"));
     return (all || systematic) && words.every((word) => text.includes(word));
   });
 }
@@ -163,7 +175,10 @@ function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
   const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const heldOut = row.holdout_size ?? 0;
+  const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
+    ["Images", images],
     [
       "Found on the discovery half",
       `${found}; p = ${smallNumber(row.p_value)}, corrected q = ${smallNumber(row.q_value)}`
@@ -200,6 +215,7 @@ var ClusterTable = class {
   constructor(choose) {
     this.choose = choose;
     for (const input of [this.kind, this.search]) input.addEventListener("input", () => this.#list());
+    this.meanings = make("dl", { class: "fk-facts" });
     this.heads = COLUMNS.map(([name, words]) => {
       const sort = button(words, () => this.#sort(name), { title: `Sort by ${words}` });
       return make("th", { scope: "col", dataset: { name } }, sort);
@@ -221,8 +237,21 @@ var ClusterTable = class {
         labelled(`${this.id}-search`, "Search class or cause", this.search),
         this.count
       ),
-      make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table)
+      make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table),
+      make("details", { class: "fk-help" }, make("summary", { textContent: "What the columns mean" }), this.meanings)
     );
+  }
+  /**
+   * Explain columns where they stand.
+   * @param {Record<string, string>} meanings by name.
+   */
+  explain(meanings) {
+    const known = COLUMNS.filter(([name]) => meanings[name]);
+    this.meanings.replaceChildren(...known.map(([name, words]) => factLine(words, meanings[name])));
+    for (const head of this.heads) {
+      const meaning = meanings[head.dataset.name ?? ""];
+      if (meaning) head.title = meaning;
+    }
   }
   /** @param {Cluster[]} clusters */
   setClusters(clusters) {
@@ -280,13 +309,13 @@ var ClusterTable = class {
     input.addEventListener("change", () => this.choose(row.cluster));
     const cell = (words) => make("td", { textContent: words });
     const inside = cell(this.#inside(place));
-    const line = make(
+    const made = make(
       "tr",
       { dataset: { place } },
       make("th", { scope: "row" }, make("label", { class: "fk-choose" }, input, String(row.cluster))),
+      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.name })),
       cell(row.verdict || (row.systematic ? "not verified" : "–")),
-      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.what })),
-      make("td", { class: "fk-pair-of-classes" }, make("bdi", { textContent: row.pair })),
+      cell(String(row.images)),
       cell(`${row.n_errors} of ${row.size}`),
       cell(percent(row.expected_rate)),
       cell(percent(row.holdout_error_rate)),
@@ -295,11 +324,25 @@ var ClusterTable = class {
       cell(effectOf(row)),
       inside
     );
-    return { line, input, inside };
+    return { line: made, input, inside };
   }
 };
+function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
+function changeFigure({ image_id, label, before, after, turned_right }, data) {
+  const address = URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/jpeg" }));
+  const picture = make("img", { src: address, alt: `${image_id} before and after the change` });
+  picture.addEventListener("load", () => URL.revokeObjectURL(address));
+  const said = (when, name, right) => make("span", {}, when, make("bdi", { textContent: name }), " ", verdict(right ? "right" : "wrong"));
+  const own = make("span", {}, "label ", make("bdi", { textContent: label }));
+  const words = [own, said("before: ", before, false), said("after: ", after, turned_right)];
+  return make("figure", {}, picture, make("figcaption", {}, ...words));
+}
 var Evidence = class {
   title = make("h3", { textContent: "Evidence" });
+  hint = make("p", { class: "fk-hint" });
+  changes = make("div", { class: "fk-changes" });
   words = make("div", { class: "fk-evidence-words" });
   figures = make("dl", { class: "fk-facts" });
   state = make("span", { role: "status" });
@@ -307,8 +350,11 @@ var Evidence = class {
   /** @type {number | null} */
   #cluster = null;
   #busy = false;
-  /** @param {{ verify: (cluster: number | null) => void, stop: () => void }} act */
+  /** Clusters whose changes were asked for, or are there. @type {Map<number, HTMLElement[]>} */
+  #changes = /* @__PURE__ */ new Map();
+  /** @param {{ verify: (cluster: number | null) => void, stop: () => void, changes: (cluster: number) => void }} act */
   constructor(act) {
+    this.act = act;
     this.one = button("Verify this cluster", () => act.verify(this.#cluster));
     this.all = button("Verify all systematic ones", () => act.verify(null));
     this.halt = button("Stop", () => act.stop());
@@ -316,6 +362,8 @@ var Evidence = class {
       "section",
       { class: "fk-evidence", "aria-label": "Evidence" },
       this.title,
+      this.hint,
+      this.changes,
       this.words,
       this.figures,
       make("div", { class: "fk-line" }, this.one, this.all, this.halt),
@@ -326,19 +374,41 @@ var Evidence = class {
   /**
    * Show a cluster; null for none.
    * @param {Cluster | null} row
+   * @param {boolean} chosen whether somebody chose it; otherwise it is the clearest one.
    */
-  show(row) {
+  show(row, chosen = true) {
     this.#cluster = row?.cluster ?? null;
-    this.title.textContent = row ? `Cluster ${row.cluster}` : "Evidence";
-    const lines = row ? linesOf(row) : ["Choose a cluster in the table, or select images on the map."];
+    this.title.replaceChildren(row ? make("bdi", { textContent: `Cluster ${titleOf(row)}` }) : "Evidence");
+    this.hint.textContent = chosen || !row ? "" : "The clearest one. Choose another in the table.";
+    const lines = row ? linesOf(row) : ["There is no cluster."];
     this.words.replaceChildren(...lines.map(paragraph));
-    const facts = row ? factsOf(row) : [];
-    this.figures.replaceChildren(
-      ...facts.map(
-        ([term, text]) => make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }))
-      )
-    );
+    this.figures.replaceChildren(...(row ? factsOf(row) : []).map(([term, text]) => factLine(term, text)));
+    const proved = row !== null && row.effect !== null;
+    if (proved && !this.#changes.has(row.cluster)) {
+      this.#changes.set(row.cluster, []);
+      this.act.changes(row.cluster);
+    }
+    this.changes.replaceChildren(...proved && this.#changes.get(row.cluster) || []);
     this.#enable();
+  }
+  /** Changes are asked for again: there may be others. */
+  forgetChanges() {
+    this.#changes.clear();
+  }
+  /**
+   * Cause and effect on some images of a cluster.
+   * @param {number} cluster
+   * @param {Change[]} rows
+   * @param {DataView[]} buffers a JPEG each: the photograph with the region outlined, and with it filled in.
+   */
+  showChanges(cluster, rows, buffers) {
+    const figures = rows.map((row, i) => changeFigure(row, buffers[i]));
+    if (figures.length) {
+      const words = "Cause and effect: what was changed is outlined on the left and filled in on the right.";
+      figures.unshift(make("p", { textContent: words }));
+    }
+    this.#changes.set(cluster, figures);
+    if (cluster === this.#cluster) this.changes.replaceChildren(...figures);
   }
   /** @param {string} state */
   setState(state) {
@@ -1113,12 +1183,24 @@ function zoomedMap(view, size, factor, most, anchor = null) {
 var HEIGHT = 420;
 var [WRONG, RIGHT] = [0, 1];
 var MANY = 5e3;
-var FADED = 0.22;
+var FADED = 0.35;
+var ON_DARK = /* @__PURE__ */ new Map([
+  ["#000000", "#ffffff"],
+  ["#0072B2", "#4db3e6"],
+  ["#b5b5b5", "#8c8c8c"]
+]);
+var LONGEST_NAME = 42;
 var MARGIN = 9;
 var MOST_SPRITES = 400;
 var MapPainter = class {
   /** Pixels of the canvas a pixel of the page; 0 before there is a size. */
   density = 0;
+  /** Colours of the page: of the ground, of text, of what is in focus. */
+  ground = "#fff";
+  ink = "#111";
+  accent = "#0b6a94";
+  /** Boxes on the canvas that pictures and names have taken: left, top, right, bottom. @type {number[][]} */
+  #taken = [];
   /** @type {Map<string, HTMLCanvasElement>} */
   #sprites = /* @__PURE__ */ new Map();
   /**
@@ -1148,8 +1230,10 @@ var MapPainter = class {
    */
   draw(points, places, order, selected, view) {
     const context = contextOf(this.base);
+    this.#readTheme();
+    this.#taken = [];
     context.globalAlpha = 1;
-    context.fillStyle = "#fff";
+    context.fillStyle = this.ground;
     context.fillRect(0, 0, this.base.width, this.base.height);
     if (selected) {
       context.globalAlpha = FADED;
@@ -1159,6 +1243,77 @@ var MapPainter = class {
     }
     const bright = selected ? order.filter((row) => selected[row]) : order;
     this.#drawRows(context, points, places, bright, view);
+  }
+  #readTheme() {
+    const style = getComputedStyle(this.base);
+    const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
+    this.ground = read("background-color", "#fff");
+    this.ink = read("color", "#111");
+    this.accent = read("--fk-accent", "#0b6a94");
+  }
+  /** Whether the page's ground is dark. */
+  get isDark() {
+    const [red = 255, green = 255, blue = 255] = (this.ground.match(/[\d.]+/g) ?? []).map(Number);
+    return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+  }
+  /**
+   * A cluster's colour as it is seen on the page's ground.
+   * @param {string} colour
+   */
+  seen(colour) {
+    return this.isDark && ON_DARK.get(colour) || colour;
+  }
+  /**
+   * Whether a box is free, which takes it.
+   * @param {number[]} box left, top, right, bottom.
+   */
+  #take([left, top, right, bottom]) {
+    const free = this.#taken.every(([l, t, r, b]) => right < l || left > r || bottom < t || top > b);
+    if (free) this.#taken.push([left, top, right, bottom]);
+    return free;
+  }
+  /**
+   * A photograph above its point, where there is room.
+   * @param {HTMLCanvasElement} picture
+   * @param {Point} pixel
+   * @param {string} colour of its cluster.
+   */
+  drawPicture(picture, [x, y], colour) {
+    const scale = this.density / Math.min(2, window.devicePixelRatio || 1);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    const [left, top] = [x - width / 2, y - height - 8 * this.density];
+    if (!this.#take([left, top, left + width, top + height])) return;
+    const context = contextOf(this.base);
+    context.drawImage(picture, left, top, width, height);
+    Object.assign(context, { strokeStyle: this.seen(colour), lineWidth: 2 * this.density });
+    context.strokeRect(left, top, width, height);
+  }
+  /**
+   * The names of clusters in the middle of their points, where there is room.
+   * @param {Points} points
+   * @param {Places} places
+   * @param {string[]} names by code; empty for none.
+   * @param {{ scale: number, left: number, top: number }} frame
+   */
+  drawNames(points, places, names, frame) {
+    const context = contextOf(this.base);
+    const size = 12 * this.density;
+    Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", lineJoin: "round" });
+    for (const [code, name] of names.entries()) {
+      if (!name) continue;
+      const rows = [...points.cluster.keys()].filter((row) => points.cluster[row] === code);
+      if (!rows.length) continue;
+      const [x, y] = [places.x, places.y].map((values) => median(rows.map((row) => values[row])));
+      const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
+      const wide = context.measureText(words)?.width ?? 0;
+      const edge = wide / 2 + 4 * this.density;
+      const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);
+      const down = frame.top + y * frame.scale;
+      if (!this.#take([across - wide / 2, down - size, across + wide / 2, down + size / 3])) continue;
+      Object.assign(context, { strokeStyle: this.ground, fillStyle: this.ink, lineWidth: 4 * this.density });
+      context.strokeText(words, across, down);
+      context.fillText(words, across, down);
+    }
   }
   /**
    * @param {CanvasRenderingContext2D} context
@@ -1174,7 +1329,7 @@ var MapPainter = class {
     for (const row of rows) {
       const [x, y] = pixelOf(places, row, frame);
       if (x < -MARGIN || y < -MARGIN || x > width + MARGIN || y > height + MARGIN) continue;
-      const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
+      const sprite = this.#sprite(this.seen(points.colours[points.cluster[row]]), points.state[row], size);
       context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
     }
   }
@@ -1201,7 +1356,7 @@ var MapPainter = class {
     const context = contextOf(this.marks);
     context.clearRect(0, 0, this.marks.width, this.marks.height);
     for (const { pixel, colour } of rings) {
-      this.#drawRing(context, pixel, "#fff", 5);
+      this.#drawRing(context, pixel, this.ground, 5);
       this.#drawRing(context, pixel, colour, 2.5);
     }
     if (shape.length < 2) return;
@@ -1213,7 +1368,7 @@ var MapPainter = class {
       for (const point of shape) context.lineTo(...point);
       context.closePath();
     }
-    const look = { fillStyle: "rgb(11 106 148 / 0.12)", strokeStyle: "#0b6a94", lineWidth: 1.5 * this.density };
+    const look = { fillStyle: "rgb(11 106 148 / 0.12)", strokeStyle: this.accent, lineWidth: 1.5 * this.density };
     Object.assign(context, look);
     context.fill();
     context.stroke();
@@ -1255,12 +1410,16 @@ function drawnSprite(colour, state, size) {
   }
   return canvas;
 }
+function median(values) {
+  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+}
 
 // src/map.js
 var MOST_ZOOM = 60;
 var REACH = 9;
 var CLICK = 4;
 var BUTTON_ZOOM = 1.5;
+var [MOST_SEEN, MOST_NAMED] = [60, 12];
 var TOOLS = (
   /** @type {const} */
   [
@@ -1283,11 +1442,14 @@ var ScatterMap = class {
   label = make("div", { class: "fk-map-label", hidden: true });
   spoken = make("span", { class: "fk-unseen", role: "status" });
   stage = make("div", { class: "fk-map-stage" }, this.base, this.marks, this.label);
+  legend = make("ul", { class: "fk-map-legend", "aria-label": "What the marks and colours mean" });
   painter = new MapPainter(this.base, this.marks);
   /** @type {"box" | "lasso" | "move"} */
   #tool = "box";
   /** @type {Points | null} */
   #points = null;
+  /** Names of the clusters by code; empty for none. @type {string[]} */
+  #names = [];
   /** @type {Places} */
   #places = { x: new Float32Array(0), y: new Float32Array(0) };
   /** Rows in the order in which they are drawn. */
@@ -1315,9 +1477,11 @@ var ScatterMap = class {
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
     this.resizing.observe(this.stage);
+    this.stopTheme = onTheme(() => this.#draw());
   }
   destroy() {
     this.resizing.disconnect();
+    this.stopTheme();
     this.#destroyed = true;
   }
   /** @param {Points} points */
@@ -1328,6 +1492,46 @@ var ScatterMap = class {
     const isWrong = (row) => Number(points.state[row] === WRONG);
     this.#drawn = Uint32Array.from([...points.x.keys()].sort((a, b) => isWrong(a) - isWrong(b)));
     this.#draw();
+  }
+  /**
+   * Name the clusters, on the map and in its legend.
+   * @param {string[]} names by code; empty for no cluster.
+   */
+  setNames(names) {
+    this.#names = names;
+    this.#draw();
+  }
+  /**
+   * A picture that was not there has come.
+   * @param {number} row
+   */
+  pictured(row) {
+    if (row === this.#at && !this.label.hidden) this.#showLabel(row);
+    if (this.#inView().length <= MOST_SEEN) this.#draw();
+  }
+  /** What the marks mean, and the colours in the order of their clusters. */
+  #listLegend() {
+    const points = (
+      /** @type {Points} */
+      this.#points
+    );
+    const mark = (sign, words) => make("li", {}, make("span", { "aria-hidden": "true", textContent: `${sign} ` }), words);
+    const named = [...this.#names.entries()].filter(([, name]) => name);
+    const colour = (code, words) => {
+      const chip = make("span", { class: "fk-chip", "aria-hidden": "true" });
+      chip.style.background = this.painter.seen(points.colours[code]);
+      return make("li", {}, chip, make("bdi", { textContent: words }));
+    };
+    const more = named.length - MOST_NAMED;
+    const rest = this.#names.indexOf("");
+    this.legend.replaceChildren(
+      mark("✕", "wrong"),
+      mark("●", "right"),
+      mark("○", "not judged"),
+      ...named.slice(0, MOST_NAMED).map(([code, name]) => colour(code, name)),
+      ...more > 0 ? [make("li", { textContent: `and ${more} more clusters` })] : [],
+      ...rest >= 0 ? [colour(rest, "in no systematic cluster")] : []
+    );
   }
   /**
    * Show what is selected; the others fade.
@@ -1369,6 +1573,7 @@ var ScatterMap = class {
       { class: "fk-map-box" },
       make("div", { class: "fk-line" }, make("fieldset", { class: "fk-tools-of-map" }, drags, ...tools), zoom),
       this.stage,
+      this.legend,
       this.spoken,
       make("details", { class: "fk-help" }, make("summary", { textContent: "Keys" }), help)
     );
@@ -1389,14 +1594,29 @@ var ScatterMap = class {
   #draw() {
     if (!this.#points || !this.painter.density || this.#destroyed) return;
     this.painter.draw(this.#points, this.#places, this.#drawn, this.#count ? this.#selected : null, this.#view);
+    this.#drawPictures();
+    this.painter.drawNames(this.#points, this.#places, this.#names, this.#frame());
+    this.#listLegend();
     this.#drawMarks();
+  }
+  /** Photographs beside their points, where few enough are in sight. */
+  #drawPictures() {
+    if (this.#view.zoom <= 1) return;
+    const rows = this.#inView();
+    if (rows.length > MOST_SEEN) return;
+    const frame = this.#frame();
+    for (const row of rows) {
+      const picture = this.act.picture(row);
+      const colour = this.#points?.colours[this.#points.cluster[row]] ?? "";
+      if (picture) this.painter.drawPicture(picture, pixelOf(this.#places, row, frame), colour);
+    }
   }
   #drawMarks() {
     if (!this.#points || !this.painter.density) return;
     const cursor = document.activeElement === this.marks ? this.#cursor : -1;
     const rings = [
-      { row: this.#at, colour: "#111" },
-      { row: cursor, colour: "#0b6a94" }
+      { row: this.#at, colour: this.painter.ink },
+      { row: cursor, colour: this.painter.accent }
     ].filter(({ row }) => row >= 0);
     const frame = this.#frame();
     this.painter.drawMarks(
@@ -1517,14 +1737,15 @@ var ScatterMap = class {
   /** @param {number} row */
   #showLabel(row) {
     const lines = this.say(row).map((words) => make("div", {}, make("bdi", { textContent: words })));
-    this.label.replaceChildren(...lines);
+    const picture = this.act.picture(row);
+    this.label.replaceChildren(...picture ? [copyOf(picture)] : [], ...lines);
     const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.painter.density);
     const wide = this.stage.clientWidth;
     const onLeft = x > wide / 2;
     Object.assign(this.label.style, {
       left: onLeft ? "" : `${x + 14}px`,
       right: onLeft ? `${wide - x + 14}px` : "",
-      top: `${Math.min(y, HEIGHT - 90)}px`
+      top: `${Math.min(y, HEIGHT - 160)}px`
     });
   }
   /** @param {KeyboardEvent} event */
@@ -1597,6 +1818,12 @@ var ScatterMap = class {
     this.#draw();
   }
 };
+function copyOf(picture) {
+  const { width, height } = picture;
+  const copy = make("canvas", { class: "fk-map-picture", width, height, "aria-hidden": "true" });
+  contextOf(copy).drawImage(picture, 0, 0);
+  return copy;
+}
 
 // src/overlay_controls.js
 var FAILING = ["explains little"];
@@ -2242,6 +2469,7 @@ var STATES = (
   /** @type {const} */
   ["wrong", "right", "not judged"]
 );
+var THUMBNAIL2 = 64;
 var PATIENCE2 = 1e3;
 var Images = class {
   /**
@@ -2355,15 +2583,31 @@ function render({ model, el }) {
   });
   const pictures = new Pictures(
     (rows) => send({ do: "pictures", images: rows }),
-    (row) => gallery.draw(row)
+    (row) => {
+      gallery.draw(row);
+      map.pictured(row);
+    }
   );
+  const thumbnails = /* @__PURE__ */ new Map();
+  const thumbnail = (row) => {
+    const picture = pictures.get(row);
+    if (!picture?.photograph) return null;
+    const kept = thumbnails.get(row) ?? make("canvas");
+    if (!thumbnails.has(row)) {
+      drawTile(kept, picture, "mask", colours, THUMBNAIL2, { opacity: 0.6 });
+      if (thumbnails.size >= MOST_PICTURES) thumbnails.clear();
+      thumbnails.set(row, kept);
+    }
+    return kept;
+  };
   const open = (image) => send({ do: "open", image });
   const gallery = new Gallery(pictures, colours, { open, hover: (row) => map.ring(row) }, (row) => images.about(row));
   const selection = new SelectionTools(send, () => choose(new Uint32Array(0)));
   const detail = new ImageDetail(tables, () => open(null));
   const evidence = new Evidence({
     verify: (cluster) => send({ do: "verify", cluster }),
-    stop: () => send({ do: "stop" })
+    stop: () => send({ do: "stop" }),
+    changes: (cluster) => send({ do: "changes", cluster })
   });
   const show = (rows) => {
     map.setSelected(rows);
@@ -2374,10 +2618,13 @@ function render({ model, el }) {
     since = Date.now();
     show(rows);
     table.setSelection([], null);
-    evidence.show(null);
+    known(null);
     queue.add(rows);
   };
-  const map = new ScatterMap({ select: choose, hover: (row) => gallery.mark(row) }, (row) => images.say(row));
+  const map = new ScatterMap(
+    { select: choose, hover: (row) => gallery.mark(row), picture: thumbnail },
+    (row) => images.say(row)
+  );
   const table = new ClusterTable((cluster) => {
     since = Date.now();
     queue.add(new Uint32Array(0), cluster);
@@ -2389,11 +2636,20 @@ function render({ model, el }) {
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
   el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
   map.setPoints(images.points);
-  const known = (cluster) => evidence.show(model.get("_clusters").find((row) => row.cluster === cluster) ?? null);
+  const known = (cluster) => {
+    const rows = model.get("_clusters");
+    const chosen = rows.find((row) => row.cluster === cluster);
+    evidence.show(chosen ?? rows[0] ?? null, chosen !== void 0);
+  };
+  table.explain(model.get("_words") ?? {});
   const traits = {
     _clusters: () => {
-      table.setClusters(model.get("_clusters"));
+      const clusters = model.get("_clusters");
+      table.setClusters(clusters);
+      evidence.forgetChanges();
       known(table.chosen);
+      const names = new Map(clusters.map((row) => [row.cluster, titleOf(row)]));
+      map.setNames(images.clusters.map((number) => names.get(number) ?? ""));
     },
     _view: () => {
       const { rows, cluster, counts, view, number } = model.get("_view");
@@ -2419,6 +2675,7 @@ function render({ model, el }) {
   };
   const take = (content, buffers) => {
     queue.take(content);
+    if (content.kind === "changes") evidence.showChanges(content.cluster, content.rows, buffers);
     if (content.kind === "picture") pictures.take(content.image, content, buffers);
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;

@@ -152,6 +152,21 @@ export function sender(model) {
 }
 
 /**
+ * Act when the page's colours change, until what is returned is called.
+ * @param {() => void} act
+ */
+export function onTheme(act) {
+  const watching = new MutationObserver(act);
+  watching.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const system = globalThis.matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", act);
+  return () => {
+    watching.disconnect();
+    system.removeEventListener("change", act);
+  };
+}
+
+/**
  * Listen to a model until what is returned is called.
  * @template Traits
  * @param {Model<Traits>} model

@@ -127,6 +127,7 @@ export interface Plotly {
 /** Numbers of a cluster, as in `errors.clusters`, and its words. */
 export interface Cluster {
   cluster: number;
+  name: string;
   systematic: boolean;
   verdict: string;
   words: string;
@@ -150,6 +151,15 @@ export interface Cluster {
   effect_low: number | null;
   effect_high: number | null;
   effect_p: number | null;
+}
+
+/** What changing the pixels of one image did. */
+export interface Change {
+  image_id: string;
+  label: string;
+  before: string;
+  after: string;
+  turned_right: boolean;
 }
 
 /** A method's settings as a form, as `fidokit.widgets.forms.method_form` describes it. */

@@ -246,6 +246,7 @@ describe("CompareWidget", () => {
 describe("ErrorWidget", () => {
   const CLUSTER = {
     cluster: 3,
+    name: "dark",
     systematic: true,
     verdict: "",
     words: "dark",
@@ -320,7 +321,7 @@ describe("ErrorWidget", () => {
     assert.deepEqual([number, cluster], [1, 3]);
     model.set("_view", selection([1, 0], { cluster: 3, counts: [2], view, number }));
     assert.equal(text(".fk-gallery-box .fk-count"), "2 selected; 1 to 2 shown");
-    assert.equal(text(".fk-evidence h3"), "Cluster 3");
+    assert.equal(text(".fk-evidence h3"), "Cluster 3 · dark");
     assert.ok(el.querySelector(".fk-chosen-row"));
   });
 
