@@ -254,14 +254,15 @@ def change_picture(change: Change, side: int = 150) -> Image.Image:
         change: of `fidokit.errors.verify.changes`.
         side: of each of the two in pixels, the longer one.
     """
-    before, after = from_input(change.image), from_input(change.filled)
-    line = Image.open(io.BytesIO(outline_png(change.region))).convert("RGBA")
-    before.paste(line, mask=line.getchannel("A"))
-    scale = side / max(before.size)
-    size = (max(1, round(before.width * scale)), max(1, round(before.height * scale)))
+    height, width = change.region.shape
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     sheet = Image.new("RGB", (2 * size[0] + _MARGIN, size[1]), (255, 255, 255))
-    for place, picture in enumerate((before, after)):
-        sheet.paste(picture.resize(size, Image.Resampling.LANCZOS), (place * (size[0] + _MARGIN), 0))
+    for place, pixels in enumerate((change.image, change.filled)):
+        sheet.paste(from_input(pixels).resize(size, Image.Resampling.LANCZOS), (place * (size[0] + _MARGIN), 0))
+    region = np.asarray(Image.fromarray(change.region).resize(size, Image.Resampling.NEAREST))
+    line = Image.open(io.BytesIO(outline_png(region))).convert("RGBA")
+    sheet.paste(line, mask=line.getchannel("A"))
     return sheet
 
 

@@ -64,6 +64,10 @@ function verdict(state) {
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
+function bringIntoView(element, title) {
+  title.focus({ preventScroll: true });
+  setTimeout(() => element.scrollIntoView?.({ block: "start" }), 0);
+}
 function hatchedSwatch() {
   return make("span", { class: "fk-swatch", "aria-hidden": "true" });
 }
@@ -1226,6 +1230,8 @@ var CompareDetail = class {
   title = make("h3", { tabIndex: -1 });
   figures = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": WORDS });
   reasons = make("div", { class: "fk-reasons" });
+  /** The image that was shown last. */
+  #shown = "";
   /**
    * @param {Record<string, Bytes>} tables colour map name -> 768 bytes.
    * @param {(wanted: Look) => void} look
@@ -1258,7 +1264,8 @@ var CompareDetail = class {
     );
     this.figures.replaceChildren(figuresTable(names, lines));
     this.reasons.replaceChildren(...reasons.map(paragraph));
-    if (wasHidden) this.title.focus();
+    if (wasHidden || about.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = about.image;
   }
 };
 function figuresTable(names, lines) {

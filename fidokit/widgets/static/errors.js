@@ -67,6 +67,10 @@ function verdict(state) {
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
+function bringIntoView(element, title) {
+  title.focus({ preventScroll: true });
+  setTimeout(() => element.scrollIntoView?.({ block: "start" }), 0);
+}
 function hatchedSwatch() {
   return make("span", { class: "fk-swatch", "aria-hidden": "true" });
 }
@@ -1303,12 +1307,19 @@ var MapPainter = class {
       if (!name) continue;
       const rows = [...points.cluster.keys()].filter((row) => points.cluster[row] === code);
       if (!rows.length) continue;
-      const [x, y] = [places.x, places.y].map((values) => median(rows.map((row) => values[row])));
+      const x = quantile(
+        rows.map((row) => places.x[row]),
+        0.5
+      );
+      const y = quantile(
+        rows.map((row) => places.y[row]),
+        0.05
+      );
       const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;
       const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);
-      const down = frame.top + y * frame.scale;
+      const down = Math.max(frame.top + y * frame.scale - size, size);
       if (!this.#take([across - wide / 2, down - size, across + wide / 2, down + size / 3])) continue;
       Object.assign(context, { strokeStyle: this.ground, fillStyle: this.ink, lineWidth: 4 * this.density });
       context.strokeText(words, across, down);
@@ -1410,8 +1421,8 @@ function drawnSprite(colour, state, size) {
   }
   return canvas;
 }
-function median(values) {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+function quantile(values, share) {
+  return values.sort((a, b) => a - b)[Math.floor(values.length * share)];
 }
 
 // src/map.js
@@ -2548,6 +2559,8 @@ var SelectionTools = class {
 };
 var ImageDetail = class {
   title = make("h3", { tabIndex: -1 });
+  /** The image that was shown last. */
+  #shown = "";
   /**
    * @param {Record<string, Bytes>} tables
    * @param {() => void} close
@@ -2567,7 +2580,8 @@ var ImageDetail = class {
       (text) => make("bdi", { textContent: text })
     );
     this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
+    if (wasHidden || known.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = known.image;
   }
 };
 function render({ model, el }) {

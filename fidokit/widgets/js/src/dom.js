@@ -104,6 +104,17 @@ export function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
 
+/**
+ * Show what has just opened: focus on its title, and the whole of it in sight as far as it fits.
+ * @param {HTMLElement} element
+ * @param {HTMLElement} title
+ */
+export function bringIntoView(element, title) {
+  title.focus({ preventScroll: true });
+  // After this turn: what is shown in it takes its size first.
+  setTimeout(() => element.scrollIntoView?.({ block: "start" }), 0);
+}
+
 /** A small piece of hatching, for a legend. */
 export function hatchedSwatch() {
   return make("span", { class: "fk-swatch", "aria-hidden": "true" });

@@ -6,7 +6,19 @@
 
 import { bytesOf, numbersOf } from "./bytes.js";
 import { ClusterTable, Evidence, titleOf } from "./clusters.js";
-import { button, changes, labelled, listen, make, say, sender, uniqueName, verdict, widgetRoot } from "./dom.js";
+import {
+  bringIntoView,
+  button,
+  changes,
+  labelled,
+  listen,
+  make,
+  say,
+  sender,
+  uniqueName,
+  verdict,
+  widgetRoot,
+} from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { ScatterMap } from "./map.js";
 import { Overlay } from "./overlay.js";
@@ -135,6 +147,8 @@ class SelectionTools {
 /** One image, large. */
 class ImageDetail {
   title = make("h3", { tabIndex: -1 });
+  /** The image that was shown last. */
+  #shown = "";
 
   /**
    * @param {Record<string, Bytes>} tables
@@ -156,7 +170,8 @@ class ImageDetail {
       make("bdi", { textContent: text }),
     );
     this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
+    if (wasHidden || known.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = known.image;
   }
 }
 

@@ -156,12 +156,20 @@ export class MapPainter {
       if (!name) continue;
       const rows = [...points.cluster.keys()].filter((row) => points.cluster[row] === code);
       if (!rows.length) continue;
-      const [x, y] = [places.x, places.y].map((values) => median(rows.map((row) => values[row])));
+      // Above the points, in the middle: names hide none of them.
+      const x = quantile(
+        rows.map((row) => places.x[row]),
+        0.5,
+      );
+      const y = quantile(
+        rows.map((row) => places.y[row]),
+        0.05,
+      );
       const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;
       const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);
-      const down = frame.top + y * frame.scale;
+      const down = Math.max(frame.top + y * frame.scale - size, size);
       if (!this.#take([across - wide / 2, down - size, across + wide / 2, down + size / 3])) continue;
       Object.assign(context, { strokeStyle: this.ground, fillStyle: this.ink, lineWidth: 4 * this.density });
       context.strokeText(words, across, down);
@@ -275,7 +283,10 @@ function drawnSprite(colour, state, size) {
   return canvas;
 }
 
-/** @param {number[]} values at least one. */
-function median(values) {
-  return values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+/**
+ * @param {number[]} values at least one.
+ * @param {number} share
+ */
+function quantile(values, share) {
+  return values.sort((a, b) => a - b)[Math.floor(values.length * share)];
 }
