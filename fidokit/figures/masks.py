@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
 from fidokit.methods.verdicts import FAILING, standing
+from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 COLOUR_MAPS = ("inferno", "magma", "plasma", "viridis", "cividis")
 """Perceptually uniform, told apart with every kind of colour vision, and of rising lightness when printed in grey."""
+
+BETTER = {1: "higher is better", -1: "lower is better", 0: ""}
+"""Which values of a figure are good, by the direction that `fidokit.study.compare.METRIC_DIRECTIONS` gives."""
 
 COLOUR_MAP = "inferno"
 """The default: its reds and yellows stand out on the greens and browns of most field photographs."""
@@ -298,9 +302,8 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         f"{method} · {KIND_NAMES.get(kind, kind)}"
         for method, kind in zip(summary["method"].astype(str), summary["kind"].astype(str), strict=True)
     ]
-    figure = make_subplots(
-        cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=[readable(name) for name in names]
-    )
+    titles = [f"{readable(name)}<br><sub>{BETTER[METRIC_DIRECTIONS.get(name, 0)]}</sub>" for name in names]
+    figure = make_subplots(cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=titles)
     places = list(range(len(lines)))
     for column, name in enumerate(names, start=1):
         middle = summary[name].astype(float)

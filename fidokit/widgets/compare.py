@@ -14,6 +14,7 @@ from PIL import Image
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map, interval_columns, summary_figure
 from fidokit.figures.pictures import masks_of
+from fidokit.methods.verdicts import LEADING
 from fidokit.study.metrics.agreement import main_kind
 from fidokit.study.ordering import (
     DATASET,
@@ -45,6 +46,8 @@ from fidokit.widgets.study_tiles import StudyTiles
 
 #: Beneath each mask where nothing else is asked for, as far as they are measured.
 METRICS = ("insertion", "deletion", "average_precision", "agreement")
+#: Share of the images on which a method's main kind must be enough by itself to be shown first.
+_MOSTLY = 0.5
 _WORDS = {
     DATASET: "order of the dataset",
     DISAGREEMENT: "disagreement of the methods",
@@ -61,7 +64,8 @@ class CompareWidget(AnsweringWidget):
 
     Args:
         study: the study.
-        panels: the masks to show, names of `names`; default the main kind of every method.
+        panels: the masks to show, names of `names`; default the main kind of every method or, where that is seldom
+            enough by itself, the kind that is so most often.
         metrics: the figures beneath each mask; default insertion, deletion, average precision and agreement, as far as
             they are measured, else the scores with the region kept and dropped.
         page_size: images on a page.
@@ -130,7 +134,6 @@ class CompareWidget(AnsweringWidget):
         self._keys = mask_names(study)
         self._tiles = StudyTiles(study)
         self._at_once = True
-        main = [name for name, (method, kind) in self._keys.items() if kind == main_kind(study.kinds(method))]
         try:
             super().__init__(
                 _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
@@ -139,7 +142,7 @@ class CompareWidget(AnsweringWidget):
                 page_size=page_size,
             )
             self._read()
-            self.panels = main if panels is None else list(panels)
+            self.panels = self._leading() if panels is None else list(panels)
             self.metrics = self._default_metrics() if metrics is None else list(metrics)
         except traitlets.TraitError as error:
             raise SettingsError(str(error)) from error
@@ -175,6 +178,19 @@ class CompareWidget(AnsweringWidget):
         self._orders = [[name, _WORDS[name]] for name in orders] + [[name, figure_words(name)] for name in names]
         self._plot = []
         self._summary: pd.DataFrame | None = None
+
+    def _leading(self) -> list[str]:
+        """The main kind of each method; where it mostly fails its own test, the kind that most often passes it."""
+        passes = self._table["verdict"].str.startswith(LEADING)
+        shares = passes.groupby([self._table["method"], self._table["kind"]]).mean().to_dict()
+        chosen = []
+        for method in self.study.methods:
+            kinds = self.study.kinds(method)
+            own = {kind: shares.get((method, kind), 0.0) for kind in kinds}
+            main = main_kind(kinds)
+            best = main if own.get(main, 0.0) >= _MOSTLY else max(own, key=lambda kind: (own[kind], kind == main))
+            chosen += [name for name, key in self._keys.items() if key == (method, best)]
+        return chosen
 
     def _default_metrics(self) -> list[str]:
         measured = figure_names(self._table)

@@ -144,7 +144,7 @@ def test_an_outline_and_a_dimmed_surrounding_leave_the_animal_as_it_is():
     assert (line[50, 50] == [100, 120, 140]).all()
     assert (line[5, 5] == [100, 120, 140]).all()
     assert (line[50, 25:35] != [100, 120, 140]).any()
-    with pytest.raises(SettingsError, match="way to draw"):
+    with pytest.raises(SettingsError, match="drawn_as"):
         panels_png(photograph, geometry, panels, drawn_as="glow")
 
 
@@ -211,7 +211,10 @@ def test_summary_figure_shows_means_and_intervals():
     assert list(area.x) == [0.1, 0.3]
     np.testing.assert_allclose(np.asarray(kept.x) + kept.error_x.array, [0.85, 0.6])
     np.testing.assert_allclose(np.asarray(kept.x) - kept.error_x.arrayminus, [0.7, 0.2])
-    assert [annotation.text for annotation in figure.layout.annotations] == ["score kept", "area"]
+    assert [annotation.text for annotation in figure.layout.annotations] == [
+        "score kept<br><sub>higher is better</sub>",
+        "area<br><sub></sub>",
+    ]
     assert figure.layout.yaxis.ticktext[0] == "fido · SSR"
 
 

@@ -1374,6 +1374,7 @@ var ComparePage = class {
     open.addEventListener("click", () => this.look({ image_id: row.image }));
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row), unseen);
     const cells = row.cells.map((cell, i) => {
+      if (FAILING.some((failing) => cell.words[0]?.startsWith(failing))) masks[i]?.canvas.classList.add("fk-back");
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
       const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
       const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));

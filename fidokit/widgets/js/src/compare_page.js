@@ -5,6 +5,7 @@
 /** @import { Verdict } from "./types.d.ts" */
 
 import { hatchedSwatch, make, verdict } from "./dom.js";
+import { FAILING } from "./overlay_controls.js";
 import { wordsOf } from "./picture.js";
 import { drawTile } from "./tiles.js";
 
@@ -121,6 +122,7 @@ export class ComparePage {
     open.addEventListener("click", () => this.look({ image_id: row.image }));
     const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row), unseen);
     const cells = row.cells.map((cell, i) => {
+      if (FAILING.some((failing) => cell.words[0]?.startsWith(failing))) masks[i]?.canvas.classList.add("fk-back");
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
       const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
       const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
