@@ -302,7 +302,8 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         f"{method} · {KIND_NAMES.get(kind, kind)}"
         for method, kind in zip(summary["method"].astype(str), summary["kind"].astype(str), strict=True)
     ]
-    titles = [f"{readable(name)}<br><sub>{BETTER[METRIC_DIRECTIONS.get(name, 0)]}</sub>" for name in names]
+    ways = [BETTER[METRIC_DIRECTIONS.get(name, 0)] for name in names]
+    titles = [readable(name) + (f"<br><sub>{way}</sub>" if way else "") for name, way in zip(names, ways, strict=True)]
     figure = make_subplots(cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=titles)
     places = list(range(len(lines)))
     for column, name in enumerate(names, start=1):

@@ -262,6 +262,7 @@ class CompareWidget(AnsweringWidget):
             self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
+            self._photograph = {"reason": str(error)}
         self._layers = layers
         self._detail = self._all_figures(change["new"], [layer["name"] for layer in layers])
         self._refresh_static()

@@ -185,6 +185,7 @@ class ErrorWidget(RunningWidget):
             self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
+            self._photograph = {"reason": str(error)}
         self._layers = self._tiles.large(change["new"], mask_names(self.errors.study))
         record = self._map.iloc[self._places[change["new"]]].to_dict()
         self._about = prediction(record | {"reason": None})

@@ -222,8 +222,9 @@ class ExplainWidget(RunningWidget):
             return
         try:
             photograph, geometry = self._gallery.open(self.image_id, self._shown_to.preprocessing)
-        except ImageError:
-            self._photograph = {}
+        except ImageError as error:
+            # Said where the picture would be, too: the message goes with the next thing that is done.
+            self._photograph = {"reason": str(error)}
             raise
         unseen = self._gallery.one(self.image_id).unseen_words(0, geometry)
         self._photograph = sent_photograph(photograph, geometry, unseen)

@@ -213,7 +213,7 @@ def test_summary_figure_shows_means_and_intervals():
     np.testing.assert_allclose(np.asarray(kept.x) - kept.error_x.arrayminus, [0.7, 0.2])
     assert [annotation.text for annotation in figure.layout.annotations] == [
         "score kept<br><sub>higher is better</sub>",
-        "area<br><sub></sub>",
+        "area",
     ]
     assert figure.layout.yaxis.ticktext[0] == "fido · SSR"
 

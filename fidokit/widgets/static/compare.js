@@ -79,6 +79,11 @@ function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
 }
+function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  return { element, event: ["comm_live_update", () => say(element, words)] };
+}
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
@@ -700,6 +705,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -721,6 +727,7 @@ var OverlayControls = class {
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
       labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
@@ -771,6 +778,7 @@ var OverlayControls = class {
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -787,6 +795,7 @@ var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var NO_PHOTOGRAPH = "No photograph yet";
 var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
@@ -798,7 +807,7 @@ var Overlay = class {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture"
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
   inset = make("canvas", { "aria-hidden": "true" });
   here = make("span", { class: "fk-here" });
   insetButton = button("", () => this.#reset(), {
@@ -894,6 +903,7 @@ var Overlay = class {
     this.#moved = false;
     this.#point = null;
     const cut = bitmap !== null && leavesOut(window2, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
     this.unseen.hidden = !cut;
     this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
     drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
@@ -1728,7 +1738,8 @@ function render({ model, el }) {
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-compare" }, ...parts)));
   const rows = () => {
     const figures = new Map(model.get("_figures").map(([name, words, better]) => [name, { words, better }]));
     const shown = model.get("metrics").map((name) => figures.get(name) ?? { words: name, better: "" });
@@ -1765,7 +1776,13 @@ function render({ model, el }) {
   };
   const choices = ["_orders", "_figures", "panels", "metrics", "sort", "of", "descending", "state", "search"];
   const chosen = Object.fromEntries(choices.map((name) => [name, () => tools.show(model)]));
-  const stop = listen(model, [...changes(show), ["change:panels", again], ...changes(chosen), ["msg:custom", take]]);
+  const stop = listen(model, [
+    gone.event,
+    ...changes(show),
+    ["change:panels", again],
+    ...changes(chosen),
+    ["msg:custom", take]
+  ]);
   tools.show(model);
   for (const act of Object.values(show)) act();
   return () => {

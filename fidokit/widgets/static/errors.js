@@ -82,6 +82,11 @@ function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
 }
+function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  return { element, event: ["comm_live_update", () => say(element, words)] };
+}
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
@@ -1882,6 +1887,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -1903,6 +1909,7 @@ var OverlayControls = class {
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
       labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
@@ -1953,6 +1960,7 @@ var OverlayControls = class {
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -1969,6 +1977,7 @@ var BUTTON_ZOOM2 = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var NO_PHOTOGRAPH = "No photograph yet";
 var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
@@ -1980,7 +1989,7 @@ var Overlay = class {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture"
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
   inset = make("canvas", { "aria-hidden": "true" });
   here = make("span", { class: "fk-here" });
   insetButton = button("", () => this.#reset(), {
@@ -2076,6 +2085,7 @@ var Overlay = class {
     this.#moved = false;
     this.#point = null;
     const cut = bitmap !== null && leavesOut(window2, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
     this.unseen.hidden = !cut;
     this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
     drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
@@ -2648,7 +2658,10 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
+  const gone = goneNotice();
+  el.append(
+    widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element))
+  );
   map.setPoints(images.points);
   const known = (cluster) => {
     const rows = model.get("_clusters");
@@ -2694,7 +2707,7 @@ function render({ model, el }) {
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(traits)]);
   for (const act of Object.values(traits)) act();
   return () => {
     stop();

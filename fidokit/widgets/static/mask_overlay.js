@@ -38,9 +38,18 @@ function labelledCheck(id, words, input) {
 function hatchedSwatch() {
   return make("span", { class: "fk-swatch", "aria-hidden": "true" });
 }
+function say(element, words) {
+  element.textContent = words;
+  element.hidden = !words;
+}
 function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
+}
+function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  return { element, event: ["comm_live_update", () => say(element, words)] };
 }
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
@@ -562,6 +571,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -583,6 +593,7 @@ var OverlayControls = class {
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
       labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
@@ -633,6 +644,7 @@ var OverlayControls = class {
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -649,6 +661,7 @@ var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var NO_PHOTOGRAPH = "No photograph yet";
 var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
@@ -660,7 +673,7 @@ var Overlay = class {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture"
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
   inset = make("canvas", { "aria-hidden": "true" });
   here = make("span", { class: "fk-here" });
   insetButton = button("", () => this.#reset(), {
@@ -756,6 +769,7 @@ var Overlay = class {
     this.#moved = false;
     this.#point = null;
     const cut = bitmap !== null && leavesOut(window2, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
     this.unseen.hidden = !cut;
     this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
     drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
@@ -1115,13 +1129,15 @@ function initialize({ model }) {
 }
 function render({ model, el }) {
   const overlay = new Overlay(model.get("_tables"));
-  el.append(widgetRoot(model.get("_static_class"), overlay.element));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, overlay.element));
   const photograph = () => overlay.setPhotograph(model.get("_photograph"));
   const layers = () => overlay.setLayers(model.get("_layers"));
   const take = ({ kind, layer, about }, buffers) => {
     if (kind === "mask") overlay.updateLayer(layer, about, buffers[0]);
   };
   const stop = listen(model, [
+    gone.event,
     ["change:_photograph", photograph],
     ["change:_layers", layers],
     ["msg:custom", take],

@@ -12,6 +12,7 @@ import { CompareTools } from "./compare_tools.js";
 import {
   button,
   changes,
+  goneNotice,
   labelled,
   labelledCheck,
   listen,
@@ -88,7 +89,8 @@ function render({ model, el }) {
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-compare" }, ...parts)));
 
   const rows = () => {
     const figures = new Map(model.get("_figures").map(([name, words, better]) => [name, { words, better }]));
@@ -127,7 +129,13 @@ function render({ model, el }) {
   };
   const choices = ["_orders", "_figures", "panels", "metrics", "sort", "of", "descending", "state", "search"];
   const chosen = Object.fromEntries(choices.map((name) => [name, () => tools.show(model)]));
-  const stop = listen(model, [...changes(show), ["change:panels", again], ...changes(chosen), ["msg:custom", take]]);
+  const stop = listen(model, [
+    gone.event,
+    ...changes(show),
+    ["change:panels", again],
+    ...changes(chosen),
+    ["msg:custom", take],
+  ]);
   tools.show(model);
   for (const act of Object.values(show)) act();
   return () => {

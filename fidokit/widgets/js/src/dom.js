@@ -141,6 +141,17 @@ export function uniqueName(kind) {
 }
 
 /**
+ * What says that the kernel is gone, once it is, and the event to listen to for that: the widget manager's, of a model
+ * whose connection was there and is no more.
+ * @returns {{ element: HTMLElement, event: [string, Listener] }}
+ */
+export function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  return { element, event: ["comm_live_update", () => say(element, words)] };
+}
+
+/**
  * The element that a widget is in, with the rule that hides its static form while the widget is alive, and in
  * JupyterLab the whole output that the form is in.
  * @param {string} staticClass

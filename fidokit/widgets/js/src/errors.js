@@ -10,6 +10,7 @@ import {
   bringIntoView,
   button,
   changes,
+  goneNotice,
   labelled,
   listen,
   make,
@@ -243,7 +244,10 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
+  const gone = goneNotice();
+  el.append(
+    widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element)),
+  );
   map.setPoints(images.points);
 
   // From the start, and while no cluster is chosen, the clearest one.
@@ -293,7 +297,7 @@ function render({ model, el }) {
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(traits)]);
   for (const act of Object.values(traits)) act();
   return () => {
     stop();

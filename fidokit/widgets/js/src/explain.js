@@ -6,7 +6,7 @@
 /** @import { Bytes, Listener, MethodForm, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
 import { Chooser } from "./chooser.js";
-import { button, changes, listen, make, sender, widgetRoot } from "./dom.js";
+import { button, changes, goneNotice, listen, make, sender, widgetRoot } from "./dom.js";
 import { Meter } from "./meter.js";
 import { BUSY, Order } from "./order.js";
 import { Overlay } from "./overlay.js";
@@ -54,7 +54,8 @@ function render({ model, el }) {
   };
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-explain" }, side, main)));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
 
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
@@ -94,7 +95,7 @@ function render({ model, el }) {
       overlay.updateLayer(layer, { height, width }, buffers[position]);
     }
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(show)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(show)]);
   for (const act of Object.values(show)) act();
   return () => {
     stop();

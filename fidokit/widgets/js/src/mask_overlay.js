@@ -3,7 +3,7 @@
 /** @import { Settings } from "./overlay_controls.js" */
 /** @import { Bytes, Listener, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
-import { listen, widgetRoot } from "./dom.js";
+import { goneNotice, listen, widgetRoot } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 /**
@@ -52,7 +52,8 @@ function initialize({ model }) {
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
   const overlay = new Overlay(model.get("_tables"));
-  el.append(widgetRoot(model.get("_static_class"), overlay.element));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, overlay.element));
   const photograph = () => overlay.setPhotograph(model.get("_photograph"));
   const layers = () => overlay.setLayers(model.get("_layers"));
   /** @type {Listener} */
@@ -60,6 +61,7 @@ function render({ model, el }) {
     if (kind === "mask") overlay.updateLayer(layer, about, buffers[0]);
   };
   const stop = listen(model, [
+    gone.event,
     ["change:_photograph", photograph],
     ["change:_layers", layers],
     ["msg:custom", take],

@@ -42,6 +42,7 @@ const MOST_PIXELS = 1400;
 const PANEL = 234;
 /** Pixels of the page around the divider in which the pointer has hold of it. */
 const GRIP = 14;
+const NO_PHOTOGRAPH = "No photograph yet";
 /** Keys that choose a mask. */
 const DIGIT = /^[1-9]$/;
 /** Milliseconds in which changes of thumbnails are gathered: a live mask changes often. */
@@ -56,7 +57,7 @@ export class Overlay {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture",
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
   inset = make("canvas", { "aria-hidden": "true" });
   here = make("span", { class: "fk-here" });
   insetButton = button("", () => this.#reset(), {
@@ -158,6 +159,7 @@ export class Overlay {
     this.#moved = false;
     this.#point = null;
     const cut = bitmap !== null && leavesOut(window, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
     this.unseen.hidden = !cut;
     this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
     drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);

@@ -77,6 +77,7 @@ export class OverlayControls {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -98,6 +99,7 @@ export class OverlayControls {
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
       labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
@@ -150,6 +152,7 @@ export class OverlayControls {
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
