@@ -146,6 +146,8 @@ def test_at_700_pixels_the_picture_stands_above_the_form(tab, open_state, tmp_pa
 def test_a_kernel_that_is_gone(tab, open_state, tmp_path):
     open_state("photograph(); widget_of()", ["No mask yet"])
     tab.page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    tab.page.wait_for_timeout(1000)
+    tab.page.get_by_role("button", name="Start", exact=True).click()
     tab.page.locator(".fidokit", has_text="The kernel is gone").first.wait_for()
     assert "Run the cell again" in look(tab, tmp_path, "kernel gone")
     tab.errors.clear()

@@ -82,15 +82,22 @@ function uniqueName(kind) {
 function goneNotice() {
   const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  return { element, event: ["comm_live_update", () => say(element, words)] };
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
 }
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
-function sender(model) {
-  return (message, buffers) => model.send(message, void 0, buffers);
+function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, void 0, buffers);
+    } catch {
+      lost();
+    }
+  };
 }
 function onTheme(act) {
   const watching = new MutationObserver(act);
@@ -705,7 +712,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
-    this.none = make("p", { textContent: "No mask yet" });
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -779,6 +786,7 @@ var OverlayControls = class {
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
     this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -1701,7 +1709,8 @@ function pageInWords([fit, all, pages], page) {
   return `Page ${page + 1} of ${counted(pages)}; ${counted(fit)} of ${counted(all)} images`;
 }
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const look = (wanted) => send({ do: "look", ...wanted });
   const tables = model.get("_tables");
   const table = bytesOf(Object.values(tables)[0]);
@@ -1738,7 +1747,6 @@ function render({ model, el }) {
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
-  const gone = goneNotice();
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-compare" }, ...parts)));
   const rows = () => {
     const figures = new Map(model.get("_figures").map(([name, words, better]) => [name, { words, better }]));

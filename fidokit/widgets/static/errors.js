@@ -85,15 +85,22 @@ function uniqueName(kind) {
 function goneNotice() {
   const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  return { element, event: ["comm_live_update", () => say(element, words)] };
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
 }
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
-function sender(model) {
-  return (message, buffers) => model.send(message, void 0, buffers);
+function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, void 0, buffers);
+    } catch {
+      lost();
+    }
+  };
 }
 function onTheme(act) {
   const watching = new MutationObserver(act);
@@ -1887,7 +1894,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
-    this.none = make("p", { textContent: "No mask yet" });
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -1961,6 +1968,7 @@ var OverlayControls = class {
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
     this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -2595,7 +2603,8 @@ var ImageDetail = class {
   }
 };
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -2658,7 +2667,6 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  const gone = goneNotice();
   el.append(
     widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element))
   );

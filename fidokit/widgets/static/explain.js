@@ -66,15 +66,22 @@ function uniqueName(kind) {
 function goneNotice() {
   const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  return { element, event: ["comm_live_update", () => say(element, words)] };
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
 }
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
-function sender(model) {
-  return (message, buffers) => model.send(message, void 0, buffers);
+function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, void 0, buffers);
+    } catch {
+      lost();
+    }
+  };
 }
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
@@ -1064,7 +1071,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
-    this.none = make("p", { textContent: "No mask yet" });
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -1138,6 +1145,7 @@ var OverlayControls = class {
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
     this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -1605,7 +1613,8 @@ function initialize({ model }) {
   });
 }
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);
@@ -1622,7 +1631,6 @@ function render({ model, el }) {
   };
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
-  const gone = goneNotice();
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {

@@ -49,7 +49,8 @@ function uniqueName(kind) {
 function goneNotice() {
   const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  return { element, event: ["comm_live_update", () => say(element, words)] };
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
 }
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
@@ -571,7 +572,7 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
-    this.none = make("p", { textContent: "No mask yet" });
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
@@ -645,6 +646,7 @@ var OverlayControls = class {
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
     this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;

@@ -51,7 +51,8 @@ export function pageInWords([fit, all, pages], page) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const look = (/** @type {Look} */ wanted) => send({ do: "look", ...wanted });
   const tables = model.get("_tables");
   const table = bytesOf(Object.values(tables)[0]);
@@ -89,7 +90,6 @@ function render({ model, el }) {
   ];
   const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
-  const gone = goneNotice();
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-compare" }, ...parts)));
 
   const rows = () => {

@@ -142,13 +142,14 @@ export function uniqueName(kind) {
 
 /**
  * What says that the kernel is gone, once it is, and the event to listen to for that: the widget manager's, of a model
- * whose connection was there and is no more.
- * @returns {{ element: HTMLElement, event: [string, Listener] }}
+ * whose connection was there and is no more. Where nobody tells, it is noticed when something is said to the kernel.
+ * @returns {{ element: HTMLElement, event: [string, Listener], tell: () => void }}
  */
 export function goneNotice() {
   const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  return { element, event: ["comm_live_update", () => say(element, words)] };
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
 }
 
 /**
@@ -167,10 +168,17 @@ export function widgetRoot(staticClass, ...children) {
  * What sends messages to the kernel.
  * @template Traits
  * @param {Model<Traits>} model
+ * @param {() => void} lost called where none can be sent.
  * @returns {Send}
  */
-export function sender(model) {
-  return (message, buffers) => model.send(message, undefined, buffers);
+export function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, undefined, buffers);
+    } catch {
+      lost();
+    }
+  };
 }
 
 /**

@@ -178,7 +178,8 @@ class ImageDetail {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -244,7 +245,6 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  const gone = goneNotice();
   el.append(
     widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element)),
   );

@@ -37,7 +37,8 @@ function initialize({ model }) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);
@@ -54,7 +55,6 @@ function render({ model, el }) {
   };
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
-  const gone = goneNotice();
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
 
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
