@@ -51,8 +51,8 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
     command.add_argument(
         "--fit",
         choices=FITS,
-        help="what it is shown of a photograph: crop, the middle; squash, the whole frame; trim, all but the strips that "
-        "cameras print on; default: as it was trained",
+        help="what it is shown of a photograph: crop, the middle; squash, the whole frame; trim, all but the strips "
+        "that cameras print on; default: as it was trained",
     )
     command.add_argument(
         "--names",

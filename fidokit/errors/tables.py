@@ -182,8 +182,8 @@ class ClusterTables:
         for number in numbers:
             if not is_whole(number) or not 1 <= number <= len(self):
                 raise SettingsError(
-                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 1, the clearest first, "
-                    "see the column `cluster` of `clusters`"
+                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 1, the clearest "
+                    "first, see the column `cluster` of `clusters`"
                 )
         return [int(number) for number in numbers]
 

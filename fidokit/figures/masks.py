@@ -39,8 +39,8 @@ CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
 """Of the outlines of verified regions; each stands beside its verdict in words."""
 
 DRAWN_AS = ("colours", "outline", "dimmed")
-"""How a mask is drawn over its photograph: in colours, as a line around it, or with its surroundings dimmed, by which an
-animal's own pattern stays visible."""
+"""How a mask is drawn over its photograph: in colours, as a line around it, or with its surroundings dimmed, which
+leaves an animal's own pattern visible."""
 
 NOT_SEEN = "not seen by the classifier"
 """Of what is hatched."""
@@ -49,8 +49,8 @@ KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", 
 
 #: Share of a photograph from which all of it may as well be shown.
 _MOST_SHOWN = 0.7
-#: Of the hatching of what the classifier did not see: how much is left of the photograph's light there, how far apart the
-#: lines are in pixels, and how light they are.
+#: Of the hatching of what the classifier did not see: how much is left of the photograph's light there, how far apart
+#: the lines are in pixels, and how light they are.
 _HATCH_GROUND, _HATCH_PITCH, _HATCH_LINE = 0.45, 8, 150
 _MARGIN, _CAPTION_HEIGHT, _LEGEND_HEIGHT = 12, 30, 24
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
@@ -380,7 +380,7 @@ def _checked(mask: npt.ArrayLike) -> npt.NDArray[np.float32]:
 
 
 def _resized(photograph: Image.Image, height: int) -> Image.Image:
-    """A photograph at this height; less high where it would be more than twice as wide, so that viewers open the sheet."""
+    """A photograph at this height; less high where it would be more than twice as wide: viewers must open the sheet."""
     height = min(height, max(1, round(2 * height * photograph.height / photograph.width)))
     width = max(1, round(photograph.width * height / photograph.height))
     return photograph.resize((width, height), Image.Resampling.LANCZOS)

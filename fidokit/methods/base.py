@@ -217,7 +217,7 @@ class Masks(HtmlDisplay):
         return self.images.shown(position, self.preprocessing)
 
     def unseen_words(self, i: int, geometry: Geometry) -> str:
-        """What the classifier does not see of the i-th mask's photograph, see `LabelledImages.unseen_words`; may be empty.
+        """What the classifier does not see of the i-th photograph, see `LabelledImages.unseen_words`; may be empty.
 
         Args:
             i: position.

@@ -133,7 +133,7 @@ class Classifier(HtmlDisplay, ClassifierState):
             if value is not None
         }
         if fit in ("squash", "trim") and crop_share is None:
-            # What is asked for is the photograph from edge to edge, not the share of it that the module's own crop keeps.
+            # The photograph from edge to edge is asked for, not the share that the module's own crop keeps.
             options["crop_share"] = 1.0
         if transform is not None and (fit, crop_share, interpolation) != (None, None, None):
             raise SettingsError("a transform takes the place of fit, crop_share and interpolation; leave them out")

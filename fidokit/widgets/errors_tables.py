@@ -84,7 +84,7 @@ def cluster_rows(errors: ErrorClusters) -> list[dict[str, Any]]:
 
 
 def change_rows(errors: ErrorClusters, cluster: int) -> tuple[list[dict[str, Any]], list[bytes]]:
-    """Cause and effect on some errors of a verified cluster: what was said before and after, and a JPEG of both each."""
+    """Cause and effect on some errors of a verified cluster: what was said before and after, and a JPEG each."""
     rows, data = [], []
     for change in changes(errors, cluster):
         buffer = io.BytesIO()

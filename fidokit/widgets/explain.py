@@ -283,8 +283,8 @@ class ExplainWidget(RunningWidget):
 
         Args:
             masks: (h, w) each.
-            verdicts: of all masks that are shown, at the end: those that explain little step back, and the view opens on
-                the one that leads.
+            verdicts: of all masks that are shown, at the end: those that explain little step back, and the view opens
+                on the one that leads.
         """
         made = [mask_layer(name, mask) for name, mask in masks.items()]
         if verdicts is not None:

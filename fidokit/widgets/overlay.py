@@ -18,8 +18,8 @@ from fidokit.exceptions import SettingsError
 from fidokit.figures.masks import (
     COLOUR_MAP,
     COLOUR_MAPS,
-    KIND_NAMES,
     DRAWN_AS,
+    KIND_NAMES,
     colour_map,
     panels_png,
     shown_part,
@@ -36,8 +36,8 @@ STATIC_HEIGHT = 180
 class MaskOverlay(ShownWidget):
     """A photograph with masks over it: colours, outline or dimmed surroundings, opacity, threshold, two masks, zoom.
 
-    It opens on the region of the first mask. All of that happens in the browser. The attributes set it from Python; what
-    is changed in the browser stays there. What the classifier did not see is hatched.
+    It opens on the region of the first mask. All of that happens in the browser. The attributes set it from Python;
+    what is changed in the browser stays there. What the classifier did not see is hatched.
 
     Args:
         image: the photograph: a path, a PIL image, a (3, H, W) tensor or a (H, W, 3) array, in [0, 1] or of bytes.

@@ -50,10 +50,10 @@ def layer_values(layer: Mapping[str, Any]) -> npt.NDArray[np.float32]:
 
 
 def opening(geometry: Geometry, mask: npt.ArrayLike) -> list[float]:
-    """What is seen of a photograph when the view of a mask over it opens: the centre in shares of its sides, and the zoom.
+    """What is seen of a photograph when a mask's view opens: the centre in shares of its sides, and the zoom.
 
-    The view has the photograph's aspect. The mask's box has half of its longer side, and a flat one at least 25 % of its
-    height, as long as it fits.
+    The view has the photograph's aspect. The mask's box has half of its longer side, and a flat one at least 25 % of
+    its height, as long as it fits.
     """
     box = geometry.mask_box(mask)
     if box is None:

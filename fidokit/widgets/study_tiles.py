@@ -86,7 +86,7 @@ class StudyTiles:
         return [layer | {"view": opening(geometry, layer_values(layer))} for layer in layers]
 
     def _small(self, image_id: str, part_of: bytes | None, size: tuple[int, int]) -> list[dict[str, Any]]:
-        """A small photograph as `sent_photograph` gives it, and the part of it that shows a mask, if that is not nearly all.
+        """A small photograph as `sent_photograph` gives it, and the part that shows a mask, if that is not nearly all.
 
         Of one that cannot be read, the reason.
 

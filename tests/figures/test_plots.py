@@ -155,7 +155,9 @@ def test_masks_are_shown_on_a_part_which_the_bare_panel_frames():
     mask[2:4, 2:4] = 1
     part = shown_part(geometry, mask)
     assert part == (20, 20, 100, 100)
-    sheet = panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, drawn_as="outline", part=part)
+    sheet = panels_png(
+        photograph, geometry, [("bare", None), ("mask", mask)], height=100, drawn_as="outline", part=part
+    )
     near = panel_pixels(sheet, 1)
     # Twice as large as in the bare panel: the red square takes half of each side.
     assert (near[50, 30:70] == [200, 0, 0]).all()

@@ -33,7 +33,8 @@ def photograph(name="a.png", size=(300, 200)):
 
 def classifier(names=("robin", "wren", "owl")):
     torch.manual_seed(0)
-    return fk.Classifier(ConvNet(len(names)), list(names), mean=0.5, std=0.5, size=32, precision="float32", micro_batch=8)
+    options = {"mean": 0.5, "std": 0.5, "size": 32, "precision": "float32", "micro_batch": 8}
+    return fk.Classifier(ConvNet(len(names)), list(names), **options)
 
 def widget_of(names=("robin", "wren", "owl"), name="a.png", image_id=None, method="fido", **options):
     import pandas as pd
@@ -87,7 +88,8 @@ STATES = {
 OVERFLOWING = """() => {
     const root = document.querySelector(".fidokit");
     const edge = root.getBoundingClientRect().right + 1;
-    const scrolls = (e) => e !== root && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
+    const scrolls = (e) =>
+        e !== root && (getComputedStyle(e).overflowX !== "visible" || scrolls(e.parentElement));
     return [...root.querySelectorAll("*")].filter((element) => element.checkVisibility()
         && !element.closest(".fk-unseen") && element.getBoundingClientRect().right > edge
         && !scrolls(element.parentElement)).map((element) => element.className || element.tagName);
