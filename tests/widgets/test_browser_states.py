@@ -97,7 +97,7 @@ OVERFLOWING = """() => {
 
 
 def look(tab, folder, name):
-    """The widget's words; its screenshots, wide and narrow, are pictures of something, and nothing runs off the edge."""
+    """The widget's words; its screenshots, wide and narrow, show something, and nothing runs off the edge."""
     page = tab.page
     for width in (1280, 700):
         page.set_viewport_size({"width": width, "height": 1000})
