@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fidokit.data.geometry import Preprocessing
+from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.base import Masks
