@@ -115,18 +115,6 @@ RULES: tuple[Rule, ...] = (
     Rule("everything outside the animal", outside_animal),
 )
 PLACE = "the place that the masks of this cluster have in common"
-#: Name of a rule -> what misleads the classifier, where filling in what the rule says was proved to turn errors right.
-CAUSES: dict[str, str] = {
-    "everything outside the animal": "misled by the surroundings",
-    PLACE: "misled by what lies at one place of the frame, such as a mark or a date",
-} | {
-    f"the strongest {share} % of the evidence{where}": words
-    for share in (10, 20)
-    for where, words in (
-        (" outside the animal", "misled by something beside the animal"),
-        ("", "misled by the spot that it looks at most"),
-    )
-}
 
 
 def _widened(region: Bools, cells: int) -> Bools:

@@ -9,8 +9,6 @@ from typing import Any
 import pandas as pd
 
 VERDICTS = ("proved", "supported", "not shown", "not a matter of pixels to fill in")
-#: Verdicts by which a cause is known.
-PROVING = VERDICTS[:2]
 COLUMNS = [
     *("cluster", "rule", "n_errors", "turned_right", "turned_right_control", "n_other_errors", "turned_right_other"),
     *("n_right", "turned_wrong", "effect", "effect_low", "effect_high", "p_control", "p_other", "p_net", "effect_p"),

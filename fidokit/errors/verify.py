@@ -103,11 +103,8 @@ def verify(
     errors.check_clusters(chosen)
     texts = zip(table["cluster"], table["words"], table["properties"], strict=True)
     words = {cluster: f"{own}; {common}" for cluster, own, common in texts}
-    same_cause: dict[int, Bools] = {
-        int(c): np.logical_or.reduce(found.members[[int(c) - 1, *found.superseded.get(int(c) - 1, [])]], axis=0)
-        for c in (*chosen, *systematic)
-    }
-    members = {int(c): found.members[int(c) - 1] for c in chosen}
+    same_cause: dict[int, Bools] = {int(c): found.cause_of(int(c)) for c in (*chosen, *systematic)}
+    members = {int(c): found.of(int(c)) for c in chosen}
     return _verify(errors, members, words, check_infills(infills), seed, progress, same_cause, on_progress, before)
 
 
@@ -175,7 +172,7 @@ def changes(errors: ClusterTables, cluster: int, n: int = 3) -> list[Change]:
     if found is None or number not in found.records:
         raise SettingsError(f"cluster {number} is not verified; errors.verify([{number}]) does that")
     name = found.records[number].get("rule")
-    rules = {rule.name: rule for rule in _rules(errors, errors.found.members[number - 1])}
+    rules = {rule.name: rule for rule in _rules(errors, errors.found.of(number))}
     if name not in rules or found.options is None:
         return []
     images = found.images[(found.images["cluster"] == number) & (found.images["role"] == "error")]
@@ -232,11 +229,7 @@ def _verify(
     ):
         try:
             rules = {c: _chosen_rule(errors, changes, inside, seed) for c, inside in members.items()}
-            rules |= {
-                c: _chosen_rule(errors, changes, errors.found.members[c - 1], seed)
-                for c in same_cause
-                if c not in rules
-            }
+            rules |= {c: _chosen_rule(errors, changes, errors.found.of(c), seed) for c in same_cause if c not in rules}
             for cluster, inside in members.items():
                 rule = rules[cluster]
                 alike = [

@@ -8,10 +8,12 @@ from typing import Any
 import pandas as pd
 
 from fidokit._util.html import Html, joined, name_tag, number, tag
-from fidokit.figures.masks import BETTER, KIND_NAMES, asked_words
+from fidokit.figures.masks import KIND_NAMES, asked_words
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.ordering import DATASET
 from fidokit.study.study import Study
+
+_BETTER = {1: "higher is better", -1: "lower is better", 0: ""}
 
 
 def mask_names(study: Study) -> dict[str, tuple[str, str]]:
@@ -31,7 +33,7 @@ def figure_words(name: str) -> str:
 
 def better_words(name: str) -> str:
     """Which way a figure is good; empty where neither is."""
-    return BETTER[METRIC_DIRECTIONS.get(name, 0)]
+    return _BETTER[METRIC_DIRECTIONS.get(name, 0)]
 
 
 def worst_first(name: str) -> bool:

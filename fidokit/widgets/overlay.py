@@ -15,21 +15,23 @@ from torch import Tensor
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
-from fidokit.figures.masks import (
-    COLOUR_MAP,
-    COLOUR_MAPS,
-    DRAWN_AS,
-    KIND_NAMES,
-    colour_map,
-    panels_png,
+from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, Panel, colour_map, sheet_png
+from fidokit.methods.base import Kind, Masks
+from fidokit.widgets.pixels import (
+    cut_out,
+    layer_values,
+    mask_layer,
+    opening,
+    photograph_of,
+    sent_photograph,
     shown_part,
 )
-from fidokit.methods.base import Kind, Masks
-from fidokit.widgets.pixels import layer_values, mask_layer, opening, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
 #: Masks in the static form: more would be too small to be seen in a notebook's column.
 STATIC_PANELS = 4
+#: How a mask is drawn over its photograph: dimmed surroundings leave an animal's own pattern visible.
+DRAWN_AS = ("colours", "outline", "dimmed")
 STATIC_HEIGHT = 180
 
 
@@ -235,17 +237,32 @@ def static_size(photograph: Image.Image) -> Image.Image:
 
 
 def static_panels(
-    photograph: Image.Image, geometry: Geometry, panels: Sequence[tuple[str, Any]], **options: Any
+    photograph: Image.Image,
+    geometry: Geometry,
+    panels: Sequence[tuple[str, Any]],
+    *,
+    opacity: float = 0.75,
+    colours: str = COLOUR_MAP,
+    drawn_as: str = "colours",
 ) -> Image.Image:
     """A photograph of any scale next to itself with masks over it, on the part that the first of them says.
 
     Args:
-        photograph, geometry, panels: of `panels_png`.
-        **options: likewise.
+        photograph, geometry: as for `Panel`.
+        panels: captions and masks; without a mask, all of the photograph is shown.
+        opacity, colours, drawn_as: as of `MaskOverlay`.
     """
     first = next((mask for _, mask in panels if mask is not None), None)
     part = None if first is None else shown_part(geometry, first)
-    return Image.open(io.BytesIO(panels_png(photograph, geometry, panels, height=STATIC_HEIGHT, part=part, **options)))
+    near = (photograph, geometry) if part is None else cut_out(photograph, geometry, part)
+    cells = [
+        Panel(caption, photograph, geometry)
+        if mask is None
+        else Panel(caption, *near, mask, coloured=drawn_as != "dimmed")
+        for caption, mask in panels
+    ]
+    shown = 0.0 if drawn_as == "outline" else opacity
+    return Image.open(io.BytesIO(sheet_png(cells, height=STATIC_HEIGHT, opacity=shown, colours=colours)))
 
 
 def _name(method: str, kind: Kind, several: int) -> str:

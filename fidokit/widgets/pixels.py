@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 
-from fidokit.data.geometry import Box, Geometry, whole_pixels
+from fidokit.data.geometry import Geometry
 from fidokit.data.photographs import read_photograph, upright
 from fidokit.exceptions import ImageError, SettingsError
 
@@ -119,11 +119,6 @@ def sent_photograph(
     kind, data = _encoded(photograph, longest)
     sent = {"width": photograph.width, "height": photograph.height, "type": kind, "data": data, "window": window}
     return sent | {"unseen": unseen}
-
-
-def cut_out(photograph: Image.Image, geometry: Geometry, part: Box) -> tuple[Image.Image, Geometry]:
-    """A part of a photograph in full resolution as a photograph of its own."""
-    return photograph.crop(whole_pixels(part)), geometry.within(part)
 
 
 def _encoded(photograph: Image.Image, longest: int) -> tuple[str, bytes]:

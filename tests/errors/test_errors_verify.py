@@ -236,7 +236,7 @@ def test_other_errors_are_none_of_the_same_cause(errors):
     """Errors of a cluster that another one makes superfluous are not held against that one."""
     number = int(errors.clusters.loc[errors.clusters["systematic"], "cluster"].iloc[0])
     verified = verify(errors, [number], infills=("zeros",))
-    rows = errors.found.members[[number - 1, *errors.found.superseded[number - 1]]].any(0)
+    rows = errors.found.cause_of(number)
     same = {errors.features.image_ids[i] for i in np.flatnonzero(rows)}
     others = verified.images.loc[verified.images["role"] == "other error", "image_id"]
     assert len(others) > 0

@@ -1,21 +1,26 @@
 import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.exceptions import SettingsError
 from fidokit.figures.masks import (
     COLOUR_MAPS,
+    Panel,
     colour_map,
+    contour_path,
+    contours,
     interval_columns,
     overlay_png,
     overlay_size,
     panels_png,
     plotly_text,
-    shown_part,
+    sheet_png,
+    sheet_svg,
     summary_figure,
 )
 
@@ -115,65 +120,66 @@ def test_panels_show_the_mask_where_the_classifier_looked():
             io.BytesIO(panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, opacity=1))
         )
     ).astype(int)
-    # A line below says what hatching means.
+    # Below: what the hatching means.
     assert sheet.shape == (100 + 30 + 24 + 24, 12 + 2 * 212, 3)
     middle = sheet[42 + 50]
     bare, drawn = middle[12:212], middle[224:424]
-    # The window is the middle square, 50 to 150: hatched on both sides, the mask's colour in its left half.
-    for panel in (bare, drawn):
-        for side in (panel[:49], panel[151:]):
-            assert set(np.unique(side)) == {45, 150}
-    assert (bare[52:148] == 100).all()
-    assert np.abs(drawn[52:70] - [252, 255, 164]).max() <= 2
+    assert (bare == 100).all()
+    # The window is the middle square, 50 to 150: dark on both sides, the mask's colour in its left half.
+    for unseen in (drawn[:48], drawn[152:]):
+        dark, hatched = (unseen == 45).all(1), (unseen == 200).all(1)
+        assert (dark | hatched).all()
+        assert 0 < hatched.sum() < dark.sum()
+    assert np.abs(drawn[56:70] - [252, 255, 164]).max() <= 2
     assert (drawn[130:148] == 100).all()
 
 
-def panel_pixels(sheet: bytes, position: int, width: int = 100, height: int = 100) -> np.ndarray:
-    left = 12 + position * (width + 12)
-    return np.asarray(Image.open(io.BytesIO(sheet))).astype(int)[42 : 42 + height, left : left + width]
+def test_contours_are_circles_where_the_mask_is_round():
+    y, x = np.mgrid[:28, :28] + 0.5
+    mask = np.exp(-((x - 14) ** 2 + (y - 12) ** 2) / 40).astype(np.float32)
+    geometry = Geometry(640, 480, (80, 0, 560, 480), (224, 224))
+    (loop,) = contours(mask, geometry)
+    points = np.array(loop)
+    cell = 480 / 28
+    radii = np.hypot(points[:, 0] - (80 + 14 * cell), points[:, 1] - 12 * cell) / cell
+    np.testing.assert_allclose(radii, (40 * np.log(2)) ** 0.5, rtol=0.02)
+    assert contour_path(mask, geometry).startswith("M")
+    assert contour_path(np.zeros((7, 7)), geometry) == ""
 
 
-def test_an_outline_and_a_dimmed_surrounding_leave_the_animal_as_it_is():
-    photograph, mask = Image.new("RGB", (100, 100), (100, 120, 140)), np.zeros((10, 10), np.float32)
-    mask[3:7, 3:7] = 1
-    panels, geometry = [("mask", mask)], Geometry.whole(100, 100)
-    dimmed = panel_pixels(panels_png(photograph, geometry, panels, height=100, drawn_as="dimmed", opacity=0.5), 0)
-    assert (dimmed[50, 50] == [100, 120, 140]).all()
-    assert (dimmed[5, 5] == [50, 60, 70]).all()
-    line = panel_pixels(panels_png(photograph, geometry, panels, height=100, drawn_as="outline"), 0)
-    assert (line[50, 50] == [100, 120, 140]).all()
-    assert (line[5, 5] == [100, 120, 140]).all()
-    assert (line[50, 25:35] != [100, 120, 140]).any()
-    with pytest.raises(SettingsError, match="drawn_as"):
-        panels_png(photograph, geometry, panels, drawn_as="glow")
+@pytest.mark.parametrize("seed", range(3))
+def test_contours_part_what_is_above_from_what_is_below(seed):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((9, 12), np.float32)
+    loops = contours(mask, Geometry.whole(24, 18), level=0.6)
+    filled = Image.new("1", (240, 180))
+    for loop in loops:
+        # A hole takes away what is within it.
+        one = Image.new("1", filled.size)
+        ImageDraw.Draw(one).polygon([(10 * x, 10 * y) for x, y in loop], fill=1)
+        filled = ImageChops.logical_xor(filled, one)
+    inside = np.asarray(filled)[10::20, 10::20]
+    clear = np.abs(mask - 0.6 * mask.max()) > 0.15
+    smooth = np.asarray(Image.fromarray(mask).resize((24, 18), Image.Resampling.BILINEAR))
+    expected = mask >= 0.6 * smooth.max()
+    assert (inside == expected)[clear].mean() > 0.97
 
 
-def test_masks_are_shown_on_a_part_which_the_bare_panel_frames():
-    photograph = Image.new("RGB", (200, 200), (100, 100, 100))
-    photograph.paste((200, 0, 0), (40, 40, 80, 80))
-    mask, geometry = np.zeros((10, 10), np.float32), Geometry.whole(200, 200)
-    mask[2:4, 2:4] = 1
-    part = shown_part(geometry, mask)
-    assert part == (20, 20, 100, 100)
-    sheet = panels_png(
-        photograph, geometry, [("bare", None), ("mask", mask)], height=100, drawn_as="outline", part=part
-    )
-    near = panel_pixels(sheet, 1)
-    # Twice as large as in the bare panel: the red square takes half of each side.
-    assert (near[50, 30:70] == [200, 0, 0]).all()
-    assert (near[10] == 100).all()
-    framed = panel_pixels(sheet, 0)
-    assert (framed[10, 15:45] == 0).all()
-    assert (framed[60:] == 100).all()
-    assert shown_part(geometry, np.ones((10, 10), np.float32)) is None
-    assert shown_part(geometry, np.zeros((10, 10), np.float32)) is None
-
-
-def test_panels_that_step_back_are_pale():
-    photograph, geometry = Image.new("RGB", (100, 100), (100, 100, 100)), Geometry.whole(100, 100)
-    sheet = panels_png(photograph, geometry, [("a", None), ("b", None)], height=100, faded=[1])
-    assert (panel_pixels(sheet, 0) == 100).all()
-    assert abs(panel_pixels(sheet, 1) - 177).max() <= 1
+@pytest.mark.parametrize("coloured", [True, False])
+def test_sheets_are_the_same_as_png_and_as_svg(coloured):
+    photograph = Image.new("RGB", (300, 200), (120, 80, 60))
+    geometry = Preprocessing(size=(10, 10)).geometry(300, 200)
+    mask = np.zeros((4, 4), np.float32)
+    mask[1:3, 1:3] = 1
+    panels = [Panel("<b> & name", photograph, geometry), Panel("mask", photograph, geometry, mask, coloured=coloured)]
+    png, svg = Image.open(io.BytesIO(sheet_png(panels, height=100))), sheet_svg(panels, height=100)
+    root = ElementTree.fromstring(svg)
+    assert (float(root.get("width")), float(root.get("height"))) == png.size
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["<b> & name", "mask", "Hatched: not seen by the classifier."]
+    sources = [element.get("href") for element in root.iter("{http://www.w3.org/2000/svg}image")]
+    assert [source[:16] for source in sources] == ["data:image/jpeg;", "data:image/jpeg;", "data:image/png;b"]
+    assert sum(bool(p.get("vector-effect")) for p in root.iter("{http://www.w3.org/2000/svg}path")) == 2
 
 
 def test_panels_of_a_panorama_stay_small():
