@@ -15,17 +15,18 @@ from torch import Tensor
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
-from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, Panel, colour_map, sheet_png
-from fidokit.methods.base import Kind, Masks
-from fidokit.widgets.pixels import (
+from fidokit.figures.masks import (
+    COLOUR_MAP,
+    COLOUR_MAPS,
+    KIND_NAMES,
+    Panel,
+    colour_map,
     cut_out,
-    layer_values,
-    mask_layer,
-    opening,
-    photograph_of,
-    sent_photograph,
+    sheet_png,
     shown_part,
 )
+from fidokit.methods.base import Kind, Masks
+from fidokit.widgets.pixels import layer_values, mask_layer, opening, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
 #: Masks in the static form: more would be too small to be seen in a notebook's column.
@@ -258,7 +259,7 @@ def static_panels(
     cells = [
         Panel(caption, photograph, geometry)
         if mask is None
-        else Panel(caption, *near, mask, coloured=drawn_as != "dimmed")
+        else Panel(caption, near[0], near[1], mask, coloured=drawn_as != "dimmed")
         for caption, mask in panels
     ]
     shown = 0.0 if drawn_as == "outline" else opacity

@@ -11,10 +11,11 @@ from PIL import Image
 
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.exceptions import ImageError
+from fidokit.figures.masks import cut_out, shown_part
 from fidokit.figures.pictures import masks_of, photographs_of
 from fidokit.methods.verdicts import mask_verdict, standing
 from fidokit.study.study import Study
-from fidokit.widgets.pixels import cut_out, layer_values, mask_layer, opening, sent_photograph, shown_part
+from fidokit.widgets.pixels import layer_values, mask_layer, opening, sent_photograph
 
 #: Pixels of a small picture's longer side: what a page of them is shown at on a screen of high density.
 SMALL = 360
