@@ -141,7 +141,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     size = int(study.manifest["options"]["part_size"])
     ids = predictions["image_id"].tolist()
     with study.classifier.session() as session, tqdm(total=len(positions), unit="image", disable=not progress) as bar:
-        reader = _Reader(session, study.classifier)
+        reader = MapReader(session, study.classifier)
         chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(size, len(positions), size)))]
         with closing(read_chunks(study.data, study.classifier.preprocessing, [c for c in chunks if c[1]])) as parts:
             for chunk in parts:
@@ -191,7 +191,7 @@ class _Reading:
         self.rows: list[dict[str, float]] = []
         self.parts: dict[str, list[Floats]] = defaultdict(list)
 
-    def add(self, chunk: Chunk, reader: _Reader) -> None:
+    def add(self, chunk: Chunk, reader: MapReader) -> None:
         """Describe the images of a chunk."""
         if not chunk.positions:
             return
@@ -273,7 +273,7 @@ class _Reading:
         )
 
 
-class _Reader:
+class MapReader:
     """The maps of a classifier's last layer that knows places, and what they add to the decision."""
 
     def __init__(self, session: Session, classifier: Classifier) -> None:
