@@ -39,7 +39,7 @@ GRID = 28
 #: The classifier's channels are projected to at most so many: distances change by some 6 %, and blocks stay small.
 CHANNELS = 128
 #: Kinds of masks, the preferred ones first: both sufficient and needed, needed, sufficient, and what gradients say.
-_PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
+PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
 #: Columns that tell the label by another name; a cluster of theirs would be a cluster of a label.
 _TAXONOMY = frozenset(
     [
@@ -112,7 +112,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     Args:
         study: with predictions.
         method: whose masks to describe; None: the first with the preferred kind.
-        kind: of these masks; None: the first of `_PREFERRED` that there is.
+        kind: of these masks; None: the first of `PREFERRED` that there is.
         progress: whether to show a progress bar.
 
     Returns:
@@ -163,7 +163,7 @@ def _choose_masks(study: Study, method: str | None, kind: str | None, notes: lis
         raise SettingsError(f"there is no method {method!r}; there are {', '.join(study.methods)}")
     # What explains the class itself comes before what explains a taxon of it.
     labels = sorted(study.methods, key=study.is_of_taxa) if method is None else [method]
-    wanted = _PREFERRED if kind is None else (kind,)
+    wanted = PREFERRED if kind is None else (kind,)
     pairs = [(label, name) for name in wanted for label in labels if name in study.kinds(label)]
     if not pairs:
         kinds = dict.fromkeys(name for label in labels for name in study.kinds(label))

@@ -1,4 +1,4 @@
-"""What may be a mark: parts, or groups of places that look alike to the classifier, on which contrastive masks recur."""
+"""What may be a mark: parts, or groups of places alike to the classifier, on which contrastive masks recur."""
 
 from __future__ import annotations
 
@@ -106,7 +106,9 @@ def named_parts(seen: Iterable[Sight], masks: Mapping[str, Floats]) -> list[Cand
     return _strongest(found)
 
 
-def alike_cells(seen: Iterable[Sight], masks: Mapping[str, Floats], classes: Mapping[str, str], seed: int) -> list[Candidate]:
+def alike_cells(
+    seen: Iterable[Sight], masks: Mapping[str, Floats], classes: Mapping[str, int], seed: int
+) -> list[Candidate]:
     """Groups of cells of one class that hold the evidence of its photographs and are alike in their features.
 
     The strongest cells of each mask within the animal's box are grouped by k-means on unit vectors, class by class.
@@ -117,8 +119,8 @@ def alike_cells(seen: Iterable[Sight], masks: Mapping[str, Floats], classes: Map
         classes: image_id -> its class.
         seed: of the groups.
     """
-    cells: dict[str, list[Floats]] = defaultdict(list)
-    weights: dict[str, list[Floats]] = defaultdict(list)
+    cells: dict[int, list[Floats]] = defaultdict(list)
+    weights: dict[int, list[Floats]] = defaultdict(list)
     for sight in seen:
         assert sight.features is not None
         height, width, channels = sight.features.shape

@@ -28,6 +28,8 @@ LEAST = 6
 ALPHA = 0.05
 #: Share of the log-odds between the two classes that a mark must bear, so that it is worth looking for.
 LEAST_SHARE = 0.05
+#: Standard deviation of a mark's place across the box, up to which it is on one side.
+_SAME_SIDE = 0.15
 # Shifts that count as equally good, as a share of the region.
 _SLACK = 0.02
 
@@ -76,8 +78,8 @@ class Proof:
         Returns:
             candidate (its position), image_id, own (0 or 1, see `classes`); whole, filled and control: the log-odds of
             the photograph's class against the other as it is, with the mark filled in, and with as much elsewhere on
-            the animal, means over the infills; x, y, area: of the mark in the animal's box; and x0, y0, x1, y1, in
-            shares of the photograph.
+            the animal, means over the infills; x, y: of the mark's middle, in shares of the animal's box; and x0, y0,
+            x1, y1, around it, in shares of the photograph.
         """
         rows: list[dict[str, Any]] = []
         for sight in sights(self.study, image_ids, reader):
@@ -99,7 +101,9 @@ class Proof:
         bank = self.infills.bank(sight.image, sight.image_id, self._shown(own))
         soft = soften(torch.from_numpy(np.stack(regions)))[:, None]
         images = [sight.image[None], *(torch.lerp(sight.image[None], bank, one) for one in soft)]
-        logits = self.session.logits(torch.cat(images)).double()
+        classifier = self.study.classifier
+        with classifier.leaving_out(classifier.left_out(sight.image[None])[0]):
+            logits = self.session.logits(torch.cat(images)).double()
         odds = logits[:, self.pair[own]] - logits[:, self.pair[1 - own]]
         self.bar.update(len(odds))
         filled = odds[1:].view(len(found), 1 + CONTROLS, len(bank)).mean(2).numpy()
@@ -112,7 +116,6 @@ class Proof:
                 "filled": float(values[0]),
                 "control": float(values[1:].mean()),
                 **dict(zip(("x", "y"), sight.in_box(region), strict=True)),
-                "area": float(region.sum()) / float(sight.animal.sum()),
                 **dict(zip(("x0", "y0", "x1", "y1"), sight.in_photograph(region), strict=True)),
             }
             for (i, region), values in zip(found, filled, strict=True)
@@ -124,23 +127,23 @@ class Proof:
         return names[self.pair[own]], names[self.pair[1 - own]]
 
 
-_MEASURED = ["candidate", "image_id", "own", "whole", "filled", "control", "x", "y", "area", "x0", "y0", "x1", "y1"]
+_MEASURED = ["candidate", "image_id", "own", "whole", "filled", "control", "x", "y", "x0", "y0", "x1", "y1"]
 
 
 def judged(measured: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
     """What the photographs say of each candidate, the largest effect first.
 
     The effect of a mark is the log-odds with as much filled in elsewhere less those with the mark filled in: of A
-    against B in photographs of A, of B against A in those of B, so that what speaks alike in both cancels.
+    against B in photographs of A, of B against A in those of B, so that what speaks for one in both cancels.
 
     Args:
         measured: by `Proof.measure`.
         units: image_id -> what is independent, such as the burst.
 
     Returns:
-        candidate, n, n_a, n_b, effect, effect_low, effect_high, effect_a, effect_b, share (of the mean log-odds of these
-        photographs), p_value (one-sided, sign flips of the units, Holm's correction over the candidates), shown, x, y,
-        x_spread, area.
+        candidate, n, n_a, n_b, effect, effect_low, effect_high, effect_a, effect_b, share (of the mean log-odds of
+        these photographs), p_value (one-sided, sign flips of the units, Holm's correction over the candidates), where
+        (in words), shown.
     """
     rows = []
     for candidate, own in measured.groupby("candidate"):
@@ -163,8 +166,7 @@ def judged(measured: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
                 "effect_b": float(b.mean()),
                 "share": mean / whole if whole > 0 else np.nan,
                 "p_value": p_value if mean > 0 else 1 - p_value,
-                **{name: float(own[name].mean()) for name in ("x", "y", "area")},
-                "x_spread": float(own["x"].std(ddof=0)),
+                "where": _where(own["x"], own["y"]),
             }
         )
     table = pd.DataFrame(rows, columns=_JUDGED)
@@ -175,11 +177,20 @@ def judged(measured: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
 
 _JUDGED = [
     *("candidate", "n", "n_a", "n_b", "effect", "effect_low", "effect_high", "effect_a", "effect_b", "share"),
-    *("p_value", "x", "y", "area", "x_spread"),
+    *("p_value", "where"),
 ]
 
 
-def at_most(n: int, candidates: int, infills: int) -> int:
-    """Evaluations that so many photographs take."""
-    return n * (1 + candidates * (1 + CONTROLS) * infills)
+def _where(x: pd.Series[float], y: pd.Series[float]) -> str:
+    """The place of a mark in the animal's box, in words; animals that look to either side have it at either end."""
+    height = ("upper", "middle", "lower")[min(2, int(3 * float(np.clip(y.mean(), 0, 1))))]
+    if float(x.std(ddof=0)) <= _SAME_SIDE:
+        side = ("left", "middle", "right")[min(2, int(3 * float(np.clip(x.mean(), 0, 1))))]
+    else:
+        side = "towards one end" if float((x - 0.5).abs().mean()) > 1 / 6 else "middle"
+    return f"{height} third of the box, {side}"
 
+
+def evaluations(n: int, candidates: int, infills: int) -> int:
+    """How many n photographs take, where every candidate is in sight."""
+    return n * (1 + candidates * (1 + CONTROLS) * infills)
