@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.marks import IdentificationKey as IdentificationKey
+    from fidokit.errors.marks import Separation as Separation
+    from fidokit.errors.marks import identification_key as identification_key
+    from fidokit.errors.marks import separate as separate
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -62,6 +66,7 @@ _HOMES = {
     "Gallery": "models.gallery",
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
+    "IdentificationKey": "errors.marks",
     "IntegratedGradientsSettings": "methods.gradient_settings",
     "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
@@ -71,6 +76,7 @@ _HOMES = {
     "Pairs": "methods.individuals",
     "Preprocessing": "data.geometry",
     "RiseSettings": "methods.perturbation_settings",
+    "Separation": "errors.marks",
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
@@ -80,11 +86,13 @@ _HOMES = {
     "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",
     "find_regions": "methods.regions",
+    "identification_key": "errors.marks",
     "list_methods": "methods",
     "open_study": "study.run",
     "rank_falls": "methods.individuals",
     "register_method": "methods",
     "run_study": "study.run",
+    "separate": "errors.marks",
     "write_report": "report.page",
 }
 

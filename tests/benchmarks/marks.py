@@ -4,9 +4,9 @@ Run: ``python tests/benchmarks/marks.py --problems 4 --seed 5000``. Settings wer
 is a set of drawn photographs of all species and its 18 pairs within a genus.
 
 Exchanging a part for the other species' version, every other pixel equal, says which parts truly differ: the log-odds
-between the two move. A named mark is right if it is such a part. A mark without a name is where its cells are: it lies
-on the part that holds most of its pixels beyond what an even spread over the bird would give, where a part that
-differs is all pixels that exchanging it changes.
+between the two move. A named mark is right if it is such a part. A mark without a name lies on the part with whose
+pixels its own agree most over the bird (phi coefficient, for which neither large nor tiny parts have an advantage);
+the pixels of a part that differs are all that exchanging it changes.
 """
 
 from __future__ import annotations
@@ -104,16 +104,15 @@ class Truth:
         other = answer.a if own == answer.b else answer.b
         rows = [int(i) for i in np.flatnonzero(self.labels == own)[: 2 * EXCHANGED]]
         ids = study.data.table["image_id"].iloc[rows].tolist()
-        beyond: dict[str, float] = {}
+        alike: dict[str, float] = {}
         with study.classifier.session() as session:
             for i, sight in zip(rows, sights(study, ids, MapReader(session, study.classifier)), strict=True):
                 region = mark.find(sight)
                 if region is None:
                     continue
                 for part, pixels in self._parts(i, own, other).items():
-                    expected = region.sum() * pixels.sum() / sight.animal.sum()
-                    beyond[part] = beyond.get(part, 0.0) + float(((region & pixels).sum() - expected) / region.sum())
-        return max(beyond, key=lambda part: beyond[part]) if beyond else None
+                    alike[part] = alike.get(part, 0.0) + correlation(region, pixels, sight.animal)
+        return max(alike, key=lambda part: alike[part]) if alike else None
 
     def _parts(self, i: int, own: str, other: str) -> dict[str, np.ndarray]:
         """Part -> (H, W): what exchanging it changes, where that is anything, else its own pixels without those."""
@@ -122,6 +121,13 @@ class Truth:
         changed = {p: pixels for p, pixels in changed.items() if pixels.any()}
         taken = np.logical_or.reduce(list(changed.values()))
         return {p: pixels & ~taken for p, pixels in parts.items() if p not in changed} | changed
+
+
+def correlation(one: np.ndarray, other: np.ndarray, animal: np.ndarray) -> float:
+    """Phi coefficient of two regions over the pixels of the bird; 0 where one of them has all or none."""
+    one, other = one[animal].astype(float), other[animal].astype(float)
+    spread = one.std() * other.std()
+    return float(((one - one.mean()) * (other - other.mean())).mean() / spread) if spread else 0.0
 
 
 def random_classifier(seed: int) -> fk.Classifier:

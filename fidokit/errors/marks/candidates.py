@@ -20,9 +20,9 @@ MOST = 6
 #: Photographs of the discovery half in which a part must be in sight.
 _LEAST_SIGHTS = 3
 #: Groups of cells that are looked for in each class.
-_GROUPS = 6
+_GROUPS = 5
 #: Cells of a photograph that belong to its evidence: the strongest, up to this share of what the mask holds on the box.
-_EVIDENCE = 0.3
+_EVIDENCE = 0.5
 #: A group recurs if it is found in this share of the photographs of its class.
 _RECURS = 0.5
 #: Share of a group's own cells that are less like its middle than a cell may be that is taken for it.

@@ -33,7 +33,7 @@ MOST_PHOTOGRAPHS = 200
 _PHOTOGRAPHS = 1
 #: Photographs that show a mark as an example.
 _EXAMPLES = 4
-_COLUMNS = {
+COLUMNS = {
     "mark": "",
     "seen_in": "class in whose photographs it is found",
     "where": "within the animal's box",
@@ -257,9 +257,9 @@ def _answer(
         count = "1 mark separates" if len(shown) == 1 else f"{len(shown)} marks separate"
         interval = f"95 % interval {first['effect_low']:.1f} to {first['effect_high']:.1f}"
         headline = (
-            f"{count} {a} from {b}. Look first at {_described(first)}: filling it in takes {first['effect']:.1f} of the "
-            f"log-odds ({interval}), {100 * first['share']:.0f} % of them, beyond what as much elsewhere on the animal "
-            "takes."
+            f"{count} {a} from {b}. Look first at {_described(first)}: filling it in takes {first['effect']:.1f} "
+            f"({interval}) of the log-odds, {100 * first['share']:.0f} % of them, beyond what as much elsewhere on the "
+            "animal takes."
         )
     pairs = zip(shown["candidate"], shown["mark"], strict=True)
     examples = [row for i, mark in pairs for row in _examples(measured, i, mark)]
@@ -267,8 +267,8 @@ def _answer(
         study=study,
         question=_question(a, b),
         headline=headline,
-        table=table[list(_COLUMNS)],
-        columns={name: text for name, text in _COLUMNS.items() if text},
+        table=table[list(COLUMNS)],
+        columns={name: text for name, text in COLUMNS.items() if text},
         examples=pd.DataFrame(examples, columns=["group", "image_id", "caption", "x0", "y0", "x1", "y1"]),
         notes=tuple(notes),
         a=a,
@@ -309,8 +309,8 @@ def _nothing(study: Study, a: str, b: str, why: str, notes: Sequence[str]) -> Se
         study=study,
         question=_question(a, b),
         headline=f"Nothing that can be shown separates {a} from {b}: {why}.",
-        table=pd.DataFrame(columns=list(_COLUMNS)),
-        columns={name: text for name, text in _COLUMNS.items() if text},
+        table=pd.DataFrame(columns=list(COLUMNS)),
+        columns={name: text for name, text in COLUMNS.items() if text},
         notes=tuple(notes),
         a=a,
         b=b,
