@@ -19,6 +19,7 @@ from fidokit.errors.interventions import DEFAULT_INFILLS, Infills, check_infills
 from fidokit.errors.marks.candidates import Candidate, alike_cells, named_parts
 from fidokit.errors.marks.proof import ALPHA, LEAST, Proof, evaluations, judged
 from fidokit.errors.marks.sights import Floats, knows_parts, sights
+from fidokit.errors.survey import sequence_column
 from fidokit.errors.verify import more_often
 from fidokit.exceptions import SettingsError
 from fidokit.methods import explain
@@ -105,8 +106,8 @@ def separate(
             one evaluation a photograph; slower ones such as ``fido`` need more.
         parts: whether marks are parts of the dataset; None: where it has them.
         infills: what marks are filled in with; see `fidokit.errors.verify.verify`.
-        burst: a column of the user's table that names what belongs together: it stays in one half, and is one unit of
-            interval and test. None: only the animals that a detector found in one photograph.
+        burst: a column that names what belongs together: it stays in one half, and is one unit of interval and test.
+            None: the column sequence, or else the photograph that several animals were found in.
         seed: of everything random.
         progress: whether to say how many evaluations it takes, and to show a progress bar.
 
@@ -192,7 +193,7 @@ class _Pair:
                 own = [own[i] for i in sorted(generator.permutation(len(own))[:MOST_PHOTOGRAPHS])]
             classes |= dict.fromkeys(own, side)
         ids = list(classes)
-        bursts = bursts_of(study, ids, burst) or [None] * len(ids)
+        bursts = bursts_of(study, ids, sequence_column(study.images, burst)) or [None] * len(ids)
         out = halves(ids, np.asarray([classes[i] for i in ids], np.int64), seed, bursts)
         units = {i: f"photograph {i}" if own is None else f"burst {own}" for i, own in zip(ids, bursts, strict=True)}
         return cls(study, names, classes, dict(zip(ids, out.tolist(), strict=True)), units)
