@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.cluster.vq import kmeans2
+from sklearn.cluster import KMeans
 
 from fidokit.errors.marks.sights import Bools, Floats, Sight
 from fidokit.methods.base import resize_masks
@@ -21,6 +21,8 @@ MOST = 6
 _LEAST_SIGHTS = 3
 #: Groups of cells that are looked for in each class.
 _GROUPS = 5
+#: Starts of k-means, of which the best is taken: with one, groups depend on the seed.
+_STARTS = 4
 #: Cells of a photograph that belong to its evidence: the strongest, up to this share of what the mask holds on the box.
 _EVIDENCE = 0.5
 #: A group recurs if it is found in this share of the photographs of its class.
@@ -111,7 +113,8 @@ def alike_cells(
 ) -> list[Candidate]:
     """Groups of cells of one class that hold the evidence of its photographs and are alike in their features.
 
-    The strongest cells of each mask within the animal's box are grouped by k-means on unit vectors, class by class.
+    The strongest cells of each mask within the animal's box are grouped by k-means on unit vectors, weighted by the
+    mask, class by class.
 
     Args:
         seen: photographs, with features.
@@ -145,7 +148,8 @@ def _groups(cells: Sequence[Floats], weights: Sequence[Floats], seed: int) -> li
     photograph = np.repeat(np.arange(len(cells)), [len(own) for own in cells])
     if len(together) < 2 * _GROUPS:
         return []
-    centres, group = kmeans2(together.astype(np.float64), _GROUPS, iter=50, minit="++", seed=seed)
+    found_groups = KMeans(_GROUPS, n_init=_STARTS, random_state=seed).fit(together, sample_weight=weight)
+    centres, group = found_groups.cluster_centers_, found_groups.labels_
     found: list[Candidate] = []
     for k, centre in enumerate(centres):
         counts = np.bincount(photograph[group == k], minlength=len(cells))
