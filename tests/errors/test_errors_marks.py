@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -284,21 +285,28 @@ def test_too_few_photographs_and_wrong_names_are_told(study):
 
 
 def test_it_says_how_many_evaluations_it_takes_before_it_starts(study, capsys, monkeypatch):
-    spent = []
-    measure = Proof.measure
+    said, measure, counter = [], Proof.measure, study.classifier.counter
+    explain = pair.explain
 
-    def counted(self, *arguments):
-        said = capsys.readouterr().err
-        before = self.session.counter.evaluations
+    def told(*arguments, **options):
+        said.append((capsys.readouterr().err, counter.evaluations))
+        return explain(*arguments, **options)
+
+    def proved(self, *arguments):
+        before = counter.evaluations
         table = measure(self, *arguments)
-        spent.append((said, self.session.counter.evaluations - before))
+        said.append(("", counter.evaluations - before))
         return table
 
-    monkeypatch.setattr(Proof, "measure", counted)
+    monkeypatch.setattr(pair, "explain", told)
+    monkeypatch.setattr(Proof, "measure", proved)
     fk.separate(study, A, B, progress=True)
-    ((said, evaluations),) = spent
-    number = int(said.split("up to ")[1].split(" ")[0].replace(",", ""))
-    assert 0.5 * number < evaluations <= number
+    # One photograph, to know what a mask costs; then it is said; then the masks of each class.
+    (_, _), (text, before), (_, _), (_, proof) = said
+    masks, most = (int(re.search(pattern, text)[1].replace(",", "")) for pattern in (r": ([\d,]+)", r"up to ([\d,]+)"))
+    assert masks == 16 * 4
+    assert 0.5 * most < proof <= most
+    assert before > 0
 
 
 def test_without_labels_the_predictions_stand_in(tmp_path, data, classifier):

@@ -16,7 +16,7 @@ from fidokit.errors.features import PREFERRED, MapReader
 from fidokit.errors.find import bursts_of
 from fidokit.errors.groups import halves
 from fidokit.errors.interventions import DEFAULT_INFILLS, Infills, check_infills
-from fidokit.errors.marks.candidates import Candidate, alike_cells, named_parts
+from fidokit.errors.marks.candidates import MOST, Candidate, alike_cells, named_parts
 from fidokit.errors.marks.proof import ALPHA, LEAST, Proof, evaluations, judged
 from fidokit.errors.marks.sights import Floats, knows_parts, sights
 from fidokit.errors.survey import sequence_column
@@ -26,7 +26,7 @@ from fidokit.methods import explain
 from fidokit.models.goals import against_itself, class_index
 from fidokit.study.study import Study
 
-#: What computes contrastive masks that the study has not: one evaluation a photograph, at the classifier's last places.
+#: What computes contrastive masks that the study has not: at the classifier's last places, for hardly any evaluations.
 METHOD = "hires-cam"
 #: Photographs of each class, at most; of more, so many are drawn.
 MOST_PHOTOGRAPHS = 200
@@ -34,6 +34,8 @@ MOST_PHOTOGRAPHS = 200
 _PHOTOGRAPHS = 1
 #: Photographs that show a mark as an example.
 _EXAMPLES = 4
+#: image_id -> (h, w) mask and score of the class.
+_Contrast = dict[str, tuple[Floats, float]]
 COLUMNS = {
     "mark": "",
     "seen_in": "class in whose photographs it is found",
@@ -102,8 +104,8 @@ def separate(
     Args:
         study: with photographs of both classes, by their labels; where it has no labels at all, by predictions.
         a, b: names of two classes.
-        method: what makes contrastive masks, unless the study has some of all these photographs. Default hires-cam:
-            one evaluation a photograph; slower ones such as ``fido`` need more.
+        method: what makes contrastive masks, where the study has none of all these photographs. Default hires-cam, with
+            4 evaluations a photograph; ``occlusion``, with 229, shows places of marks without a name more exactly.
         parts: whether marks are parts of the dataset; None: where it has them.
         infills: what marks are filled in with; see `fidokit.errors.verify.verify`.
         burst: a column that names what belongs together: it stays in one half, and is one unit of interval and test.
@@ -130,14 +132,13 @@ def separate(
     if min(found.counts(held_out=False) + found.counts(held_out=True)) < LEAST:
         n, m = (sum(side) for side in zip(found.counts(held_out=False), found.counts(held_out=True), strict=True))
         return _nothing(study, a, b, f"there are too few photographs, {n} and {m}", notes)
-    masks = found.contrast(method, notes)
+    held = found.of(0, held_out=True) + found.of(1, held_out=True)
+    masks = found.contrast(method, evaluations(len(held), MOST, len(checked)), progress)
     hits = [[masks[i][1] > 0.5 for i in found.of(side, held_out=False) if i in masks] for side in (0, 1)]
     wrong = len(hits[1]) - sum(hits[1])
     if more_often(sum(hits[0]), len(hits[0]), wrong, len(hits[1])) > ALPHA:
         told = f"{sum(hits[0])} of {len(hits[0])} {a} and {sum(hits[1])} of {len(hits[1])} {b}"
-        return _nothing(
-            study, a, b, f"the classifier does not tell them apart ({told} are nearer to their class)", notes
-        )
+        return _nothing(study, a, b, f"the classifier does not tell them apart (it gets {told} right)", notes)
     named = knows_parts(study) if parts is None else parts
     with study.classifier.session() as session:
         reader = None if named else MapReader(session, study.classifier)
@@ -145,14 +146,9 @@ def separate(
         maps = {image_id: mask for image_id, (mask, _) in masks.items()}
         candidates = named_parts(seen, maps) if named else alike_cells(seen, maps, found.classes, seed)
         if reader is not None and reader.missing:
-            return _nothing(
-                study, a, b, f"neither parts nor the classifier's places are known: {reader.missing}", notes
-            )
-        held = found.of(0, held_out=True) + found.of(1, held_out=True)
+            return _nothing(study, a, b, f"no parts are known, and no places: {reader.missing}", notes)
         bank = Infills(study, checked, seed, _PHOTOGRAPHS)
         total = evaluations(len(held), len(candidates), len(checked))
-        if progress:
-            print(f"{a} or {b}: up to {total:,} evaluations to prove {len(candidates)} marks", file=sys.stderr)
         with tqdm(total=total, unit="evaluation", desc=f"{a} or {b}"[:40], disable=not progress, leave=False) as bar:
             measured = Proof(study, session, pair, found.classes, bank, bar).measure(held, reader, candidates)
     return _answer(study, found, candidates, measured, notes)
@@ -206,35 +202,45 @@ class _Pair:
         """How many photographs each class has in a half."""
         return [len(self.of(side, held_out=held_out)) for side in (0, 1)]
 
-    def contrast(self, method: str, notes: list[str]) -> dict[str, tuple[Floats, float]]:
+    def contrast(self, method: str, proof: int, progress: bool) -> _Contrast:
         """image_id -> (h, w) mask of the photograph's class against the other, and the score of the class; discovery
-        half."""
-        made: dict[str, tuple[Floats, float]] = {}
-        for side in (0, 1):
-            target, against, ids = self.names[side], self.names[1 - side], self.of(side, held_out=False)
-            stored = self._stored(ids, target, against)
-            if stored is None:
-                data = self.study.data.subset([self.study.positions[i] for i in ids])
-                masks = explain(self.study.classifier, data, method, targets=target, against=against)
-                kind = next(name for name in PREFERRED if name in masks.kinds)
-                stored = {
-                    i: (mask.numpy(), float(score))
-                    for i, mask, score in zip(masks.image_ids, masks.kinds[kind], masks.score_full, strict=True)
-                }
-            made |= stored
-        return made
+        half.
 
-    def _stored(self, ids: Sequence[str], target: str, against: str) -> dict[str, tuple[Floats, float]] | None:
-        """Masks that the study has of all these photographs, of one method and kind."""
-        columns = ["image_id", "method", "kind", "target", "against"]
+        Args:
+            method: what makes those that the study has not.
+            proof: evaluations that come after these, at most.
+            progress: whether to say how many there will be.
+        """
+        made = [self._stored(side) for side in (0, 1)]
+        sides = [side for side in (0, 1) if made[side] is None]
+        lacking = [len(self.of(side, held_out=False)) for side in sides]
+        if progress:
+            each = self._explained(sides[0], method, 1)[1] if sides else 0
+            masks = f"{each * sum(lacking):,} for {sum(lacking)} masks by {method} and " if sides else ""
+            print(f"{' or '.join(self.names)}: {masks}up to {proof:,} evaluations to prove marks", file=sys.stderr)
+        for side in sides:
+            made[side] = self._explained(side, method)[0]
+        return {image_id: found for own in made for image_id, found in (own or {}).items()}
+
+    def _explained(self, side: int, method: str, most: int | None = None) -> tuple[_Contrast, int]:
+        """The masks of the first photographs of a class, and evaluations of each."""
+        ids = self.of(side, held_out=False)[:most]
+        data = self.study.data.subset([self.study.positions[image_id] for image_id in ids])
+        masks = explain(self.study.classifier, data, method, targets=self.names[side], against=self.names[1 - side])
+        kind = next(name for name in PREFERRED if name in masks.kinds)
+        found = zip(masks.image_ids, masks.kinds[kind], masks.score_full, strict=True)
+        return {i: (mask.numpy(), float(score)) for i, mask, score in found}, int(masks.evaluations.max())
+
+    def _stored(self, side: int) -> _Contrast | None:
+        """Masks that the study has of all the photographs of a class, of one method and kind."""
+        ids, columns = self.of(side, held_out=False), ["image_id", "method", "kind", "target", "against"]
         frame = self.study.masks(columns=columns, image_ids=ids)
-        frame = frame[(frame["target"] == target) & (frame["against"] == against)]
+        frame = frame[(frame["target"] == self.names[side]) & (frame["against"] == self.names[1 - side])]
         counts = frame.groupby(["method", "kind"]).size().to_dict()
         whole = [(m, kind) for kind in PREFERRED for m in self.study.methods if counts.get((m, kind)) == len(ids)]
         if not whole:
             return None
-        label, kind = whole[0]
-        own = self.study.masks(label, kind, ["image_id", "mask", "score_full"], ids)
+        own = self.study.masks(*whole[0], ["image_id", "mask", "score_full"], ids)
         return {i: (mask, float(score)) for i, mask, score in own.itertuples(index=False, name=None)}
 
 
