@@ -1,7 +1,7 @@
 """What separates one species from another on the testbed: marks judged by exchanging parts, and pairs without any.
 
-Run: ``python tests/benchmarks/marks.py --problems 4 --seed 5000 --jobs 2``. Settings were tuned with seeds below 1000. A
-problem is a set of drawn photographs of all species and its 18 pairs within a genus.
+Run: ``python tests/benchmarks/marks.py --problems 4 --seed 5000 --jobs 2``. Settings were tuned with seeds below 1000.
+A problem is a set of drawn photographs of all species and its 18 pairs within a genus.
 
 Exchanging a part for the other species' version, every other pixel equal, says which parts truly differ: the log-odds
 between the two move. A named mark is right if it is such a part. A mark without a name lies on the part with whose
@@ -163,9 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, default=4)
     parser.add_argument("--seed", type=int, default=5000)
-    parser.add_argument("--photographs", type=int, default=24, help="of each species")
+    parser.add_argument("--photographs", type=int, default=20, help="of each species")
     parser.add_argument("--jobs", type=int, default=1, help="problems at once")
-    parser.add_argument("--method", default="hires-cam")
+    parser.add_argument("--method", help="of contrastive masks")
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="only the first so many pairs of each problem")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.problems)

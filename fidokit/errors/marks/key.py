@@ -83,7 +83,7 @@ def identification_key(
     columns = ["pair", *_KEY]
     return IdentificationKey(
         study=study,
-        question="What tells apart the classes that are confused",
+        question="How to tell apart the classes that are confused",
         headline=_headline(done),
         table=pd.concat([_rows(one) for one in done] or [pd.DataFrame(columns=columns)], ignore_index=True),
         columns={name: text for name, text in COLUMNS.items() if text and name in _KEY},

@@ -187,8 +187,8 @@ def _where(x: pd.Series[float], y: pd.Series[float]) -> str:
     if float(x.std(ddof=0)) <= _SAME_SIDE:
         side = ("left", "middle", "right")[min(2, int(3 * float(np.clip(x.mean(), 0, 1))))]
     else:
-        side = "towards one end" if float((x - 0.5).abs().mean()) > 1 / 6 else "middle"
-    return f"{height} third of the box, {side}"
+        side = "one end" if float((x - 0.5).abs().mean()) > 1 / 6 else "middle"
+    return f"{height} third, {side}"
 
 
 def evaluations(n: int, candidates: int, infills: int) -> int:
