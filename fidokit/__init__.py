@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from fidokit.errors.marks import Separation as Separation
     from fidokit.errors.marks import identification_key as identification_key
     from fidokit.errors.marks import separate as separate
+    from fidokit.errors.sites import SiteComparison as SiteComparison
+    from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -78,11 +80,13 @@ _HOMES = {
     "Preprocessing": "data.geometry",
     "RiseSettings": "methods.perturbation_settings",
     "Separation": "errors.marks",
+    "SiteComparison": "errors.sites",
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
+    "compare_sites": "errors.sites",
     "explain": "methods",
     "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",

@@ -20,6 +20,7 @@ from fidokit.cli import (
     marks,
     planning,
     regions,
+    sites,
     studying,
 )
 from fidokit.cli.options import INTERRUPTED
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         checking,
         errors,
         marks,
+        sites,
         improving,
         exporting,
         lab,

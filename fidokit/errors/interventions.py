@@ -82,10 +82,20 @@ class Infills:
         names: see `check_infills`.
         seed: of random infills.
         most_photographs: so many of the ``photographs`` for one image, the first of the study's panel that suit it.
+        labels: whether labels say what ``photographs`` show; if not, the predicted classes alone do.
     """
 
-    def __init__(self, study: Study, names: Sequence[str], seed: int, most_photographs: int | None = None) -> None:
-        self.study, self.names, self.seed, self.most_photographs = study, tuple(names), seed, most_photographs
+    def __init__(
+        self,
+        study: Study,
+        names: Sequence[str],
+        seed: int,
+        most_photographs: int | None = None,
+        *,
+        labels: bool = True,
+    ) -> None:
+        self.study, self.names, self.seed = study, tuple(names), seed
+        self.most_photographs, self.labels = most_photographs, labels
 
     def bank(self, image: Tensor, image_id: str, shown: tuple[object, object]) -> Tensor:
         """(M, 3, H, W) infills of one (3, H, W) image.
@@ -120,7 +130,8 @@ class Infills:
     def _panel(self) -> list[tuple[str, set[str], Tensor]]:
         """(image_id, label and predicted class, blurred photograph), spread over the classes of the study."""
         study, made = self.study, []
-        for entry in choose_panel(study.predictions())["photographs"]:
+        predictions = study.predictions() if self.labels else study.predictions().assign(label=None)
+        for entry in choose_panel(predictions)["photographs"]:
             with suppress(ImageError):
                 image = study.data.load(study.positions[entry["image_id"]], study.classifier.preprocessing)[0]
                 shown = with_members((entry["label"], entry["predicted"]), study.classifier.label_groups)
