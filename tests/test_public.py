@@ -13,10 +13,12 @@ NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
     "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
-    "IdentificationKey", "Separation", "SiteComparison", "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "compare_sites",
+    "IdentificationKey", "Separation",
+    "SiteComparison", "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "compare_sites",
     "explain", "explain_pair",
     "find_error_clusters",
-    "find_regions", "identification_key", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "separate", "testbed",
+    "find_regions", "identification_key", "list_methods", "open_study", "rank_falls", "register_method", "run_study",
+    "separate", "testbed",
     "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}

@@ -163,7 +163,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, default=4)
     parser.add_argument("--seed", type=int, default=5000)
-    parser.add_argument("--photographs", type=int, default=20, help="of each species")
+    parser.add_argument("--photographs", type=int, default=24, help="of each species")
     parser.add_argument("--jobs", type=int, default=1, help="problems at once")
     parser.add_argument("--method", help="of contrastive masks")
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="only the first so many pairs of each problem")

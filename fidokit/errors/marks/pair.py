@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from fidokit.data.reading import read_chunks
 from fidokit.errors.answer import Answer
 from fidokit.errors.features import PREFERRED, MapReader
 from fidokit.errors.find import bursts_of
@@ -21,8 +23,9 @@ from fidokit.errors.marks.proof import ALPHA, LEAST, Proof, evaluations, judged
 from fidokit.errors.marks.sights import Floats, knows_parts, sights
 from fidokit.errors.survey import sequence_column
 from fidokit.errors.verify import more_often
-from fidokit.exceptions import ImageError, SettingsError
+from fidokit.exceptions import SettingsError
 from fidokit.methods import explain
+from fidokit.models.apart import rows_apart
 from fidokit.models.goals import against_itself, class_index
 from fidokit.study.study import Study
 
@@ -38,8 +41,6 @@ MOST_PHOTOGRAPHS = 200
 _PHOTOGRAPHS = 1
 #: Photographs that show a mark as an example.
 _EXAMPLES = 4
-#: image_id -> (h, w) mask and score of the class.
-_Contrast = dict[str, tuple[Floats, float]]
 COLUMNS = {
     "mark": "",
     "seen_in": "photographs of",
@@ -139,19 +140,18 @@ def separate(
         return _nothing(study, a, b, f"there are too few photographs, {n} and {m}", notes)
     named = knows_parts(study) if parts is None else parts
     held = found.of(0, held_out=True) + found.of(1, held_out=True)
-    chosen = method or (_OF_PARTS if named else _OF_PLACES)
-    masks = found.contrast(chosen, evaluations(len(held), MOST, len(checked)), progress)
-    hits = [[masks[i][1] > 0.5 for i in found.of(side, held_out=False) if i in masks] for side in (0, 1)]
+    right = found.told_apart(pair)
+    hits = [[right[i] for i in found.of(side, held_out=False) if i in right] for side in (0, 1)]
     if min(map(len, hits)) < LEAST:
         return _nothing(study, a, b, f"too few photographs can be read, {len(hits[0])} and {len(hits[1])}", notes)
-    wrong = len(hits[1]) - sum(hits[1])
-    if more_often(sum(hits[0]), len(hits[0]), wrong, len(hits[1])) > ALPHA:
+    if more_often(sum(hits[0]), len(hits[0]), hits[1].count(False), len(hits[1])) > ALPHA:
         told = f"{sum(hits[0])} of {len(hits[0])} {a} and {sum(hits[1])} of {len(hits[1])} {b}"
         return _nothing(study, a, b, f"the classifier does not tell them apart (it gets {told} right)", notes)
+    chosen = method or (_OF_PARTS if named else _OF_PLACES)
+    maps = found.contrast(right, chosen, evaluations(len(held), MOST, len(checked)), progress)
     with study.classifier.session() as session:
         reader = None if named else MapReader(session, study.classifier)
-        seen = sights(study, list(masks), reader)
-        maps = {image_id: mask for image_id, (mask, _) in masks.items()}
+        seen = sights(study, list(maps), reader)
         candidates = named_parts(seen, maps) if named else alike_cells(seen, maps, found.classes, seed)
         if reader is not None and reader.missing:
             return _nothing(study, a, b, f"no parts are known, and no places: {reader.missing}", notes)
@@ -213,54 +213,73 @@ class _Pair:
         """How many photographs each class has in a half."""
         return [len(self.of(side, held_out=held_out)) for side in (0, 1)]
 
-    def contrast(self, method: str, proof: int, progress: bool) -> _Contrast:
-        """image_id -> (h, w) mask of the photograph's class against the other, and the score of the class; discovery
-        half.
+    def told_apart(self, pair: tuple[int, int]) -> dict[str, bool]:
+        """image_id -> whether the classifier has the photograph nearer to its class than to the other; of those of the
+        discovery half that can be read."""
+        classifier, right = self.study.classifier, dict[str, bool]()
+        ids = [*self.of(0, held_out=False), *self.of(1, held_out=False)]
+        at = {self.study.positions[image_id]: image_id for image_id in ids}
+        chunks = [(i, list(at)[i : i + _TOGETHER]) for i in range(0, len(at), _TOGETHER)]
+        with (
+            classifier.session() as session,
+            closing(read_chunks(self.study.data, classifier.preprocessing, chunks)) as reading,
+        ):
+            for chunk in reading:
+                for rows, left_out in rows_apart(classifier, chunk.images):
+                    with classifier.leaving_out(left_out):
+                        logits = session.logits(chunk.images[rows])
+                    for row, own in zip(rows, logits, strict=True):
+                        side = self.classes[at[chunk.positions[row]]]
+                        right[at[chunk.positions[row]]] = bool(own[pair[side]] > own[pair[1 - side]])
+                del chunk  # before the next one is there
+        return right
+
+    def contrast(self, readable: Collection[str], method: str, proof: int, progress: bool) -> dict[str, Floats]:
+        """image_id -> (h, w) mask of the photograph's class against the other; discovery half.
 
         Args:
+            readable: the photographs that can be read.
             method: what makes those that the study has not.
             proof: evaluations that come after these, at most.
             progress: whether to say how many there will be.
         """
-        made = [self._stored(side) for side in (0, 1)]
-        lacking = [
-            (i, side) for side in (0, 1) if made[side] is None for i in self.of(side, held_out=False)[:_MOST_MASKS]
-        ]
+        found: dict[str, Floats] = {}
+        lacking: list[tuple[str, int]] = []
+        for side in (0, 1):
+            ids = [image_id for image_id in self.of(side, held_out=False) if image_id in readable]
+            stored = self._stored(ids, side)
+            found |= stored or {}
+            lacking += [] if stored else [(image_id, side) for image_id in ids[:_MOST_MASKS]]
         if progress:
             each = self._explained([lacking[0][0]], lacking[0][1], method)[1] if lacking else 0
             masks = f"{each * len(lacking):,} for {len(lacking)} masks by {method} and " if lacking else ""
             print(f"{' or '.join(self.names)}: {masks}up to {proof:,} evaluations to prove marks", file=sys.stderr)
-        found = {image_id: mask for own in made if own is not None for image_id, mask in own.items()}
         with tqdm(total=len(lacking), unit="mask", disable=None if progress else True, leave=False) as bar:
             for side in (0, 1):
-                ids = [image_id for image_id, own in lacking if own == side]
-                for start in range(0, len(ids), _TOGETHER):
-                    found |= self._explained(ids[start : start + _TOGETHER], side, method)[0]
-                    bar.update(len(ids[start : start + _TOGETHER]))
+                own = [image_id for image_id, other in lacking if other == side]
+                for start in range(0, len(own), _TOGETHER):
+                    found |= self._explained(own[start : start + _TOGETHER], side, method)[0]
+                    bar.update(len(own[start : start + _TOGETHER]))
         return found
 
-    def _explained(self, ids: Sequence[str], side: int, method: str) -> tuple[_Contrast, int]:
-        """The masks of photographs of a class, of those that can be read, and evaluations of each."""
+    def _explained(self, ids: Sequence[str], side: int, method: str) -> tuple[dict[str, Floats], int]:
+        """The masks of photographs of a class, and evaluations of each."""
         data = self.study.data.subset([self.study.positions[image_id] for image_id in ids])
-        try:
-            masks = explain(self.study.classifier, data, method, targets=self.names[side], against=self.names[1 - side])
-        except ImageError:  # of none of them
-            return {}, 0
+        masks = explain(self.study.classifier, data, method, targets=self.names[side], against=self.names[1 - side])
         kind = next(name for name in PREFERRED if name in masks.kinds)
-        found = zip(masks.image_ids, masks.kinds[kind], masks.score_full, strict=True)
-        return {i: (mask.numpy(), float(score)) for i, mask, score in found}, int(masks.evaluations.max())
+        found = zip(masks.image_ids, masks.kinds[kind].numpy(), strict=True)
+        return dict(found), int(masks.evaluations.max()) if len(masks) else 0
 
-    def _stored(self, side: int) -> _Contrast | None:
-        """Masks that the study has of all the photographs of a class, of one method and kind."""
-        ids, columns = self.of(side, held_out=False), ["image_id", "method", "kind", "target", "against"]
-        frame = self.study.masks(columns=columns, image_ids=ids)
+    def _stored(self, ids: Sequence[str], side: int) -> dict[str, Floats] | None:
+        """Masks that the study has of all these photographs of a class, of one method and kind."""
+        frame = self.study.masks(columns=["image_id", "method", "kind", "target", "against"], image_ids=ids)
         frame = frame[(frame["target"] == self.names[side]) & (frame["against"] == self.names[1 - side])]
         counts = frame.groupby(["method", "kind"]).size().to_dict()
         whole = [(m, kind) for kind in PREFERRED for m in self.study.methods if counts.get((m, kind)) == len(ids)]
         if not whole:
             return None
-        own = self.study.masks(*whole[0], ["image_id", "mask", "score_full"], ids)
-        return {i: (mask, float(score)) for i, mask, score in own.itertuples(index=False, name=None)}
+        own = self.study.masks(*whole[0], ["image_id", "mask"], ids)
+        return dict(zip(own["image_id"], own["mask"], strict=True))
 
 
 def _answer(
