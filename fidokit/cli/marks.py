@@ -34,9 +34,7 @@ def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
     add_run(parser)
     parser.add_argument("-o", "--output", type=Path, metavar="FILE", help=f"the page; default {name}.html in the study")
     parser.add_argument("--csv", type=Path, metavar="FILE", help="the table")
-    parser.add_argument(
-        "--method", metavar="M", help="of contrastive masks; default hires-cam, occlusion where no parts are known"
-    )
+    parser.add_argument("--method", default="hires-cam", metavar="M", help="of contrastive masks; default hires-cam")
     parser.add_argument("--burst", metavar="COLUMN", help="photographs with the same value of it stay in the same half")
     parser.add_argument("--seed", type=int, default=0, help="of the halves and of all that is random; default 0")
     parser.add_argument("--max-images", type=int, default=12, metavar="N", help="photographs beside; default 12")

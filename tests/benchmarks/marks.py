@@ -29,7 +29,7 @@ from fidokit.data.geometry import to_input
 from fidokit.errors.features import MapReader
 from fidokit.errors.marks import Separation, separate
 from fidokit.errors.marks.sights import sights
-from fidokit.study.compare import mean_and_interval
+from fidokit.study.summary import mean_and_interval
 from fidokit.testbed.network import MEAN, SIZE, STD, Network
 
 PAIRS = [
@@ -163,9 +163,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--problems", type=int, default=4)
     parser.add_argument("--seed", type=int, default=5000)
-    parser.add_argument("--photographs", type=int, default=24, help="of each species")
+    parser.add_argument("--photographs", type=int, default=30, help="of each species")
     parser.add_argument("--jobs", type=int, default=1, help="problems at once")
-    parser.add_argument("--method", help="of contrastive masks")
+    parser.add_argument("--method", default="hires-cam", help="of contrastive masks")
     parser.add_argument("--pairs", type=int, default=len(PAIRS), help="only the first so many pairs of each problem")
     arguments = parser.parse_args()
     seeds = range(arguments.seed, arguments.seed + arguments.problems)

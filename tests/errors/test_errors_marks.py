@@ -167,7 +167,7 @@ def test_photographs_of_a_burst_are_one_unit():
 
 
 def test_marks_without_parts_lie_on_parts_that_differ(study, data, classifier):
-    answer = fk.separate(study, A, B, parts=False, method="hires-cam", progress=False)
+    answer = fk.separate(study, A, B, parts=False, progress=False)
     assert answer.marks["mark"].iloc[0] == "mark 1"
     own = answer.marks["seen_in"].iloc[0]
     ids = data.table["image_id"][data.table["label"] == own].tolist()[:6]
@@ -190,7 +190,7 @@ def test_a_class_has_no_mark_that_tells_it_from_itself(tmp_path, data, classifie
     labels[generator.permutation(rows)[: len(rows) // 2]] = B
     halves = fk.run_study(classifier, relabelled(data, labels), ["grad-cam"], store=tmp_path / "halves", progress=False)
     for parts in (True, False):
-        assert fk.separate(halves, A, B, parts=parts, method="hires-cam", progress=False).marks.empty
+        assert fk.separate(halves, A, B, parts=parts, progress=False).marks.empty
 
 
 def test_a_classifier_with_random_weights_shows_no_mark(tmp_path, data):
@@ -386,5 +386,5 @@ def test_a_classifier_without_places_needs_parts(tmp_path, data, classifier):
     flat = fk.Classifier(Flat(), testbed.SPECIES, mean=(0.5,) * 3, std=(0.25,) * 3, size=(128, 128), device="cpu")
     study = fk.run_study(flat, data, ["saliency"], store=tmp_path / "run", progress=False)
     with pytest.raises(fk.FidokitError, match="saliency"):
-        fk.separate(study, A, B, method="hires-cam", parts=False, progress=False)
+        fk.separate(study, A, B, parts=False, progress=False)
     assert isinstance(fk.separate(study, A, B, method="saliency", parts=False, progress=False), fk.Separation)

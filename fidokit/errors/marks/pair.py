@@ -29,12 +29,10 @@ from fidokit.models.apart import rows_apart
 from fidokit.models.goals import against_itself, class_index
 from fidokit.study.study import Study
 
-#: What computes contrastive masks that the study has not. To choose among parts, a map of the classifier's last places
-#: does, for hardly any evaluations. Places without a name are found by what covering them does: on drawn birds the
-#: first mark of 17 of 18 pairs lay on a part that differs, with the map that of 15, with fewer places of its own.
-_OF_PARTS, _OF_PLACES = "hires-cam", "occlusion"
-#: Photographs of each class that masks are computed of, at most, and so many together.
-_MOST_MASKS, _TOGETHER = 40, 8
+#: What computes contrastive masks that the study has not: at the classifier's last places, for hardly any evaluations.
+_METHOD = "hires-cam"
+#: Photographs that masks are computed of together.
+_TOGETHER = 8
 #: Photographs of each class, at most; of more, so many are drawn.
 MOST_PHOTOGRAPHS = 200
 #: Blurred photographs of other classes that stand in for a mark, beside flat colours.
@@ -86,7 +84,7 @@ def separate(
     a: str,
     b: str,
     *,
-    method: str | None = None,
+    method: str = _METHOD,
     parts: bool | None = None,
     infills: Sequence[str] = DEFAULT_INFILLS,
     burst: str | None = None,
@@ -109,9 +107,8 @@ def separate(
     Args:
         study: with photographs of both classes, by their labels; where it has no labels at all, by predictions.
         a, b: names of two classes.
-        method: what makes contrastive masks of up to 40 photographs of each class, where the study has none of them.
-            Default hires-cam, 4 evaluations a photograph, where parts are known, and else occlusion, 229 evaluations,
-            which tells places more exactly.
+        method: what makes contrastive masks, where the study has none of all these photographs. Default hires-cam: 4
+            evaluations a photograph. Others, such as ``occlusion`` with 229, tell places by what covering them does.
         parts: whether marks are parts of the dataset; None: where it has them.
         infills: what marks are filled in with; see `fidokit.errors.verify.verify`.
         burst: a column that names what belongs together: it stays in one half, and is one unit of interval and test.
@@ -147,8 +144,7 @@ def separate(
     if more_often(sum(hits[0]), len(hits[0]), hits[1].count(False), len(hits[1])) > ALPHA:
         told = f"{sum(hits[0])} of {len(hits[0])} {a} and {sum(hits[1])} of {len(hits[1])} {b}"
         return _nothing(study, a, b, f"the classifier does not tell them apart (it gets {told} right)", notes)
-    chosen = method or (_OF_PARTS if named else _OF_PLACES)
-    maps = found.contrast(right, chosen, evaluations(len(held), MOST, len(checked)), progress)
+    maps = found.contrast(right, method, evaluations(len(held), MOST, len(checked)), progress)
     with study.classifier.session() as session:
         reader = None if named else MapReader(session, study.classifier)
         seen = sights(study, list(maps), reader)
@@ -249,7 +245,7 @@ class _Pair:
             ids = [image_id for image_id in self.of(side, held_out=False) if image_id in readable]
             stored = self._stored(ids, side)
             found |= stored or {}
-            lacking += [] if stored else [(image_id, side) for image_id in ids[:_MOST_MASKS]]
+            lacking += [] if stored else [(image_id, side) for image_id in ids]
         if progress:
             each = self._explained([lacking[0][0]], lacking[0][1], method)[1] if lacking else 0
             masks = f"{each * len(lacking):,} for {len(lacking)} masks by {method} and " if lacking else ""

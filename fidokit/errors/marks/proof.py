@@ -13,8 +13,9 @@ from fidokit.errors.interventions import Infills
 from fidokit.errors.marks.candidates import Candidate
 from fidokit.errors.marks.sights import Bools, Sight, sights
 from fidokit.methods.concrete import image_keys
-from fidokit.study.compare import holm, mean_and_interval, sign_flip_p
+from fidokit.study.compare import holm, sign_flip_p
 from fidokit.study.metrics.ranks import soften
+from fidokit.study.summary import mean_and_interval
 
 if TYPE_CHECKING:
     from fidokit.errors.features import MapReader
