@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.labels import LabelCheck as LabelCheck
+    from fidokit.errors.labels import check_labels as check_labels
     from fidokit.errors.marks import IdentificationKey as IdentificationKey
     from fidokit.errors.marks import Separation as Separation
     from fidokit.errors.marks import identification_key as identification_key
@@ -71,6 +73,7 @@ _HOMES = {
     "Improvement": "enhance",
     "IdentificationKey": "errors.marks",
     "IntegratedGradientsSettings": "methods.gradient_settings",
+    "LabelCheck": "errors.labels",
     "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
@@ -84,6 +87,7 @@ _HOMES = {
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
+    "check_labels": "errors.labels",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
     "compare_sites": "errors.sites",

@@ -20,6 +20,7 @@ NAMES = {
     "find_regions", "identification_key", "list_methods", "open_study", "rank_falls", "register_method", "run_study",
     "separate", "testbed",
     "write_report",
+    *("LabelCheck", "check_labels"),
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 
