@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from fidokit.errors import find_error_clusters as find_error_clusters
     from fidokit.errors.labels import LabelCheck as LabelCheck
     from fidokit.errors.labels import check_labels as check_labels
+    from fidokit.errors.marks import IdentificationKey as IdentificationKey
+    from fidokit.errors.marks import Separation as Separation
+    from fidokit.errors.marks import identification_key as identification_key
+    from fidokit.errors.marks import separate as separate
     from fidokit.errors.sites import SiteComparison as SiteComparison
     from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
@@ -67,6 +71,7 @@ _HOMES = {
     "Gallery": "models.gallery",
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
+    "IdentificationKey": "errors.marks",
     "IntegratedGradientsSettings": "methods.gradient_settings",
     "LabelCheck": "errors.labels",
     "LabelledImages": "data.images",
@@ -77,8 +82,9 @@ _HOMES = {
     "Pairs": "methods.individuals",
     "Preprocessing": "data.geometry",
     "RiseSettings": "methods.perturbation_settings",
-    "SmoothGradSettings": "methods.gradient_settings",
+    "Separation": "errors.marks",
     "SiteComparison": "errors.sites",
+    "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
     "check_labels": "errors.labels",
@@ -89,11 +95,13 @@ _HOMES = {
     "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",
     "find_regions": "methods.regions",
+    "identification_key": "errors.marks",
     "list_methods": "methods",
     "open_study": "study.run",
     "rank_falls": "methods.individuals",
     "register_method": "methods",
     "run_study": "study.run",
+    "separate": "errors.marks",
     "write_report": "report.page",
 }
 

@@ -13,10 +13,12 @@ NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
     "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
+    "IdentificationKey", "Separation",
     "SiteComparison", "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "compare_sites",
     "explain", "explain_pair",
     "find_error_clusters",
-    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "testbed",
+    "find_regions", "identification_key", "list_methods", "open_study", "rank_falls", "register_method", "run_study",
+    "separate", "testbed",
     "write_report",
     *("LabelCheck", "check_labels"),
 }  # fmt: skip

@@ -39,7 +39,7 @@ GRID = 28
 #: The classifier's channels are projected to at most so many: distances change by some 6 %, and blocks stay small.
 CHANNELS = 128
 #: Kinds of masks, the preferred ones first: both sufficient and needed, needed, sufficient, and what gradients say.
-_PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
+PREFERRED = ("joint", "sdr", "ssr", "effect", "attribution")
 #: Columns that tell the label by another name; a cluster of theirs would be a cluster of a label.
 _TAXONOMY = frozenset(
     [
@@ -112,7 +112,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     Args:
         study: with predictions.
         method: whose masks to describe; None: the first with the preferred kind.
-        kind: of these masks; None: the first of `_PREFERRED` that there is.
+        kind: of these masks; None: the first of `PREFERRED` that there is.
         progress: whether to show a progress bar.
 
     Returns:
@@ -141,7 +141,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     size = int(study.manifest["options"]["part_size"])
     ids = predictions["image_id"].tolist()
     with study.classifier.session() as session, tqdm(total=len(positions), unit="image", disable=not progress) as bar:
-        reader = _Reader(session, study.classifier)
+        reader = MapReader(session, study.classifier)
         chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(size, len(positions), size)))]
         with closing(read_chunks(study.data, study.classifier.preprocessing, [c for c in chunks if c[1]])) as parts:
             for chunk in parts:
@@ -163,7 +163,7 @@ def choose_masks(study: Study, method: str | None, kind: str | None, notes: list
         raise SettingsError(f"there is no method {method!r}; there are {', '.join(study.methods)}")
     # What explains the class itself comes before what explains a taxon of it.
     labels = sorted(study.methods, key=study.is_of_taxa) if method is None else [method]
-    wanted = _PREFERRED if kind is None else (kind,)
+    wanted = PREFERRED if kind is None else (kind,)
     pairs = [(label, name) for name in wanted for label in labels if name in study.kinds(label)]
     if not pairs:
         kinds = dict.fromkeys(name for label in labels for name in study.kinds(label))
@@ -191,7 +191,7 @@ class _Reading:
         self.rows: list[dict[str, float]] = []
         self.parts: dict[str, list[Floats]] = defaultdict(list)
 
-    def add(self, chunk: Chunk, reader: _Reader) -> None:
+    def add(self, chunk: Chunk, reader: MapReader) -> None:
         """Describe the images of a chunk."""
         if not chunk.positions:
             return
@@ -273,7 +273,7 @@ class _Reading:
         )
 
 
-class _Reader:
+class MapReader:
     """The maps of a classifier's last layer that knows places, and what they add to the decision."""
 
     def __init__(self, session: Session, classifier: Classifier) -> None:

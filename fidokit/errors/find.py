@@ -69,11 +69,11 @@ def group_images(
         masks: the method and kind with which the features were extracted.
     """
     outcome = Outcome.read(study.predictions(), features.image_ids)
-    found = group_and_test(features, outcome, seed=seed, bursts=_bursts(study, features.image_ids, burst))
+    found = group_and_test(features, outcome, seed=seed, bursts=bursts_of(study, features.image_ids, burst))
     return ErrorClusters(study, features, outcome, found, seed, masks)
 
 
-def _bursts(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
+def bursts_of(study: Study, image_ids: Sequence[str], column: str | None) -> list[str | None] | None:
     """The burst of each image, from a column of the user's table; None where each is its own."""
     if column is None:
         images = study.images.set_index("image_id").loc[list(image_ids)]

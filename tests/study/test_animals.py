@@ -13,7 +13,7 @@ from PIL import Image
 
 import fidokit as fk
 from fidokit.enhance.improve import _unit_notes
-from fidokit.errors.find import _bursts
+from fidokit.errors.find import bursts_of
 from fidokit.exceptions import SettingsError
 from fidokit.report.page import write_report
 
@@ -87,10 +87,10 @@ def test_the_animals_of_a_photograph_are_not_independent(study):
     assert "unit='file'" in note
     # Nor do they confirm each other in the two halves of the error clusters.
     ids = ["b.png#0", "a.png#1", "a.png#0"]
-    bursts = _bursts(study, ids, None)
+    bursts = bursts_of(study, ids, None)
     assert bursts is not None
     assert bursts[1] == bursts[2] != bursts[0]
-    assert _bursts(study, ids[:2], None) is None
+    assert bursts_of(study, ids[:2], None) is None
 
 
 def test_all_masks_on_the_one_photograph(study):
