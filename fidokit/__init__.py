@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.review import ReviewOrder as ReviewOrder
+    from fidokit.errors.review import review_order as review_order
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -70,6 +72,7 @@ _HOMES = {
     "OcclusionSettings": "methods.gradient_settings",
     "Pairs": "methods.individuals",
     "Preprocessing": "data.geometry",
+    "ReviewOrder": "errors.review",
     "RiseSettings": "methods.perturbation_settings",
     "SmoothGradSettings": "methods.gradient_settings",
     "Study": "study.study",
@@ -84,6 +87,7 @@ _HOMES = {
     "open_study": "study.run",
     "rank_falls": "methods.individuals",
     "register_method": "methods",
+    "review_order": "errors.review",
     "run_study": "study.run",
     "write_report": "report.page",
 }

@@ -141,7 +141,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     size = int(study.manifest["options"]["part_size"])
     ids = predictions["image_id"].tolist()
     with study.classifier.session() as session, tqdm(total=len(positions), unit="image", disable=not progress) as bar:
-        reader = _Reader(session, study.classifier)
+        reader = MapReader(session, study.classifier)
         chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(size, len(positions), size)))]
         with closing(read_chunks(study.data, study.classifier.preprocessing, [c for c in chunks if c[1]])) as parts:
             for chunk in parts:
@@ -191,14 +191,14 @@ class _Reading:
         self.rows: list[dict[str, float]] = []
         self.parts: dict[str, list[Floats]] = defaultdict(list)
 
-    def add(self, chunk: Chunk, reader: _Reader) -> None:
+    def add(self, chunk: Chunk, reader: MapReader) -> None:
         """Describe the images of a chunk."""
         if not chunk.positions:
             return
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="fidokit-places") as pool:
             arguments = zip(chunk.positions, chunk.geometries, strict=True)
             coming = pool.map(lambda pair: self._place(*pair), arguments)
-            maps, used, contributions = reader.read(chunk.images)
+            maps, used, contributions, _ = reader.read(chunk.images)
             places = list(coming)
         contrast = _scaled(used)
         masks = self.masks[chunk.positions]
@@ -273,7 +273,7 @@ class _Reading:
         )
 
 
-class _Reader:
+class MapReader:
     """The maps of a classifier's last layer that knows places, and what they add to the decision."""
 
     def __init__(self, session: Session, classifier: Classifier) -> None:
@@ -282,11 +282,11 @@ class _Reader:
         #: Why there are no maps, or None.
         self.missing: str | None = None
 
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (B, C, h, w), signed use (B, h, w) and contributions (B, C) of any number of images in [0, 1]."""
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Maps (B, C, h, w), signed use (B, h, w), contributions (B, C), logits (B, K) of images in [0, 1]."""
         done = [found for _, found in self.session.in_micro_batches(len(images), lambda rows: self._maps(images[rows]))]
-        maps, used, contributions = (torch.cat([part[k] for part in done]) for k in range(3))
-        return maps, used, contributions
+        maps, used, contributions, logits = (torch.cat([part[k] for part in done]) for k in range(4))
+        return maps, used, contributions, logits
 
     def _maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps (B, C, h, w), their use (B, h, w) for the margin, contributions of the channels (B, C), logits (B, K).
