@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _INFILLS = (mean, local)
 #: Of the classifier's input, that a mask keeps: masks of different methods are compared by rank.
 _KEPT = 0.25
+_CHUNK = 32
 
 
 def fill_in(
@@ -46,8 +47,7 @@ def fill_in(
     place = {int(position): row for row, position in enumerate(positions)}
     changed = np.full(len(positions), np.nan)
     predicted, names = study.predictions()["predicted"], np.asarray(study.classifier.class_names, dtype=object)
-    size = int(study.manifest["options"]["part_size"])
-    chunks = [(n, wanted[start : start + size]) for n, start in enumerate(range(0, len(wanted), size))]
+    chunks = [(start, wanted[start : start + _CHUNK]) for start in range(0, len(wanted), _CHUNK)]
     done = 0
     with (
         study.classifier.session() as session,

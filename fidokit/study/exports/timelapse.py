@@ -187,6 +187,6 @@ _FILLED: dict[str, Callable[[list[dict[Any, Any]]], Any]] = {
     "sentences": _lists("sentences"),
     "review": _review,
     "note": _texts("note"),
-    "rank": lambda rows: "" if np.isnan(rows[0]["rank"]) else str(int(rows[0]["rank"])),
-    "why": lambda rows: rows[0]["why"] if isinstance(rows[0]["why"], str) else "",
+    "rank": lambda rows: "" if pd.isna(first := rows[0].get("rank")) else str(int(first)),
+    "why": lambda rows: "" if pd.isna(first := rows[0].get("why")) else str(first),
 }
