@@ -63,8 +63,10 @@ def _review(arguments: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     print(plain(order.summary()) + "\n")
-    shown = order.table.head(_SHOWN)[["image_id", "predicted", "why"]]
-    print(table([dict(zip(shown, map(str, row), strict=True)) for row in shown.itertuples(index=False)]) + "\n")
+    shown = ("image_id", "predicted", "why")
+    print(
+        table([{name: str(row[name]) for name in shown} for row in order.table.head(_SHOWN).to_dict("records")]) + "\n"
+    )
     if reviewed is not None:
         print(_left(order.errors_left(reviewed)) + "\n")
     written = [order.to_csv(folder / "order.csv"), order.to_timelapse(folder / "timelapse.csv", overwrite=True)]

@@ -1,9 +1,9 @@
 """Where to look first: errors found in the first fifth looked at, against scores, cleanlab and chance; and stopping.
 
-A problem is a survey of 400 drawn photographs of 12 cameras, 10 to 30 % of them wrong: by a habitat, a hidden part, night,
-a tiny bird, a stump, or two of them. Settings were tuned on seeds below 1000. Real photographs: the field's bird classifier
-and animals composed onto photographs of nature. Rivals see what they need: probabilities, logits or features; of cleanlab,
-its scores without labels (out of distribution, by features), and in the comparison with labels ActiveLab.
+A problem is a survey of 400 drawn photographs of 12 cameras, 10 to 30 % of them wrong: by a habitat, a hidden part,
+night, a tiny bird, a stump, or two of them. Settings were tuned on seeds below 1000. Real photographs: the field's bird
+classifier, and animals composed onto photographs of nature. Of cleanlab there are its scores without labels, out of
+distribution by features and by probabilities, and, in the comparison with labels, ActiveLab.
 
 Run: ``python tests/benchmarks/review.py --problems 40 --seed 5000 --workers 2`` (about 10 minutes on 2 quiet cores),
 ``--real`` for real photographs, ``--cost 2000`` for the time beside that of one `Classifier.predict`.
@@ -28,12 +28,11 @@ import fidokit as fk
 from fidokit import samples, testbed
 from fidokit.errors.review.reading import Look, look
 from fidokit.errors.review.stopping import errors_left
-from fidokit.study.study import Study
 
 KINDS = ("habitat", "hidden_part", "night", "tiny", "stump", "mixture")
 FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
 SHARE, LABELLED = 0.2, 1 / 3
-RIVALS = ("margin", "entropy", "energy", "maximum logit", "cleanlab", "random")
+RIVALS = ("margin", "entropy", "energy", "maximum logit", "cleanlab, features", "cleanlab", "random")
 RESAMPLES = 10_000
 
 
@@ -58,7 +57,7 @@ def problem(seed: int, folder: Path, n: int = 400) -> tuple[str, str | None, fk.
     return "+".join(wanted), "habitat" if "habitat" in wanted else None, data
 
 
-def rivals(study: Study, found: Look, seed: int) -> dict[str, np.ndarray]:
+def rivals(found: Look, probabilities: np.ndarray, seed: int) -> dict[str, np.ndarray]:
     """Name -> (N,) score, high where an error is suspected."""
     from cleanlab.outlier import OutOfDistribution
 
@@ -67,7 +66,10 @@ def rivals(study: Study, found: Look, seed: int) -> dict[str, np.ndarray]:
         "entropy": found.entropy,
         "energy": -found.energy,
         "maximum logit": -found.logit[:, 0],
-        "cleanlab": -OutOfDistribution().fit_score(features=found.features, verbose=False),
+        "cleanlab, features": -OutOfDistribution().fit_score(features=found.features, verbose=False),
+        "cleanlab": -OutOfDistribution({"adjust_pred_probs": False, "method": "gen"}).fit_score(
+            pred_probs=probabilities, verbose=False
+        ),
         "random": np.random.default_rng(seed).random(len(found)),
     }
 
@@ -105,7 +107,9 @@ def solve(seed: int, n: int) -> dict[str, object]:
         table = study.predictions()
         ids, wrong = table["image_id"].tolist(), table["correct"].eq(False).to_numpy(bool)
         seen = look(study, np.arange(len(study)))
-        others = rivals(study, seen, seed)
+        images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+        probabilities = classifier.logits(images).softmax(1).numpy()
+        others = rivals(seen, probabilities, seed)
         order = fk.review_order(study, learn_from_labels=False)
         without = {name: found_share(score, wrong) for name, score in others.items()}
         without["fixed weights"] = found_share(score_of(order, ids), wrong)
@@ -117,8 +121,6 @@ def solve(seed: int, n: int) -> dict[str, object]:
         partly = fk.LabelledImages.from_table(data.table.assign(label=data.table["label"].where(known, None)))
         third = fk.run_study(classifier, partly, ["grad-cam"], store=folder / "third", progress=False)
         rest = [name for name, own in zip(ids, known, strict=True) if not own]
-        images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
-        probabilities = classifier.logits(images).softmax(1).numpy()
         labels = np.asarray([testbed.SPECIES.index(name) for name in data.table["label"]])
         with_labels = {name: found_share(score[~known], wrong[~known]) for name, score in others.items()}
         with_labels["cleanlab"] = found_share(active_lab(probabilities, labels, known), wrong[~known])
@@ -210,12 +212,13 @@ def real(folder: Path) -> None:
     else:
         report(benchmark="review", line="field", skipped=f"{FIELD} is not there")
     for name, (classifier, data) in sets.items():
-        study = fk.run_study(classifier, data, ["grad-cam"], store=folder / name, progress=False)
+        study = fk.run_study(classifier, data, ["grad-cam"], store=folder / f"study-{name}", progress=False)
         table = study.predictions()
         judged = np.flatnonzero(table["correct"].notna().to_numpy())
         wrong = table["correct"].eq(False).to_numpy(bool)[judged]
         seen = look(study, judged)
-        scores = rivals(study, seen, 0)
+        images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in judged])
+        scores = rivals(seen, classifier.logits(images).softmax(1).numpy(), 0)
         ids = table["image_id"].iloc[judged].tolist()
         for own, options in {
             "fixed weights": {"learn_from_labels": False},
@@ -232,7 +235,7 @@ def real(folder: Path) -> None:
 
 
 def field() -> tuple[fk.Classifier, fk.LabelledImages]:
-    """A classifier of 964 birds and the field's photographs of birds, right at the genus, since it is hardly ever finer."""
+    """A classifier of 964 birds, and the field's photographs of birds."""
     spec = importlib.util.spec_from_file_location("species_classifier", FIELD / "species_classifier.py")
     assert spec is not None
     assert spec.loader is not None
