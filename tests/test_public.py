@@ -12,10 +12,11 @@ from fidokit import exceptions
 NAMES = {
     "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
     "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
-    "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
+    "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "ReviewOrder",
+    "RiseSettings",
     "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "explain", "explain_pair",
     "find_error_clusters",
-    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "testbed",
+    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "review_order", "run_study", "testbed",
     "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}

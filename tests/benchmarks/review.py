@@ -67,7 +67,7 @@ def rivals(found: Look, probabilities: np.ndarray, seed: int) -> dict[str, np.nd
         "energy": -found.energy,
         "maximum logit": -found.logit[:, 0],
         "cleanlab, features": -OutOfDistribution().fit_score(features=found.features, verbose=False),
-        "cleanlab": -OutOfDistribution({"adjust_pred_probs": False, "method": "gen"}).fit_score(
+        "cleanlab": -OutOfDistribution({"adjust_pred_probs": False, "method": "least_confidence"}).fit_score(
             pred_probs=probabilities, verbose=False
         ),
         "random": np.random.default_rng(seed).random(len(found)),
@@ -201,14 +201,19 @@ def real(folder: Path) -> None:
     """The field's bird photographs, and composites: errors found in the first fifth; an interval over photographs."""
     sets: dict[str, tuple[fk.Classifier, fk.LabelledImages]] = {}
     try:
-        sets["composites"] = (
-            samples.efficientnet_lite0(device="cpu"),
-            samples.composites(folder / "composites", share=(0.05, 0.4), size=320, backgrounds="photographs"),
-        )
+        parts = [
+            samples.composites(folder / str(seed), seed=seed, share=(0.3, 0.8), size=320, backgrounds="photographs")
+            for seed in range(3)
+        ]
+        tables = [part.table.assign(image_id=f"{i}/" + part.table["image_id"]) for i, part in enumerate(parts)]
+        composites = fk.LabelledImages.from_table(pd.concat(tables, ignore_index=True))
+        sets["composites"] = (samples.efficientnet_lite0(device="cpu"), composites)
+        if FIELD.is_dir():
+            sets["field, mammals"] = field_mammals()
     except fk.FidokitError as error:
         report(benchmark="review", line="composites", skipped=str(error))
     if FIELD.is_dir():
-        sets["field"] = field()
+        sets["field, birds"] = field_birds()
     else:
         report(benchmark="review", line="field", skipped=f"{FIELD} is not there")
     for name, (classifier, data) in sets.items():
@@ -234,7 +239,7 @@ def real(folder: Path) -> None:
             report(benchmark="review", line=name, order=order, **told, n=len(wrong), errors=int(wrong.sum()))
 
 
-def field() -> tuple[fk.Classifier, fk.LabelledImages]:
+def field_birds() -> tuple[fk.Classifier, fk.LabelledImages]:
     """A classifier of 964 birds, and the field's photographs of birds."""
     spec = importlib.util.spec_from_file_location("species_classifier", FIELD / "species_classifier.py")
     assert spec is not None
@@ -246,6 +251,22 @@ def field() -> tuple[fk.Classifier, fk.LabelledImages]:
     photos = photos[photos["kind"] == "bird"]
     table = photos[["label"]].assign(path=[str(FIELD / path) for path in photos["path"]])
     return fk.Classifier(net, names, mean=0.5, std=0.5, size=224, device="cpu"), fk.LabelledImages.from_table(table)
+
+
+def field_mammals() -> tuple[fk.Classifier, fk.LabelledImages]:
+    """An ImageNet classifier and the field's photographs of mammals; most labels are coarser than its classes."""
+    names = samples.imagenet_classes()
+    kinds = {"cat": ["tabby", "tiger cat", "Persian cat", "Siamese cat", "Egyptian cat"], "dog": names[151:269]}
+    kinds |= {
+        "wolf": ["timber wolf", "white wolf", "red wolf"],
+        "fox": [name for name in names if name.endswith(" fox")],
+    }
+    above = {name: kind for kind, members in kinds.items() for name in members}
+    taxonomy = fk.Taxonomy.from_table(pd.DataFrame({"class": names, "family": [above.get(name) for name in names]}))
+    photos = pd.read_csv(FIELD / "photos.csv")
+    photos = photos[(photos["kind"] == "mammal") & (photos["label"] != "deer")]
+    table = photos.drop(columns=["path", "kind"]).assign(path=[str(FIELD / path) for path in photos["path"]])
+    return samples.efficientnet_lite0(device="cpu", taxonomy=taxonomy), fk.LabelledImages.from_table(table)
 
 
 def cost(n: int, folder: Path) -> None:

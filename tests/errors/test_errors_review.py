@@ -269,6 +269,15 @@ def test_without_labels(unlabelled, wrong):
     assert order._repr_html_()
 
 
+def test_the_order_in_a_widget(unlabelled):
+    order = fk.review_order(unlabelled)
+    widget = fk.AnswerWidget(order)
+    assert widget.row is None
+    widget.row = 30
+    assert widget.error is None
+    assert [shown["image"] for shown in widget._shown] == [order.table["image_id"][30]]
+
+
 def test_what_was_planted_is_not_read(unlabelled, survey, folder):
     kept = [name for name in survey.table if not name.startswith("planted_")]
     plain = study_of(folder, fk.LabelledImages.from_table(survey.table[kept].assign(label=None)), "plain")

@@ -31,10 +31,10 @@ Floats = npt.NDArray[np.float64]
 _NAMED, _MOST_NAMED = 0.7, 3
 _EXAMPLES = 12
 _COLUMNS = {
-    "expected_error": "probability that the prediction is wrong",
+    "expected_error": "probability of an error",
     "why": "the signs that speak for an error, the strongest first",
-    "batch": "photographs with the same number are looked at together",
-    "drawn": "in its batch because it was drawn at random, which the stopping rule needs",
+    "batch": "looked at together",
+    "drawn": "in its batch by chance, for the stopping rule",
 }
 
 
@@ -147,7 +147,7 @@ def review_order(
         progress: whether to show progress bars.
 
     Returns:
-        Its table: image_id, predicted, runner_up, score, expected_error, why, batch, drawn, the signs, and path.
+        Its table: image_id, predicted, why, expected_error, batch, drawn, score, runner_up, the signs, and path.
         Without labels expected_error is right in its order alone.
 
     Raises:
@@ -205,10 +205,9 @@ def review_order(
     why = reasons(weights.contributions(signs), said, _NAMED, _MOST_NAMED)
     chosen = np.flatnonzero(listed)[np.argsort(-odds[listed], kind="stable")]
     batches = Batches.make(len(chosen), int(batch), float(sample), int(seed))
-    table = own[["image_id", "predicted", "runner_up", "score"]].assign(expected_error=expit(odds), why=why)
-    table = pd.concat([table, signs, own["path"]], axis=1).iloc[chosen].reset_index(drop=True)
-    table.insert(6, "batch", batches.number)
-    table.insert(7, "drawn", batches.drawn)
+    table = own[["image_id", "predicted"]].assign(why=why, expected_error=expit(odds), batch=0, drawn=False)
+    table = pd.concat([table, own[["score", "runner_up"]], signs, own["path"]], axis=1).iloc[chosen]
+    table = table.assign(batch=batches.number, drawn=batches.drawn).reset_index(drop=True)
     return ReviewOrder(
         study=study,
         question="Where to look first",
@@ -290,7 +289,8 @@ def _headline(table: pd.DataFrame, batches: Batches, learnt: bool) -> str:
         wrong = table["expected_error"].sum()
         said += f" About {wrong:.0f} are expected to be wrong, {front:.0f} of them in the first fifth."
     drawn = f", {int(first['drawn'].sum())} of them drawn at random" if batches.drawn_each else ""
-    return f"{said} Begin with batch 1 ({len(first)} photographs{drawn}); errors_left tells when to stop."
+    stop = "errors_left, or fidokit review --reviewed, tells when to stop."
+    return f"{said} Begin with batch 1 ({len(first)} photographs{drawn}); {stop}"
 
 
 def _examples(table: pd.DataFrame, looked: Look, rows: Mapping[str, int]) -> pd.DataFrame:
@@ -303,5 +303,5 @@ def _examples(table: pd.DataFrame, looked: Look, rows: Mapping[str, int]) -> pd.
         if box is not None:
             sides = (geometry.width, geometry.height) * 2
             corners = [edge / side for edge, side in zip(box, sides, strict=True)]
-        made.append(["looked at first", image_id, f"{predicted}: {why or 'no single sign stands out'}", *corners])
+        made.append(["The first to look at", image_id, f"{predicted}: {why or 'no single sign stands out'}", *corners])
     return pd.DataFrame(made, columns=[*EXAMPLE, *CORNERS])
