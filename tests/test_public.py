@@ -16,7 +16,8 @@ NAMES = {
     "RiseSettings",
     "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "explain", "explain_pair",
     "find_error_clusters",
-    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "review_order", "run_study", "testbed",
+    "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "review_order", "run_study",
+    "testbed",
     "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}

@@ -43,10 +43,9 @@ def made_look(top, probability, *, evidence=None, animal=None, cells=None, featu
     )
 
 
-def signs_of(found: Look, site=None, burst=None, whole_frame=True) -> pd.DataFrame:
-    n = len(found)
-    burst = pd.Series(range(n) if burst is None else burst)
-    return measure(found, None if site is None else pd.Series(site), burst, whole_frame=whole_frame)
+def signs_of(found: Look, site=None, burst=None, photograph=None, whole_frame=True) -> pd.DataFrame:
+    burst, photograph = (pd.Series(range(len(found)) if own is None else own) for own in (burst, photograph))
+    return measure(found, None if site is None else pd.Series(site), burst, photograph, whole_frame=whole_frame)
 
 
 def test_a_burst_disagrees_by_the_log_odds_of_the_others():
@@ -57,6 +56,14 @@ def test_a_burst_disagrees_by_the_log_odds_of_the_others():
     assert signs["burst"][3] == 0  # alone
     others = (own[1] + own[2]) / 2
     assert signs["burst"][0] == pytest.approx(max(0, others[1] - others[0]), abs=0.02)
+
+
+def test_animals_of_one_photograph_do_not_disagree():
+    found = made_look([0, 1, 1, 0], [0.9, 0.9, 0.9, 0.9])
+    assert signs_of(found, burst=["a"] * 4, photograph=["p", "p", "q", "q"])["burst"].tolist() == [0, 0, 0, 0]
+    assert signs_of(found, burst=["a"] * 4, photograph=["p"] * 4)["burst"].tolist() == [0, 0, 0, 0]
+    assert signs_of(found, burst=["a"] * 4, photograph=["p", "p", "q", "r"])["burst"][0] == 0
+    assert signs_of(found, burst=["a", "a", "a", "b"], photograph=["p", "p", "q", "q"])["burst"][0] > 2
 
 
 def test_evidence_inside_and_outside_the_box():
@@ -263,7 +270,7 @@ def test_without_labels(unlabelled, wrong):
     assert "expected" not in order.headline  # no number that labels did not confirm
     why = table["why"].head(fifth)
     assert why.str.contains("scores are close").any()
-    assert why.str.contains(r"sees every night|outside the animal's box|burst").any()
+    assert why.str.contains(r"sees every night|outside the animal's box|its burst is called").any()
     assert len(order.examples)
     assert order.examples["x0"].between(0, 1).all()
     assert order._repr_html_()
@@ -300,6 +307,9 @@ def test_photographs_that_are_judged_are_left_out(folder, survey, wrong):
     order = fk.review_order(half)
     assert sorted(order.table["image_id"]) == sorted(survey.table["image_id"][1::2])
     assert any("36 photographs are judged by their label" in note for note in order.notes)
+    written = pd.read_csv(order.to_timelapse(folder / "half.csv"))
+    assert written["FidokitRank"].tolist()[:36] == list(range(1, 37))
+    assert written["FidokitRank"][36:].isna().all()
 
 
 def test_filling_in_is_done_for_the_first(unlabelled):

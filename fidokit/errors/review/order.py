@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,7 +177,7 @@ def review_order(
     crops = bool(study.classifier.preprocessing.use_boxes)
     if site is not None and crops:
         notes.append("the classifier sees crops, so the same place in the frame cannot be compared from night to night")
-    signs = measure(looked, site, bursts, whole_frame=not crops)
+    signs = measure(looked, site, bursts, images["path"], whole_frame=not crops)
     signs["filled_in"] = np.nan
     if not np.isfinite(looked.animal).any():
         notes.append("no photograph has a box, so it is not known what lies outside the animal")
@@ -201,7 +202,7 @@ def review_order(
         notes.append("weights are fixed, as too few labels judge the predictions: the order counts, not expected_error")
     if not listed.all():
         notes.append(f"{int(judged.sum())} photographs are judged by their label and left out of the order")
-    said = _words(looked, own, images, site, signs)
+    said = _words(looked, own, site, bursts, signs)
     why = reasons(weights.contributions(signs), said, _NAMED, _MOST_NAMED)
     chosen = np.flatnonzero(listed)[np.argsort(-odds[listed], kind="stable")]
     batches = Batches.make(len(chosen), int(batch), float(sample), int(seed))
@@ -241,21 +242,23 @@ def _surveyed(
 
 
 def _words(
-    looked: Look, own: pd.DataFrame, images: pd.DataFrame, site: pd.Series[Any] | None, signs: pd.DataFrame
+    looked: Look, own: pd.DataFrame, site: pd.Series[Any] | None, bursts: pd.Series[Any], signs: pd.DataFrame
 ) -> dict[str, npt.NDArray[np.object_]]:
     """Sign -> (N,) what it says of each photograph; None where it says nothing that can be put in words."""
     outside = outside_share(looked)
     called = own.groupby(["predicted", *([] if site is None else [site.rename("_site")])])["image_id"].transform("size")
+    said = {burst: Counter(names) for burst, names in own["predicted"].groupby(bursts)}
     rows = zip(
         *(own[name] for name in ("predicted", "runner_up", "score", "margin")),
         outside,
         called,
         [None] * len(own) if site is None else site,
         signs["outside"],
+        bursts,
         strict=True,
     )
     words: dict[str, list[str | None]] = {name: [] for name in SIGNS}
-    for predicted, runner_up, score, margin, share, times, camera, against in rows:
+    for predicted, runner_up, score, margin, share, times, camera, against, burst in rows:
         rival = isinstance(runner_up, str)
         words["doubt"].append(
             f"the scores are close: {predicted} {score:.2f}, {runner_up} {score - margin:.2f}"
@@ -272,7 +275,8 @@ def _words(
         words["two_regions"].append(
             f"two regions argue for two classes: {predicted} and {runner_up}" if rival else None
         )
-        words["burst"].append("the other photographs of its burst say another class")
+        others = [name for name, _ in said[burst].most_common() if name != predicted]
+        words["burst"].append(f"its burst is called {' and '.join(others[:2])} as well" if others else None)
         words["same_place"].append(
             f"the evidence lies on what {camera} sees every night ({times} times called {predicted} there)"
         )

@@ -28,19 +28,22 @@ _LEAST_BURSTS, _MOST_BURST = 4, 5.0
 _NEIGHBOURS, _MOST_COMPARED, _BLOCK = 3, 5000, 2048
 
 
-def measure(look: Look, site: pd.Series[Any] | None, burst: pd.Series[Any], *, whole_frame: bool) -> pd.DataFrame:
+def measure(
+    look: Look, site: pd.Series[Any] | None, burst: pd.Series[Any], photograph: pd.Series[Any], *, whole_frame: bool
+) -> pd.DataFrame:
     """The signs of each photograph but ``filled_in``: columns of `SIGNS`, NaN where one cannot be known.
 
     Args:
         look: at the photographs.
         site: (N,) the camera of each; None where that is not known.
         burst: (N,) of each; a photograph of which none is known is one of its own.
+        photograph: (N,) the file of each: animals in one photograph may be of several classes.
         whole_frame: whether the classifier sees the camera's frame, and no crop to the animal.
     """
     bursts = pd.factorize(burst)[0]
     found = pd.DataFrame(index=range(len(look)), columns=list(SIGNS)[:-1], dtype=float)
     found["doubt"] = (normal_score(-_margin(look)) + normal_score(-look.logit[:, 0])) / 2
-    found["burst"] = _burst(look, bursts)
+    found["burst"] = _burst(look, bursts, pd.factorize(photograph)[0])
     found["few_neighbours"] = normal_score(_distance(look, bursts))
     if look.missing is not None:
         return found
@@ -78,18 +81,21 @@ def _margin(look: Look) -> Floats:
     return np.asarray(look.probability[:, 0] - second, np.float64)
 
 
-def _burst(look: Look, bursts: npt.NDArray[np.int64]) -> Floats:
+def _burst(look: Look, bursts: npt.NDArray[np.int64], photographs: npt.NDArray[np.int64]) -> Floats:
     """(N,) how much the mean log-probability of another class exceeds that of the photograph's own, in the others."""
     result = np.zeros(len(look))
     rest = np.maximum(1 - look.probability.sum(1), 1e-3) / look.probability.shape[1]
     for members in _groups(bursts):
-        if len(members) < 2:
+        codes = np.unique(photographs[members], return_inverse=True)[1]
+        if codes.max() < 1:
             continue
         classes = np.unique(look.top[members])
         logs = np.log(np.repeat(rest[members, None], len(classes), 1))
         places = np.searchsorted(classes, look.top[members])
         np.put_along_axis(logs, places, np.log(look.probability[members] + 1e-3), 1)
-        others = (logs.sum(0) - logs) / (len(members) - 1)
+        own = np.zeros((codes.max() + 1, len(classes)))
+        np.add.at(own, codes, logs)
+        others = (logs.sum(0) - own[codes]) / (len(members) - np.bincount(codes)[codes])[:, None]
         result[members] = others.max(1) - others[np.arange(len(members)), places[:, 0]]
     return np.minimum(result, _MOST_BURST)
 

@@ -65,7 +65,7 @@ def to_timelapse(
     keys = _keys(study, root)
     groups: dict[tuple[str, str], list[int]] = {}
     # Of an order of review, the first photographs come first, and those that it leaves out last.
-    for i in results["rank"].argsort(kind="stable") if "rank" in results else range(len(results)):
+    for i in np.argsort(results["rank"].to_numpy(float), kind="stable") if "rank" in results else range(len(results)):
         groups.setdefault(keys[i], []).append(int(i))
     rows = rows_of(study, results)
     table = pd.DataFrame(list(groups), columns=list(KEYS), dtype=object)
