@@ -232,7 +232,7 @@ def _surveyed(
     except SettingsError as error:
         if by is not None:
             raise
-        notes.append(f"{error}; so what is in the frame every night is not known")
+        notes.append(f"what is in the frame every night is not known: {error}")
     column = sequence_column(images, burst)
     if column is None:
         notes.append("no column tells the bursts apart, so each photograph is one of its own; name one with burst=")
@@ -292,7 +292,7 @@ def _headline(table: pd.DataFrame, batches: Batches, learnt: bool) -> str:
         front = table["expected_error"].iloc[: max(1, round(0.2 * len(table)))].sum()
         wrong = table["expected_error"].sum()
         said += f" About {wrong:.0f} are expected to be wrong, {front:.0f} of them in the first fifth."
-    drawn = f", {int(first['drawn'].sum())} of them drawn at random" if batches.drawn_each else ""
+    drawn = f", {int(first['drawn'].sum())} of them drawn at random" if first["drawn"].any() else ""
     stop = "errors_left, or fidokit review --reviewed, tells when to stop."
     return f"{said} Begin with batch 1 ({len(first)} photographs{drawn}); {stop}"
 
