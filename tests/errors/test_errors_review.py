@@ -321,6 +321,16 @@ def test_filling_in_is_done_for_the_first(unlabelled):
     assert set(order.table["image_id"][order.table["filled_in"].notna()]) == set(without.table["image_id"].head(10))
 
 
+def test_masks_of_the_label_are_not_used(folder, survey):
+    data = fk.LabelledImages.from_table(survey.table.head(6))
+    classifier = testbed.classifier(device="cpu")
+    store = folder / "of-labels"
+    study = fk.run_study(classifier, data, ["grad-cam"], store=store, targets="label", progress=False)
+    assert len(fk.review_order(study).table) == 6
+    with pytest.raises(SettingsError, match="explain the label"):
+        fk.review_order(study, interventions=2)
+
+
 def test_ctrl_c_keeps_what_was_filled_in(unlabelled, monkeypatch):
     real, calls = filling.local, []
 

@@ -11,9 +11,10 @@ import torch
 from tqdm.auto import tqdm
 
 from fidokit.data.reading import read_chunks
+from fidokit.errors.features import choose_masks
+from fidokit.exceptions import SettingsError
 from fidokit.methods.base import resize_masks
 from fidokit.methods.infill import local, mean
-from fidokit.study.exports.results import chosen_mask
 from fidokit.study.metrics.ranks import most_important, ranks
 
 if TYPE_CHECKING:
@@ -39,8 +40,16 @@ def fill_in(
 
     Returns:
         (M,) share of the infills under which the answer is another one; NaN without a mask.
+
+    Raises:
+        SettingsError: the masks explain the label.
     """
-    method, kind = chosen_mask(study, None)
+    chosen = choose_masks(study, None, None, [])
+    if chosen is None:
+        raise SettingsError(
+            "the masks of this study explain the label, which an order must not know; use interventions=0"
+        )
+    method, kind = chosen
     ids = study.images["image_id"].iloc[positions].tolist()
     masked = {image_id for image_id, _ in study.mask_keys(method, [kind], image_ids=ids)}
     wanted = [int(position) for position, image_id in zip(positions, ids, strict=True) if image_id in masked]
