@@ -343,7 +343,7 @@ def test_ctrl_c_keeps_what_was_filled_in(unlabelled, monkeypatch):
     monkeypatch.setattr(filling, "_INFILLS", (filling.mean, stop))
     monkeypatch.setattr(filling, "_CHUNK", 8)
     notes: list[str] = []
-    changed = filling.fill_in(unlabelled, np.arange(20), notes)
+    changed = filling.fill_in(unlabelled, ("grad-cam", "attribution"), np.arange(20), notes)
     assert np.isfinite(changed).tolist() == [True] * 8 + [False] * 12
     assert notes[0].startswith("stopped after 8 of 20")
 

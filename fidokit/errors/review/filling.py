@@ -27,19 +27,8 @@ _KEPT = 0.25
 _CHUNK = 32
 
 
-def fill_in(
-    study: Study, positions: npt.NDArray[np.int64], notes: list[str], *, progress: bool = False
-) -> npt.NDArray[np.float64]:
-    """Keep the most important quarter of photographs by the study's mask, fill in the rest, and classify again.
-
-    Args:
-        study: with masks.
-        positions: (M,) of photographs in the study.
-        notes: told of how many evaluations it took, and of an early end.
-        progress: whether to show a bar, whose total is the number of evaluations.
-
-    Returns:
-        (M,) share of the infills under which the answer is another one; NaN without a mask.
+def masks_to_keep(study: Study) -> tuple[str, str]:
+    """Label of the method and kind of the masks that `fill_in` keeps.
 
     Raises:
         SettingsError: the masks explain the label.
@@ -47,9 +36,32 @@ def fill_in(
     chosen = choose_masks(study, None, None, [])
     if chosen is None:
         raise SettingsError(
-            "the masks of this study explain the label, which an order must not know; use interventions=0"
+            "the masks of this study explain the label, which an order must not know; leave out interventions"
         )
-    method, kind = chosen
+    return chosen
+
+
+def fill_in(
+    study: Study,
+    masks: tuple[str, str],
+    positions: npt.NDArray[np.int64],
+    notes: list[str],
+    *,
+    progress: bool = False,
+) -> npt.NDArray[np.float64]:
+    """Keep the most important quarter of photographs by the study's mask, fill in the rest, and classify again.
+
+    Args:
+        study: with masks.
+        masks: label of the method, and kind.
+        positions: (M,) of photographs in the study.
+        notes: told of how many evaluations it took, and of an early end.
+        progress: whether to show a bar, whose total is the number of evaluations.
+
+    Returns:
+        (M,) share of the infills under which the answer is another one; NaN without a mask.
+    """
+    method, kind = masks
     ids = study.images["image_id"].iloc[positions].tolist()
     masked = {image_id for image_id, _ in study.mask_keys(method, [kind], image_ids=ids)}
     wanted = [int(position) for position, image_id in zip(positions, ids, strict=True) if image_id in masked]
@@ -66,9 +78,11 @@ def fill_in(
         try:
             for chunk in reading:
                 own = study.images["image_id"].iloc[chunk.positions].tolist()
-                masks = study.masks(method, kind, ["image_id", "mask"], own).set_index("image_id")["mask"].loc[own]
+                table = study.masks(method, kind, ["image_id", "mask"], own).set_index("image_id")
                 size_of_input = (chunk.images.shape[2], chunk.images.shape[3])
-                whole = torch.stack([resize_masks(torch.from_numpy(mask), size_of_input) for mask in masks])
+                whole = torch.stack(
+                    [resize_masks(torch.from_numpy(mask), size_of_input) for mask in table["mask"].loc[own]]
+                )
                 kept = most_important(ranks(whole), _KEPT)[:, None]
                 answers = [
                     names[session.logits(torch.lerp(infill(chunk.images), chunk.images, kept)).argmax(1).numpy()]

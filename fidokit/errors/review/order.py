@@ -16,7 +16,7 @@ from scipy.special import expit
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import UNIT, Number, check_number
 from fidokit.errors.answer import CORNERS, EXAMPLE, Answer
-from fidokit.errors.review.filling import fill_in
+from fidokit.errors.review.filling import fill_in, masks_to_keep
 from fidokit.errors.review.reading import Look, look
 from fidokit.errors.review.signals import SIGNS, measure, outside_share, reasons
 from fidokit.errors.review.stopping import Batches, errors_left
@@ -167,6 +167,7 @@ def review_order(
     positions = np.flatnonzero(predictions["predicted"].notna().to_numpy())
     if not len(positions):
         raise SettingsError(f"no photograph of {study.path} has a prediction; run the study first")
+    masks = masks_to_keep(study) if interventions else None
     looked = look(study, positions, progress=progress)
     notes = [f"the evidence is not known: {looked.missing}"] if looked.missing is not None else []
     if lost := len(predictions) - len(looked):
@@ -187,9 +188,9 @@ def review_order(
     weights = Weights()
     learnt = learn_from_labels and min(wrong[judged].sum(), (~wrong[judged]).sum()) >= LEAST
     odds = weights.log_odds(signs)
-    if interventions:
+    if masks is not None:
         first = np.flatnonzero(listed)[np.argsort(-odds[listed], kind="stable")][:interventions]
-        signs.loc[first, "filled_in"] = fill_in(study, looked.positions[first], notes, progress=progress)
+        signs.loc[first, "filled_in"] = fill_in(study, masks, looked.positions[first], notes, progress=progress)
         odds = weights.log_odds(signs)
     if learnt:
         groups = pd.factorize(bursts if site is None else site)[0]
