@@ -299,6 +299,13 @@ def test_all_labelled_are_ranked_across_cameras(study, wrong):
     assert order.table["expected_error"].mean() == pytest.approx(wrong.mean(), abs=0.1)
     fixed = fk.review_order(study, learn_from_labels=False)
     assert fixed.weights == Weights()
+    assert any("weights are fixed, as asked for" in note for note in fixed.notes)
+
+
+def test_cameras_may_number_their_bursts_alike(unlabelled, survey, folder):
+    numbered = survey.table.assign(label=None, sequence=survey.table["sequence"].str[-4:])
+    alike = study_of(folder, fk.LabelledImages.from_table(numbered), "numbered")
+    pd.testing.assert_frame_equal(fk.review_order(alike).table, fk.review_order(unlabelled).table)
 
 
 def test_photographs_that_are_judged_are_left_out(folder, survey, wrong):

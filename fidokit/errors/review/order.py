@@ -185,13 +185,10 @@ def review_order(
     judged = own["correct"].notna().to_numpy()
     wrong = own["correct"].eq(False).fillna(False).to_numpy(bool)
     listed = np.ones(len(own), bool) if judged.all() else ~judged
-    weights = Weights()
-    learnt = learn_from_labels and min(wrong[judged].sum(), (~wrong[judged]).sum()) >= LEAST
-    odds = weights.log_odds(signs)
     if masks is not None:
-        first = np.flatnonzero(listed)[np.argsort(-odds[listed], kind="stable")][:interventions]
+        first = np.flatnonzero(listed)[np.argsort(-Weights().log_odds(signs)[listed], kind="stable")][:interventions]
         signs.loc[first, "filled_in"] = fill_in(study, masks, looked.positions[first], notes, progress=progress)
-        odds = weights.log_odds(signs)
+    learnt = learn_from_labels and min(wrong[judged].sum(), (~wrong[judged]).sum()) >= LEAST
     if learnt:
         groups = pd.factorize(bursts if site is None else site)[0]
         weights, out_of_fold = learn(signs[judged], wrong[judged], groups[judged])
@@ -200,7 +197,10 @@ def review_order(
         how = "not moved from the fixed ones" if np.isinf(weights.hold) else "moved from the fixed ones"
         notes.append(f"weights were learnt from {int(judged.sum())} judged photographs, and {how}")
     else:
-        notes.append("weights are fixed, as too few labels judge the predictions: the order counts, not expected_error")
+        weights = Weights()
+        odds = weights.log_odds(signs)
+        why_fixed = "as too few labels judge the predictions" if learn_from_labels else "as asked for"
+        notes.append(f"weights are fixed, {why_fixed}: the order counts, not expected_error")
     if not listed.all():
         notes.append(f"{int(judged.sum())} photographs are judged by their label and left out of the order")
     said = _words(looked, own, site, bursts, signs)
@@ -238,8 +238,9 @@ def _surveyed(
     if column is None:
         notes.append("no column tells the bursts apart, so each photograph is one of its own; name one with burst=")
         return site, images["image_id"]
-    alone = "\0" + images["image_id"].astype(str)
-    return site, images[column].where(images[column].notna(), alone)
+    # Cameras may number their bursts alike.
+    named = images[column].astype(str) if site is None else site.astype(str) + "\0" + images[column].astype(str)
+    return site, named.where(images[column].notna(), "\0" + images["image_id"].astype(str))
 
 
 def _words(
@@ -247,13 +248,14 @@ def _words(
 ) -> dict[str, npt.NDArray[np.object_]]:
     """Sign -> (N,) what it says of each photograph; None where it says nothing that can be put in words."""
     outside = outside_share(looked)
-    called = own.groupby(["predicted", *([] if site is None else [site.rename("_site")])])["image_id"].transform("size")
+    cameras = pd.Series(index=own.index, dtype=object) if site is None else site
+    called = own.groupby([own["predicted"], cameras], dropna=False)["image_id"].transform("size")
     said = {burst: Counter(names) for burst, names in own["predicted"].groupby(bursts)}
     rows = zip(
         *(own[name] for name in ("predicted", "runner_up", "score", "margin")),
         outside,
         called,
-        [None] * len(own) if site is None else site,
+        cameras,
         signs["outside"],
         bursts,
         strict=True,
