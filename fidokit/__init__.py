@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fidokit.errors import find_error_clusters as find_error_clusters
     from fidokit.errors.review import ReviewOrder as ReviewOrder
     from fidokit.errors.review import review_order as review_order
+    from fidokit.errors.sites import SiteComparison as SiteComparison
+    from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -76,10 +78,12 @@ _HOMES = {
     "ReviewOrder": "errors.review",
     "RiseSettings": "methods.perturbation_settings",
     "SmoothGradSettings": "methods.gradient_settings",
+    "SiteComparison": "errors.sites",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
+    "compare_sites": "errors.sites",
     "explain": "methods",
     "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",

@@ -20,6 +20,7 @@ from fidokit.cli import (
     planning,
     regions,
     reviewing,
+    sites,
     studying,
 )
 from fidokit.cli.options import INTERRUPTED
@@ -61,8 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"fidokit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     modules = (
-        *(demo, explaining, planning, studying, regions, checking, errors, reviewing),
-        *(improving, exporting, lab, listing),
+        demo,
+        explaining,
+        planning,
+        studying,
+        regions,
+        checking,
+        errors,
+        reviewing,
+        sites,
+        improving,
+        exporting,
+        lab,
+        listing,
     )
     for module in modules:
         module.add(commands)
