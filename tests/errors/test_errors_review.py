@@ -226,7 +226,8 @@ def survey(folder):
 
 
 def study_of(folder, data, name):
-    return fk.run_study(testbed.classifier(device="cpu"), data, ["grad-cam"], store=folder / name, progress=False)
+    classifier = testbed.classifier(device="cpu", precision="float32", micro_batch=8)
+    return fk.run_study(classifier, data, ["grad-cam"], store=folder / name, progress=False)
 
 
 @pytest.fixture(scope="module")

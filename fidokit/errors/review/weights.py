@@ -18,7 +18,7 @@ FIXED = {
     "outside": 2.5,
     "two_regions": 0.5,
     "burst": 2.0,
-    "same_place": 1.0,
+    "same_place": 0.5,
     "few_neighbours": 0.3,
     "filled_in": 0.5,
 }
