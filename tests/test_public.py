@@ -20,6 +20,7 @@ NAMES = {
     "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "review_order", "run_study",
     "testbed",
     "write_report",
+    *("LabelCheck", "check_labels"),
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 
