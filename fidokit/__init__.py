@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from fidokit.errors.marks import Separation as Separation
     from fidokit.errors.marks import identification_key as identification_key
     from fidokit.errors.marks import separate as separate
+    from fidokit.errors.review import ReviewOrder as ReviewOrder
+    from fidokit.errors.review import review_order as review_order
     from fidokit.errors.sites import SiteComparison as SiteComparison
     from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
@@ -81,6 +83,7 @@ _HOMES = {
     "OcclusionSettings": "methods.gradient_settings",
     "Pairs": "methods.individuals",
     "Preprocessing": "data.geometry",
+    "ReviewOrder": "errors.review",
     "RiseSettings": "methods.perturbation_settings",
     "Separation": "errors.marks",
     "SiteComparison": "errors.sites",
@@ -100,6 +103,7 @@ _HOMES = {
     "open_study": "study.run",
     "rank_falls": "methods.individuals",
     "register_method": "methods",
+    "review_order": "errors.review",
     "run_study": "study.run",
     "separate": "errors.marks",
     "write_report": "report.page",

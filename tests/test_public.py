@@ -10,17 +10,13 @@ import fidokit as fk
 from fidokit import exceptions
 
 NAMES = {
-    "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError",
-    "Gallery", "GuidedSettings", "Improvement", "IntegratedGradientsSettings", "LabelledImages",
-    "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing", "RiseSettings",
-    "IdentificationKey", "Separation",
-    "SiteComparison", "SmoothGradSettings", "Study", "Taxonomy", "classify_with_masks", "compare", "compare_sites",
-    "explain", "explain_pair",
-    "find_error_clusters",
-    "find_regions", "identification_key", "list_methods", "open_study", "rank_falls", "register_method", "run_study",
-    "separate", "testbed",
-    "write_report",
-    *("LabelCheck", "check_labels"),
+    "CamSettings", "Classifier", "ErrorClusters", "ExtremalSettings", "FidoSettings", "FidokitError", "Gallery",
+    "GuidedSettings", "IdentificationKey", "Improvement", "IntegratedGradientsSettings", "LabelCheck",
+    "LabelledImages", "MaskGuidedClassifier", "Masks", "Method", "OcclusionSettings", "Pairs", "Preprocessing",
+    "ReviewOrder", "RiseSettings", "Separation", "SiteComparison", "SmoothGradSettings", "Study", "Taxonomy",
+    "check_labels", "classify_with_masks", "compare", "compare_sites", "explain", "explain_pair",
+    "find_error_clusters", "find_regions", "identification_key", "list_methods", "open_study", "rank_falls",
+    "register_method", "review_order", "run_study", "separate", "testbed", "write_report",
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 

@@ -21,6 +21,7 @@ from fidokit.cli import (
     marks,
     planning,
     regions,
+    reviewing,
     sites,
     studying,
 )
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         checking,
         errors,
         marks,
+        reviewing,
         labels,
         sites,
         improving,

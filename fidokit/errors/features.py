@@ -198,7 +198,7 @@ class _Reading:
         with ThreadPoolExecutor(_THREADS, thread_name_prefix="fidokit-places") as pool:
             arguments = zip(chunk.positions, chunk.geometries, strict=True)
             coming = pool.map(lambda pair: self._place(*pair), arguments)
-            maps, used, contributions = reader.read(chunk.images)
+            maps, used, contributions, _ = reader.read(chunk.images)
             places = list(coming)
         contrast = _scaled(used)
         masks = self.masks[chunk.positions]
@@ -282,11 +282,11 @@ class MapReader:
         #: Why there are no maps, or None.
         self.missing: str | None = None
 
-    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps (B, C, h, w), signed use (B, h, w) and contributions (B, C) of any number of images in [0, 1]."""
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Maps (B, C, h, w), signed use (B, h, w), contributions (B, C), logits (B, K) of images in [0, 1]."""
         done = [found for _, found in self.session.in_micro_batches(len(images), lambda rows: self._maps(images[rows]))]
-        maps, used, contributions = (torch.cat([part[k] for part in done]) for k in range(3))
-        return maps, used, contributions
+        maps, used, contributions, logits = (torch.cat([part[k] for part in done]) for k in range(4))
+        return maps, used, contributions, logits
 
     def _maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Maps (B, C, h, w), their use (B, h, w) for the margin, contributions of the channels (B, C), logits (B, K).

@@ -27,9 +27,7 @@ def site_column(table: pd.DataFrame, by: str | None = None) -> str:
     """
     found = _column(table, "site", by)
     if found is None:
-        raise SettingsError(
-            f"no column says at which camera a photograph was taken; name one with by=: {_candidates(table)}"
-        )
+        raise SettingsError(f"no column says at which camera a photograph was taken; {_remedy(table)}")
     return found
 
 
@@ -54,13 +52,15 @@ def time_column(table: pd.DataFrame, by: str | None = None) -> str | None:
 def _column(table: pd.DataFrame, what: str, by: str | None) -> str | None:
     if by is not None:
         if by not in table.columns or str(by).startswith(SECRET_PREFIX):
-            raise SettingsError(f"no column {by!r} that could name the {what}; there are: {_candidates(table)}")
+            raise SettingsError(f"no column {by!r} that could name the {what}; {_remedy(table)}")
         return by
     return next((name for name in _USUAL[what] if name in table.columns and table[name].notna().any()), None)
 
 
-def _candidates(table: pd.DataFrame) -> str:
+def _remedy(table: pd.DataFrame) -> str:
     """The user's columns in which at least two photographs have the same value, and not all."""
     own = [str(c) for c in table.columns if c not in OWN_COLUMNS and not str(c).startswith(SECRET_PREFIX)]
     repeated = [name for name in own if 1 < table[name].astype(str).nunique() < table[name].notna().sum()]
-    return ", ".join(repeated) or "no column has the same value for some photographs"
+    if not repeated:
+        return "add one to the dataset's table: no column there has the same value for some of the photographs"
+    return f"name one of {', '.join(repeated)}"

@@ -138,11 +138,11 @@ def test_the_masks_are_those_of_the_study(study, features):
 def test_evidence_adds_up_to_the_margin(study):
     """Of a linear readout of pooled maps, the contributions sum to the margin over the runner-up."""
     classifier, data = study.classifier, study.data
-    from fidokit.errors.features import _Reader
+    from fidokit.errors.features import MapReader
 
     with classifier.session() as session:
         image = data.load(0, classifier.preprocessing)[0][None]
-        _, used, _, logits = _Reader(session, classifier)._maps(image)
+        _, used, _, logits = MapReader(session, classifier)._maps(image)
     assert used.sum() == pytest.approx(float(_margin(logits)), rel=1e-4)
 
 

@@ -73,8 +73,8 @@ class ExportedStudy(StoredStudy):
             columns: which fields, and the DataLabels that they get, as a list or a dict; None for all of
                 prediction, score, rows (how many crops of the file were classified), label, state, wrong, runner_up,
                 mask, note, with clusters, sentences and review where there are such, called FidokitPrediction and so
-                on. Where a file has several rows, texts stand in their order with semicolons, the score is the lowest,
-                the state the worst.
+                on; rank and why are filled by `ReviewOrder.to_timelapse`. Where a file has several rows, texts stand in
+                their order with semicolons, the score is the lowest, the state the worst.
             root: folder of the template, to which RelativePath is relative; None for that of the dataset.
             mask, errors, review: as in `results`.
             overwrite: whether to write over a file that is there.

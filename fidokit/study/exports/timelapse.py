@@ -39,9 +39,11 @@ FIELDS = {
     "sentences": "FidokitSentences",
     "review": "FidokitReview",
     "note": "FidokitNote",
+    "rank": "FidokitRank",
+    "why": "FidokitWhy",
 }
 #: Fields that only stand there where something is known of them.
-_ON_REQUEST = {"clusters": "clusters", "sentences": "clusters", "review": "review"}
+_ON_REQUEST = {"clusters": "clusters", "sentences": "clusters", "review": "review", "rank": "rank", "why": "rank"}
 #: DataLabels of Timelapse's own, which a table must not fill.
 _RESERVED = frozenset([*KEYS, "DateTime", "Date", "Time", "DeleteFlag", "RootFolder", "Folder", "ImageQuality", "Id"])
 _DATA_LABEL = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -62,8 +64,9 @@ def to_timelapse(
     chosen = _data_labels(columns, results)
     keys = _keys(study, root)
     groups: dict[tuple[str, str], list[int]] = {}
-    for i, key in enumerate(keys):
-        groups.setdefault(key, []).append(i)
+    # Of an order of review, the first photographs come first, and those that it leaves out last.
+    for i in np.argsort(results["rank"].to_numpy(float), kind="stable") if "rank" in results else range(len(results)):
+        groups.setdefault(keys[i], []).append(int(i))
     rows = rows_of(study, results)
     table = pd.DataFrame(list(groups), columns=list(KEYS), dtype=object)
     for name, data_label in chosen.items():
@@ -86,7 +89,7 @@ def _data_labels(columns: Mapping[str, str] | Sequence[str] | None, results: pd.
         SettingsError: a field that there is not, or a DataLabel that Timelapse cannot have, has itself, or has twice.
     """
     if columns is None:
-        known = {name for name in ("clusters", "review") if _has(results, name)}
+        known = {name for name in ("clusters", "review", "rank") if _has(results, name)}
         return {name: label for name, label in FIELDS.items() if name not in _ON_REQUEST or _ON_REQUEST[name] in known}
     if isinstance(columns, str):
         columns = [columns]
@@ -108,7 +111,7 @@ def _data_labels(columns: Mapping[str, str] | Sequence[str] | None, results: pd.
 
 
 def _has(results: pd.DataFrame, name: str) -> bool:
-    return bool(results[name].notna().any())
+    return name in results and bool(results[name].notna().any())
 
 
 def _keys(study: StoredStudy, root: str | Path | None) -> list[tuple[str, str]]:
@@ -184,4 +187,6 @@ _FILLED: dict[str, Callable[[list[dict[Any, Any]]], Any]] = {
     "sentences": _lists("sentences"),
     "review": _review,
     "note": _texts("note"),
+    "rank": lambda rows: "" if pd.isna(first := rows[0].get("rank")) else str(int(first)),
+    "why": lambda rows: "" if pd.isna(first := rows[0].get("why")) else str(first),
 }
