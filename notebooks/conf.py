@@ -1,7 +1,7 @@
 """How Sphinx makes the documentation from this folder: `sphinx-build -W --keep-going notebooks build/docs`.
 
-The pages are here and in `docs/`, the reference comes from the docstrings, and the notebooks are shown as they were saved,
-so that nothing is run. The site needs no network: neither fonts nor scripts come from elsewhere.
+The pages are here and in `docs/`, the reference comes from docstrings, and notebooks are shown as they were saved, so
+that nothing is run. The site needs no network: neither fonts nor scripts come from elsewhere.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ sys.path[:0] = [str(HERE.parent), str(HERE / "docs")]
 from fidokit import __version__  # noqa: E402
 
 project = "fidokit"
-author = "the fidokit developers"
+author = "the fidokit authors"
 copyright = author
 version = release = __version__
 
@@ -33,11 +33,15 @@ root_doc = "index"
 default_role = "py:obj"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_default_options = {"members": True, "inherited-members": "AnyWidget, Exception, IterableDataset, Dataset"}
+# What overrides a method of a library without a word about it is none of ours.
+autodoc_inherit_docstrings = False
 autodoc_member_order = "bysource"
 autodoc_class_signature = "mixed"
 autodoc_preserve_defaults = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 napoleon_use_rtype = False
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 100
