@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
     from fidokit.study.study import Study as Study
+    from fidokit.widgets import AnswerWidget as AnswerWidget
     from fidokit.widgets import CompareWidget as CompareWidget
     from fidokit.widgets import ErrorWidget as ErrorWidget
     from fidokit.widgets import ExplainWidget as ExplainWidget
@@ -89,7 +90,7 @@ _HOMES = {
 }
 
 #: They need an extra, so that ``from fidokit import *`` leaves them out.
-_WIDGETS = ("CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
+_WIDGETS = ("AnswerWidget", "CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
 
 __all__ = [*_HOMES, "testbed"]
 

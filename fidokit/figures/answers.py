@@ -59,7 +59,7 @@ def with_box(photograph: Image.Image, example: Mapping[Any, Any], longest: int) 
     if np.isfinite(corners).all():
         edges = np.clip(corners, 0, 1) * np.asarray([small.width - 1, small.height - 1] * 2)
         x0, y0, x1, y1 = (round(edge) for edge in edges.tolist())
-        width = max(1, round(longest / 180))
+        width = max(1, round(max(small.size) / 180))
         draw = ImageDraw.Draw(small)
         # Around the box, so that what is in it is not drawn over.
         for grown, colour in ((2 * width, _AROUND), (width, _OUTLINE)):

@@ -8,58 +8,17 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from answer_cases import BOX, photographs, sites
 from PIL import Image
 from report_cases import HARM, SCRIPT_FILE, make_study, parse
 
-from fidokit.errors.answer import Answer
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.figures.answers import cells_of, heads_of, with_box
-
-BOX = {"x0": 0.25, "y0": 0.5, "x1": 0.5, "y1": 1.0}
 
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     return make_study(tmp_path_factory.mktemp("answers"))
-
-
-def sites(study, **options):
-    """An answer about places: one has photographs, of which one is gone."""
-    table = pd.DataFrame(
-        {
-            "site": [HARM, "ridge", "=1+1"],
-            "n": [4, 2, 1],
-            "background": [0.4, 0.1, np.nan],
-            "background_low": [0.3, 0.0, np.nan],
-            "background_high": [0.5, 0.2, np.nan],
-            "p_value": [0.0002, 0.4, np.nan],
-            "found": [True, False, False],
-            "why": [["reeds", "water"], None, "too few"],
-        }
-    )
-    examples = pd.DataFrame(
-        [
-            {"group": HARM, "image_id": SCRIPT_FILE, "caption": "the reeds decide & more", **BOX},
-            {"group": HARM, "image_id": "gone <i>.png", "caption": "the reeds again"},
-            {"group": "ridge", "image_id": "b2.png", "caption": ""},
-        ]
-    )
-    given = {
-        "question": "Which site?",
-        "headline": "One of 3 sites.",
-        "table": table,
-        "examples": examples,
-        "columns": {"background": "share of the decision"},
-        "notes": ("Said by nobody.",),
-    }
-    return Answer(study=study, **given | options)
-
-
-def photographs(study):
-    """An answer about photographs, of which one is an example."""
-    table = pd.DataFrame({"rank": [1, 2], "image_id": ["b3.png", "b4.png"], "path": ["x", "y"]})
-    examples = pd.DataFrame([{"group": "first", "image_id": "b4.png", "caption": "dark"}])
-    return Answer(study=study, question="Which?", headline="Two.", table=table, examples=examples)
 
 
 def test_a_row_has_its_examples(study):
@@ -133,7 +92,8 @@ def test_at_the_end_of_a_cell(study):
     assert not tree.find("script")
     picture, _ = tree.find("img")  # the third photograph is gone
     encoded = picture.attributes["src"].partition(",")[2]
-    assert (np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))[..., 2] < 60).any()  # the outline
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))))
+    assert ((pixels[..., :2] > 150).all(-1) & (pixels[..., 2] < 110)).any()  # the outline
     for words in (HARM, "the reeds decide & more", "0.40 0.30 – 0.50", "gone <i>.png: /"):
         assert words in tree.text
     assert tree.text.startswith("Which site?One of 3 sites.")
