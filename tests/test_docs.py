@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import re
 import shlex
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from docs_cases import PAGES, ROOT, SITE, Block, blocks, commands, lay_out, lay_out_speciesnet
 from test_names_used import missing
 
+import fidokit
 from fidokit import cli
 
 BLOCKS = [block for page in PAGES for block in blocks(page)]
@@ -22,6 +22,8 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 SHELL = [block for block in BLOCKS if block.language == "sh"]
 #: Languages of what is shown and not run.
 SHOWN = {"text"}
+#: First line of what is run as a script by itself, in `test_readme`.
+SCRIPT = "# script"
 #: Where a block may say that it is not run, and how often in all: whatever can be run is.
 REASONS = ("downloads ", "needs a ")
 MOST_NOT_RUN = 8
@@ -51,12 +53,20 @@ def test_every_block_says_what_it_is():
     assert not odd
 
 
+def test_one_block_is_a_script():
+    assert [block.page.name for block in PYTHON if block.code.startswith(SCRIPT)] == ["cluster.md"]
+
+
 def test_few_blocks_are_not_run_and_each_says_why():
     left_out = [block for block in BLOCKS if block.reason]
     assert all(block.reason.startswith(REASONS) for block in left_out)
     assert len(left_out) <= MOST_NOT_RUN
     notes = sum(page.read_text(encoding="utf-8").count("<!-- not run") for page in PAGES)
     assert notes == len(left_out)
+
+
+def test_the_citation_is_of_this_version():
+    assert f"\nversion: {fidokit.__version__}\n" in (ROOT / ".github" / "CITATION.cff").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=name)
@@ -98,19 +108,7 @@ def run_python(block: Block, names: dict[str, object]) -> None:
     first, _, rest = block.code.partition("\n")
     if first.startswith("# file: "):
         Path(first.removeprefix("# file: ")).write_text(rest, encoding="utf-8")
-    elif first == "# script":
-        Path("script.py").write_text(rest, encoding="utf-8")
-        python_path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        ran = subprocess.run(
-            [sys.executable, "script.py"],
-            env=os.environ | {"PYTHONPATH": python_path},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
-        assert ran.returncode == 0, ran.stderr
-    else:
+    elif first != SCRIPT:
         exec(compile(block.code, block.name, "exec"), names)
 
 
@@ -150,4 +148,4 @@ OPTIONS = ("--no-strict", "--ignore-missing-imports", "--no-warn-unused-ignores"
 
 def alone(block: Block) -> bool:
     """Whether a block is a file by itself, or, not run, independent of those before it."""
-    return block.reason is not None or block.code.startswith(("# file: ", "# script"))
+    return block.reason is not None or block.code.startswith(("# file: ", SCRIPT))

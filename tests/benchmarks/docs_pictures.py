@@ -1,7 +1,8 @@
 """Makes the pictures of the README and of the documentation: `python tests/benchmarks/docs_pictures.py [NAME ...]`.
 
 Each is a result as it came out, of material that comes with Python packages or with fidokit: scikit-image's
-photographs, EfficientNet-Lite0, the testbed. Screenshots need Chromium, those of widgets JupyterLab too (the extra `test`).
+photographs, EfficientNet-Lite0, the testbed. Screenshots need Chromium, those of widgets JupyterLab too (the extra
+`test`).
 """
 
 from __future__ import annotations
@@ -42,20 +43,18 @@ def save(picture: Image.Image | bytes, name: str, width: int = 1400) -> None:
     report(picture=path.name, width=picture.width, height=picture.height, bytes=path.stat().st_size, quality=quality)
 
 
-def cat(folder: Path) -> None:
-    """One photograph: why a cat, and why this kind of cat and not the next one."""
+def photographs(folder: Path) -> None:
+    """Photographs: one whose masks pass their own test, one whose do not, and the usual methods beside FIDO."""
     classifier = samples.efficientnet_lite0()
-    photograph = samples.photographs(folder / "photographs").subset(["tabby/chelsea.png"])
-    found = fk.explain(classifier, photograph, settings=fk.FidoSettings.quality())
-    save(masks_png(found, 0, height=300), "cat")
+    data = samples.photographs(folder / "photographs")
+    for image_id, name in (("tripod/camera.png", "tripod"), ("tabby/chelsea.png", "cat")):
+        save(masks_png(fk.explain(classifier, data.subset([image_id])), 0, height=300), name)
+    tripod = data.subset(["tripod/camera.png"])
     methods = ("grad-cam", "integrated-gradients", "occlusion")
-    panels = [(name, fk.explain(classifier, photograph, name).attribution[0].numpy()) for name in methods]
-    picture, geometry = found.photograph(0)
-    save(panels_png(picture, geometry, [*panels, ("fido, joint", found.joint[0].numpy())], height=300), "cat_methods")
-    against = fk.explain(
-        classifier, photograph, settings=fk.FidoSettings.quality(), targets="Egyptian cat", against="tabby"
-    )
-    save(masks_png(against, 0, height=300), "cat_against")
+    panels = [(name, fk.explain(classifier, tripod, name).attribution[0].numpy()) for name in methods]
+    effect = fk.explain(classifier, tripod, "effect")
+    picture, geometry = effect.photograph(0)
+    save(panels_png(picture, geometry, [*panels, ("effect", effect["effect"][0].numpy())], height=300), "methods")
 
 
 def watermark(folder: Path) -> None:
@@ -81,8 +80,7 @@ def clusters(folder: Path) -> None:
     errors.verify(progress=False)
     first = int(errors.clusters["cluster"].iloc[0])
     save(contact_sheet(errors, first, n=12, columns=6, side=180), "cluster")
-    page = fk.write_report(study, folder / "report.html", errors=errors)
-    save(screenshot(page), "page")
+    save(screenshot(fk.write_report(study, folder / "report.html", errors=errors), "Systematic errors"), "page")
 
 
 def tiny(folder: Path) -> None:
@@ -138,21 +136,22 @@ fk.CompareWidget(study)
         save(tab.page.locator(".fidokit:visible").first.screenshot(), "compare_widget", 1200)
 
 
-def screenshot(page: Path) -> bytes:
-    """The top of an HTML page."""
+def screenshot(page: Path, heading: str) -> bytes:
+    """An HTML page from a heading on."""
     from lab import CHROMIUM
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
         browser = running.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        tab = browser.new_page(viewport={"width": 1200, "height": 1400})
+        tab = browser.new_page(viewport={"width": 1200, "height": 900})
         tab.goto(page.as_uri())
+        tab.get_by_role("heading", name=heading).first.evaluate("found => found.scrollIntoView()")
         tab.wait_for_timeout(1500)
         return tab.screenshot()
 
 
 MAKERS: dict[str, Callable[[Path], None]] = {
-    function.__name__: function for function in (cat, watermark, clusters, tiny, widgets)
+    function.__name__: function for function in (photographs, watermark, clusters, tiny, widgets)
 }
 
 if __name__ == "__main__":
