@@ -113,9 +113,10 @@ def widgets(folder: Path) -> None:
 
     explaining = f"""
 import fidokit as fk
-from fidokit import samples
-widget = fk.ExplainWidget(samples.efficientnet_lite0(), samples.photographs({str(folder / "shown")!r}))
-widget.image_id = "tabby/chelsea.png"
+from fidokit import testbed
+birds = testbed.load(6, seed=5, causes={{"watermark": 1.0}}, folder={str(folder / "marked")!r})
+widget = fk.ExplainWidget(testbed.classifier(biased_by="watermark"), birds)
+widget.image_id = birds.table["image_id"].iloc[1]
 widget
 """
     comparing = f"""
@@ -126,12 +127,13 @@ fk.CompareWidget(study)
 """
     (folder / "lab").mkdir()
     with serving(Lab, folder / "lab") as lab, watched(Tab, lab) as tab:
+        tab.page.set_viewport_size({"width": 1280, "height": 1500})
         notebook = tab.open(explaining)
         notebook.kernel("0", setup="widget.start(); widget.wait(300)")
         tab.page.wait_for_timeout(2000)
         save(tab.page.locator(".fidokit").first.screenshot(), "explain_widget", 1200)
         tab.open("import fidokit as fk\n" + comparing, name="second.ipynb")
-        tab.page.locator(".fidokit img").last.wait_for()
+        tab.page.locator(".fidokit:visible img:visible").last.wait_for()
         tab.page.wait_for_timeout(2000)
         save(tab.page.locator(".fidokit:visible").first.screenshot(), "compare_widget", 1200)
 
