@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
+from inspect import isfunction
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,6 +15,7 @@ import pytest
 from docs_cases import SITE
 
 import fidokit as fk
+from fidokit import samples
 
 pytestmark = pytest.mark.long
 NAMES = [*fk.__all__, *fk._WIDGETS]
@@ -96,6 +98,10 @@ def test_the_index_of_the_search_has_every_exported_name(site):
     objects = json.loads(text.removeprefix("Search.setIndex(").removesuffix(")"))["objects"]
     found = {f"{prefix}.{entry[4]}" for prefix, entries in objects.items() for entry in entries}
     assert {f"fidokit.{name}" for name in NAMES} - found == set()
+    for module in (fk.testbed, samples):
+        functions = {name for name in dir(module) if name[0] != "_" and isfunction(getattr(module, name))}
+        own = {name for name in functions if getattr(module, name).__module__.startswith(module.__name__)}
+        assert {f"{module.__name__}.{name}" for name in own} - found == set()
 
 
 @pytest.mark.browser
