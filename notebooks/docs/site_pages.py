@@ -39,9 +39,10 @@ def _shown(output: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def _add_plotly(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Plotly itself, of the installed package, on pages that have a figure."""
-    if doctree is not None and "Plotly.newPlot" in context.get("body", ""):
-        app.add_js_file("plotly.js")
+    """Plotly itself, of the installed package, before the first figure of a page that has one."""
+    if "Plotly.newPlot" in context.get("body", ""):
+        address = context["pathto"]("_static/plotly.js", resource=True)
+        context["body"] = f'<script src="{address}"></script>\n{context["body"]}'
 
 
 def _write_plotly(app: Sphinx, exception: Exception | None) -> None:

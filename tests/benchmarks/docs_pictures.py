@@ -133,7 +133,7 @@ fk.CompareWidget(study)
         tab.page.wait_for_timeout(2000)
         save(tab.page.locator(".fidokit").first.screenshot(), "explain_widget", 1200)
         tab.open("import fidokit as fk\n" + comparing, name="second.ipynb")
-        tab.page.locator(".fidokit:visible img:visible").last.wait_for()
+        tab.page.locator(".fidokit:visible img:visible").last.wait_for(timeout=300_000)
         tab.page.wait_for_timeout(2000)
         save(tab.page.locator(".fidokit:visible").first.screenshot(), "compare_widget", 1200)
 
