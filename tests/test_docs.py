@@ -97,7 +97,7 @@ def test_the_blocks_of_a_page_run_from_top_to_bottom(page, tmp_path, monkeypatch
     lay_out(tmp_path)
     if "speciesnet:" in page.read_text(encoding="utf-8"):
         lay_out_speciesnet(tmp_path)
-    names: dict[str, object] = {"__name__": "page"}
+    names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page):
         if block.reason is None and block.language == "python":
             run_python(block, names)
@@ -110,7 +110,7 @@ def run_python(block: Block, names: dict[str, object]) -> None:
     if first.startswith("# file: "):
         Path(first.removeprefix("# file: ")).write_text(rest, encoding="utf-8")
     elif first != SCRIPT:
-        exec(compile(block.code, block.name, "exec"), names)
+        exec(compile(block.code, block.name, "exec", dont_inherit=True), names)
 
 
 def run_shell(block: Block, capsys: pytest.CaptureFixture[str]) -> None:
