@@ -13,6 +13,9 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from lab import CHROMIUM, Lab, Tab, serving, watched
 from material import report
 from PIL import Image
 
@@ -108,9 +111,6 @@ def tiny(folder: Path) -> None:
 
 def widgets(folder: Path) -> None:
     """The widgets in JupyterLab."""
-    sys.path.insert(0, str(ROOT / "tests"))
-    from lab import Lab, Tab, serving, watched
-
     explaining = f"""
 import fidokit as fk
 from fidokit import testbed
@@ -131,16 +131,21 @@ fk.CompareWidget(study)
         notebook = tab.open(explaining)
         notebook.kernel("0", setup="widget.start(); widget.wait(300)")
         tab.page.wait_for_timeout(2000)
-        save(tab.page.locator(".fidokit").first.screenshot(), "explain_widget", 1200)
+        save(top(tab.page.locator(".fidokit").first.screenshot(), 1.15), "explain_widget")
         tab.open("import fidokit as fk\n" + comparing, name="second.ipynb")
-        tab.page.locator(".fidokit:visible img:visible").last.wait_for(timeout=300_000)
-        tab.page.wait_for_timeout(2000)
-        save(tab.page.locator(".fidokit:visible").first.screenshot(), "compare_widget", 1200)
+        tab.page.locator(".fidokit:visible").first.wait_for(timeout=300_000)
+        tab.page.wait_for_timeout(5000)
+        save(top(tab.page.locator(".fidokit:visible").first.screenshot(), 1.0), "compare_widget")
+
+
+def top(picture: bytes, height: float) -> Image.Image:
+    """The upper part of a picture, at most so high in its widths."""
+    opened = Image.open(io.BytesIO(picture))
+    return opened.crop((0, 0, opened.width, min(opened.height, round(height * opened.width))))
 
 
 def screenshot(page: Path, heading: str) -> bytes:
     """An HTML page from a heading on."""
-    from lab import CHROMIUM
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as running:
@@ -157,7 +162,6 @@ MAKERS: dict[str, Callable[[Path], None]] = {
 }
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT / "tests"))
     for chosen in sys.argv[1:] or MAKERS:
         with tempfile.TemporaryDirectory() as place:
             MAKERS[chosen](Path(place))
