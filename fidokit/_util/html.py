@@ -50,9 +50,11 @@ def name_tag(value: object, class_: str = "name") -> Html:
 
 
 def number(value: float | None) -> str:
-    """A figure with two decimals, or none from 100 on; a dash where there is none."""
+    """A figure with two decimals, none from 100 on, or two digits where it would read as 0.00; a dash where none is."""
     if value is None or not np.isfinite(value):
         return "–"
+    if 0 < abs(value) < 0.01:
+        return f"{value:.2g}"
     return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""Intervals of shares, and p-values as people read them."""
+"""Intervals of shares, and figures with intervals and p-values as people read them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,20 @@ def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Fl
     spread = z * np.sqrt(share * (1 - share) / safe + z**2 / (4 * safe**2))
     low, high = ((middle + sign * spread) / (1 + z**2 / safe) for sign in (-1, 1))
     return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
+
+
+def with_interval(value: float, low: float, high: float, form: str = ".2f", unit: str = "") -> str:
+    """A figure with its interval in brackets, or alone where it has none; a dash where it is not known itself.
+
+    Args:
+        value, low, high: the figure and its bounds.
+        form: how each is written, such as ``+.2f``.
+        unit: that stands after the figure, such as `` %``.
+    """
+    if not np.isfinite(value):
+        return "–"
+    told = f"{value:{form}}{unit}"
+    return f"{told} [{low:{form}}, {high:{form}}]" if np.isfinite(low) and np.isfinite(high) else told
 
 
 def p_words(p: float) -> str:

@@ -42,7 +42,7 @@ def add(commands: Any) -> None:
     improve.add_argument("--top", type=int, default=5, metavar="K", help="of the top-k accuracy; default 5")
     improve.add_argument("--seed", type=int, default=0, help="of the folds and of all that is random; default 0")
     improve.add_argument(
-        "--controls", default="all", help="all, none, or names separated by commas; without any, no gain is claimed"
+        "--controls", default="all", help="all, none, or names separated by commas; without any, no gain is proven"
     )
 
 
@@ -97,19 +97,19 @@ def _print_improvement(improvement: Improvement) -> None:
 
 
 def _cells(row: dict[Any, Any]) -> dict[str, str]:
-    from fidokit._util.shares import p_words
+    from fidokit._util.shares import p_words, with_interval
 
     judged = row["difference"] if row["low"] == row["low"] else None
     lead = row["masks_minus"]
     return {
         "answered by": row["method"],
         "right": f"{row['accuracy']:.3f}",
-        "difference": "" if judged is None else f"{judged:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+        "difference": "" if judged is None else with_interval(judged, row["low"], row["high"], "+.3f"),
         "p": "" if judged is None else p_words(row["p_value"]),
         "turned right": f"{row['turned_right']}",
         "wrong": f"{row['turned_wrong']}",
         "masks minus this": ""
         if lead != lead
-        else f"{lead:+.3f} [{row['masks_minus_low']:+.3f}, {row['masks_minus_high']:+.3f}]",
+        else with_interval(lead, row["masks_minus_low"], row["masks_minus_high"], "+.3f"),
         "evaluations": f"{row['evaluations']:.1f}",
     }

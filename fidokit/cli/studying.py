@@ -59,6 +59,13 @@ def add(commands: Any) -> None:
     add_run(report)
     report.add_argument("--out", type=Path, metavar="FILE", help="the page; default report.html in the study's folder")
     report.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+    report.add_argument(
+        "--select",
+        nargs="+",
+        metavar="WHICH",
+        help="a short page of these photographs alone: image_ids, or one condition on the columns of the predictions, "
+        "such as 'correct == False and margin < 0.1'",
+    )
 
 
 def add_dataset(command: argparse.ArgumentParser) -> None:
@@ -180,7 +187,9 @@ def study_ranks(names: str | None) -> list[str] | None:
 
 def print_study(study: Study) -> None:
     """How often the classifier is right, also rank by rank, what the masks do, and what failed."""
+    from fidokit._util.shares import with_interval
     from fidokit.figures.masks import interval_columns
+    from fidokit.study.compare import METRIC_DIRECTIONS
 
     predictions = study.predictions()
     judged = predictions["correct"].dropna()
@@ -195,7 +204,7 @@ def print_study(study: Study) -> None:
             {
                 "rank": plain(row["rank"]),
                 "judged": str(row["n_x"]),
-                "right": f"{100 * row['accuracy']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]",
+                "right": with_interval(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], ".1f", " %"),
                 "errors from here on": str(row["n_y"]),
             }
             for row in shares.to_dict("records")
@@ -207,10 +216,15 @@ def print_study(study: Study) -> None:
     for row in summary.to_dict("records"):
         cells = {"method": row["method"], "kind": row["kind"], "n": str(row["n"])}
         for name in measures:
-            cells[name.replace("_", " ")] = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+            cells[name.replace("_", " ")] = with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
         rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": f"{row['seconds']:.2f}"})
     print(table(rows))
-    print("Means with 95 % bootstrap intervals over the photographs; the page has all metrics.\n")
+    good = {1: "higher is better", -1: "lower is better"}
+    told = "; ".join(
+        f"{name.replace('_', ' ')}: {good[METRIC_DIRECTIONS[name]]}" for name in measures if METRIC_DIRECTIONS.get(name)
+    )
+    print(f"Means with 95 % intervals where there are two photographs or more. {told.capitalize()}.")
+    print("The page has all metrics, and says what each of them means.\n")
     _print_part_points(study)
     failures = study.failures()
     if len(failures):
@@ -258,6 +272,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from fidokit.report.page import write_report
 
     out = arguments.out or place_in(arguments.study, "report.html", "--out FILE")
-    page = write_report(opened_study(arguments), out, max_images=arguments.max_images)
+    chosen = arguments.select
+    select = chosen[0] if chosen is not None and len(chosen) == 1 else chosen
+    page = write_report(opened_study(arguments), out, max_images=arguments.max_images, select=select)
     print(plain(f"Page: {page}"))
     return 0

@@ -138,15 +138,15 @@ def verdict(before: float, own: Paired, controls: Mapping[str, Paired]) -> tuple
     if not own.better:
         if not own.turned_right and not own.turned_wrong:
             return False, f"No gain: no answer changed, {percent(before)} are right with and without masks."
-        return False, f"No gain: {change}, which may be chance."
+        return False, f"No proven gain: {change}, which may be chance."
     if not controls:
-        return False, f"No gain is claimed: {change}, but no control of equal cost was measured."
+        return False, f"No proven gain: {change}, but no control of equal cost was measured."
     names = [name for name, paired in controls.items() if not paired.better]
     if names:
         closest = min((controls[name] for name in names), key=lambda paired: paired.difference)
         return False, (
-            f"No gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of equal "
-            f"cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
+            f"No proven gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of "
+            f"equal cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
         )
     closest = min(controls.values(), key=lambda paired: paired.difference)
     return True, (

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fidokit._util.display import HtmlDisplay
+from fidokit._util.display import PictureDisplay
 from fidokit._util.function_names import function_name
 from fidokit.exceptions import SettingsError
 from fidokit.methods.verdicts import Claim, Holds, Verdict, mask_verdict
@@ -97,7 +97,7 @@ class Batch:
 
 
 @dataclass
-class Masks(HtmlDisplay):
+class Masks(PictureDisplay):
     """Masks of B images by one method, one entry per kind; the tensors live on the CPU.
 
     Attributes:
@@ -134,6 +134,8 @@ class Masks(HtmlDisplay):
         torch.Size([8, 128, 128])
         >>> len(masks.to_frame())
         24
+        >>> masks.save("first.svg").name
+        'first.svg'
     """
 
     method: str
