@@ -14,10 +14,12 @@ from plotly.offline import get_plotlyjs
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+import fidokit
 from fidokit import cli
 from fidokit._util.glossary import GLOSSARY, anchor
 from fidokit.methods import infill, methods
 
+HERE = Path(__file__).parent
 _PLOTLY, _WIDGET = "application/vnd.plotly.v1+json", "application/vnd.jupyter.widget-view+json"
 
 
@@ -114,12 +116,27 @@ class _Commands(SphinxDirective):
         return sections
 
 
+class _OtherNames(SphinxDirective):
+    """Every exported name that no page of the reference has yet, so that none is missing."""
+
+    def run(self) -> list[nodes.Node]:
+        pages = [path.read_text(encoding="utf-8") for path in (HERE / "reference").glob("*.md")]
+        self.env.note_reread()
+        found: list[nodes.Node] = []
+        for name in [*fidokit.__all__, *fidokit._WIDGETS]:
+            if not any(f":: fidokit.{name}\n" in page for page in pages):
+                kind = "autoclass" if isinstance(getattr(fidokit, name), type) else "autofunction"
+                found += self.parse_text_to_nodes(f"```{{eval-rst}}\n.. {kind}:: fidokit.{name}\n```")
+        return found
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """What Sphinx calls."""
     app.add_directive("commands-of-fidokit", _Commands)
     for name in ("methods-table", "kinds-table", "infills-table"):
         app.add_directive(name, _Table)
     app.add_directive("glossary-of-fidokit", _Glossary)
+    app.add_directive("other-names-of-fidokit", _OtherNames)
     app.connect("html-page-context", _add_plotly)
     app.connect("build-finished", _write_plotly)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
