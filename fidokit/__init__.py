@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.labels import LabelCheck as LabelCheck
+    from fidokit.errors.labels import check_labels as check_labels
     from fidokit.errors.sites import SiteComparison as SiteComparison
     from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
@@ -66,6 +68,7 @@ _HOMES = {
     "GuidedSettings": "enhance",
     "Improvement": "enhance",
     "IntegratedGradientsSettings": "methods.gradient_settings",
+    "LabelCheck": "errors.labels",
     "LabelledImages": "data.images",
     "MaskGuidedClassifier": "enhance",
     "Masks": "methods.base",
@@ -78,6 +81,7 @@ _HOMES = {
     "SiteComparison": "errors.sites",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
+    "check_labels": "errors.labels",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
     "compare_sites": "errors.sites",

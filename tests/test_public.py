@@ -18,6 +18,7 @@ NAMES = {
     "find_error_clusters",
     "find_regions", "list_methods", "open_study", "rank_falls", "register_method", "run_study", "testbed",
     "write_report",
+    *("LabelCheck", "check_labels"),
 }  # fmt: skip
 HEAVY = {"torch", "numpy", "pandas", "PIL", "captum", "pyarrow", "plotly", "scipy", "sklearn", "tqdm"}
 
