@@ -25,9 +25,9 @@ _SIDE = 64
 _DETAIL, _CONTRAST, _ANIMAL = 2.0, 12.0, 2.0
 #: Grey levels below which contrast is noise.
 _NOISE = 2.0
-#: What others of its burst show and it lacks counts for half; from here on a frame is rather not blank, in units of the
-#: median difference, and how fast that changes: drawn frames without a bird have at most 0.46, 97 in 100 with one more.
-_LACKING, _BLANK, _STEEP = 0.5, 0.45, 8.0
+#: What others of its burst show and it lacks counts for half; up to here a frame is rather blank, in median
+#: differences, and how fast that changes: most drawn frames without a bird have less, and 2 in 100 of those with one.
+_LACKING, _BLANK, _STEEP = 0.5, 0.4, 8.0
 #: Frames of a camera that say what it usually sees.
 _MOST_FRAMES = 40
 #: Frames of a camera, and bursts, without which it is not known what it usually sees.
