@@ -18,10 +18,12 @@ if TYPE_CHECKING:
 
 _Command = Callable[[argparse.Namespace], int]
 PRESETS = ("default", "fast", "quality", "published")
+#: Values of `fidokit.data.geometry.Fit`, whose module is too heavy for a help text.
+FITS = ("crop", "squash", "trim")
 SAMPLE_MODEL = "python:fidokit.samples:efficientnet_lite0"
 INTERRUPTED = 130
 #: The options of `add_model` beside the model: how it computes, and what it does not say itself.
-MODEL_OPTIONS = ("device", "precision", "micro_batch", "names", "templates", "taxonomy", "trust_model")
+MODEL_OPTIONS = ("device", "precision", "micro_batch", "names", "templates", "taxonomy", "fit", "trust_model")
 
 
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
@@ -45,6 +47,12 @@ def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None)
     command.add_argument("--precision", default="auto", help="auto, float32, bfloat16, ...; default auto")
     command.add_argument(
         "--micro-batch", type=int, metavar="N", help="images sent through at once; default: a fast number is found"
+    )
+    command.add_argument(
+        "--fit",
+        choices=FITS,
+        help="what it is shown of a photograph: crop, the middle; squash, the whole frame; trim, all but the strips "
+        "that cameras print on; default: as it was trained",
     )
     command.add_argument(
         "--names",

@@ -18,6 +18,10 @@ from fidokit.data.readers.cells import file_of
 from fidokit.data.readers.table import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.exceptions import ImageError
 
+#: What to do where the classifier may not see the animal.
+_WHOLE_FRAME = 'fit="squash" (--fit squash) shows it the whole frame.'
+_BOX_ALONE = "use_boxes=True (--boxes) shows it the box."
+
 
 class Annotated:
     """What `LabelledImages` knows of its photographs beside their labels.
@@ -96,6 +100,28 @@ class Annotated:
             return preprocessing.geometry(*size, box)
         except ImageError as error:
             raise ImageError(f"{self.table['path'].iloc[i] or f'image {i}'}: {error}") from error
+
+    def unseen_words(self, i: int, geometry: Geometry) -> str:
+        """What a reader must know of what the classifier does not see of the photograph at position i, with the remedy.
+
+        Args:
+            i: position.
+            geometry: of its input, as `geometry` gives it.
+
+        Returns:
+            Empty where it sees all of it, or all of the box that says where the animal lies.
+        """
+        box = self.box(i, (geometry.width, geometry.height))
+        words = geometry.unseen_words(box)
+        if words is None:
+            return ""
+        return f"{words} {_WHOLE_FRAME}" if box is None else f"{words} {_WHOLE_FRAME} {_BOX_ALONE}"
+
+    def tell_unseen(self, i: int, geometry: Geometry) -> None:
+        """Warn of the first photograph that the classifier does not see whole, and the first animal that it misses."""
+        kind = "unseen animal" if self.boxed[i] else "unseen"
+        if kind not in self._told and (words := self.unseen_words(i, geometry)):
+            self._tell(kind, f"{self.table['path'].iloc[i]}: {words}")
 
     def load_object_mask(self, i: int, preprocessing: Preprocessing) -> npt.NDArray[np.bool_] | None:
         """(H, W) bool, True on the object, in the geometry of `load`; None where the table names no mask.

@@ -202,6 +202,12 @@ class Geometry:
         top = _move_inside((y0 + y1 - height) / 2, height, self.height)
         return left, top, left + width, top + height
 
+    def within(self, part: Box) -> Geometry:
+        """Where the input lies in a part of the photograph, whose edges are moved out to whole pixels."""
+        x0, y0, x1, y1 = whole_pixels(part)
+        left, top, right, bottom = self.window
+        return Geometry(x1 - x0, y1 - y0, (left - x0, top - y0, right - x0, bottom - y0), self.size)
+
     def _scale(self) -> tuple[float, float]:
         x0, y0, x1, y1 = self.window
         return self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
@@ -246,6 +252,11 @@ class _SpanOnGrid:
         pad = math.ceil(0.5 * cells_per_pixel) + 1
         low, high = ((edge - begin) * cells_per_pixel + pad for edge in (start, stop))
         return cls(start, stop, max(low, 0.0), min(high, float(n_cells + 2 * pad)), pad)
+
+
+def whole_pixels(box: Box) -> tuple[int, int, int, int]:
+    """A box with its edges moved out to whole pixels."""
+    return math.floor(box[0]), math.floor(box[1]), math.ceil(box[2]), math.ceil(box[3])
 
 
 def _common(one: Box, other: Box) -> Box:

@@ -399,12 +399,16 @@ class LabelledImages(HtmlDisplay, Annotated, TorchDataset):
 
         Raises:
             ImageError: the file cannot be read, or `use_boxes` is set and the box lies outside the photograph.
+
+        Warns:
+            RuntimeWarning: once, of a photograph of which the classifier does not see all, or not the animal's box.
         """
         image = self.open(i)
         if preprocessing.transform is not None:
             height, width = preprocessing.size
             return preprocessing.transformed(image, self._name(i)), Geometry.whole(width, height)
         geometry = self.geometry(i, preprocessing, image.size)
+        self.tell_unseen(i, geometry)
         if keep is not None:
             keep(image)
         return to_input(image, geometry, preprocessing.interpolation), geometry

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fidokit.data.geometry import Geometry
 from fidokit.data.labels import is_right, with_members
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors.regions import Rule
@@ -222,8 +223,7 @@ class Interventions:
             if left_out[i] != own:
                 self._evaluate(held, variants, own)
                 own = left_out[i]
-            found = find_place(self.data, position, geometry, self.classifier.preprocessing).object
-            animal = None if found is None else found.numpy()
+            animal = self._animal(position, geometry)
             size = (image.shape[-2], image.shape[-1])
             bank = self._bank(image, row)
             for rule in rules:
@@ -241,6 +241,30 @@ class Interventions:
                 if sum(2 * n for _, _, n in held) >= most:
                     self._evaluate(held, variants, own)
         self._evaluate(held, variants, own)
+
+    def _animal(self, position: int, geometry: Geometry) -> Any:
+        """(H, W) bool where the animal is in the input, None where that is not known."""
+        found = find_place(self.data, position, geometry, self.classifier.preprocessing).object
+        return None if found is None else found.numpy()
+
+    def changed(self, row: int, rule: Rule) -> tuple[Tensor, Tensor, Any] | None:
+        """One image before and after: (3, H, W) each, and the (H, W) region; None where the rule fills in nothing.
+
+        Of the infills, the last is shown: the answers are averages over all of them.
+
+        Raises:
+            ImageError: the photograph cannot be read any more.
+        """
+        study = self.errors.study
+        self.classifier, self.data = study.classifier, study.data
+        position = study.positions[self.errors.features.image_ids[row]]
+        image, geometry = self.data.load(position, self.classifier.preprocessing)
+        size = (image.shape[-2], image.shape[-1])
+        region = rule.find(self.errors.features.contrast[row], self._animal(position, geometry), size)
+        bank = self._bank(image, row)
+        if region is None or not len(bank):
+            return None
+        return image, torch.lerp(image, bank[-1], soften(torch.from_numpy(region)[None])[0]), region
 
     def _evaluate(self, held: list[tuple[int, Rule, int]], variants: list[Tensor], left_out: tuple[int, ...]) -> None:
         """Send what is held through the classifier, for all of which the same is left out, and hold it no longer."""

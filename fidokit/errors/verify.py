@@ -9,12 +9,15 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import stats
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from fidokit._util.shares import wilson
@@ -22,6 +25,7 @@ from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, Stopped
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
 from fidokit.errors.tables import ClusterTables
 from fidokit.errors.verification import COLUMNS, IMAGE_COLUMNS, VERDICTS, Verification
+from fidokit.exceptions import ImageError, SettingsError
 from fidokit.study.compare import holm
 
 ALPHA = 0.05
@@ -127,6 +131,76 @@ def verify_groups(
     return _verify(errors, members, words, check_infills(infills), seed, progress, {})
 
 
+@dataclass(frozen=True)
+class Change:
+    """What changing the pixels of one image did.
+
+    Attributes:
+        image_id, label: of the photograph.
+        before, after: what the classifier says of it as it is, and with the region filled in.
+        turned_right: whether the answer after the change is right.
+        image, filled: (3, H, W) in [0, 1], the classifier's input before and after.
+        region: (H, W) bool, what was filled in.
+    """
+
+    image_id: str
+    label: str
+    before: str
+    after: str
+    turned_right: bool
+    image: Tensor
+    filled: Tensor
+    region: Bools
+
+
+def changes(errors: ClusterTables, cluster: int, n: int = 3) -> list[Change]:
+    """The errors of a verified cluster before and after the change, to look at: those that turned right first.
+
+    Args:
+        errors: whose `verification` knows the cluster.
+        cluster: its number.
+        n: how many at most.
+
+    Returns:
+        None of photographs that cannot be read any more; empty where nothing was changed.
+
+    Raises:
+        SettingsError: there is no such cluster, or it is not verified.
+    """
+    (number,) = errors.check_clusters([cluster])
+    found = errors.verification
+    if found is None or number not in found.records:
+        raise SettingsError(f"cluster {number} is not verified; errors.verify([{number}]) does that")
+    name = found.records[number].get("rule")
+    rules = {rule.name: rule for rule in _rules(errors, errors.found.of(number))}
+    if name not in rules or found.options is None:
+        return []
+    images = found.images[(found.images["cluster"] == number) & (found.images["role"] == "error")]
+    rows = {image_id: row for row, image_id in enumerate(errors.features.image_ids)}
+    made: list[Change] = []
+    infills, seed = found.options
+    # Answers are averages over all infills; to look at, one of them is enough.
+    with Interventions(errors, infills[-1:], seed, tqdm(disable=True)) as interventions:
+        for record in images.sort_values("after", ascending=False, kind="stable").to_dict("records"):
+            if len(made) == n:
+                break
+            with suppress(ImageError):
+                changed = interventions.changed(rows[record["image_id"]], rules[name])
+                if changed is not None:
+                    image_id, label, before, after = (
+                        str(record[key]) for key in ("image_id", "label", "predicted", "answer")
+                    )
+                    made.append(Change(image_id, label, before, after, bool(record["after"]), *changed))
+    return made
+
+
+def _rules(errors: ClusterTables, inside: Bools) -> tuple[Rule, ...]:
+    """What may be changed in the images of a group."""
+    contrast, discovery = errors.features.contrast, ~errors.found.holdout
+    place = common_place(contrast[inside & discovery], contrast[~inside & discovery])
+    return (*((Rule(PLACE, at_place(place)),) if place is not None else ()), *RULES)
+
+
 def _verify(
     errors: ClusterTables,
     members: Mapping[int, Bools],
@@ -229,9 +303,7 @@ def _chosen_rule(errors: ClusterTables, changes: Interventions, inside: Bools, s
             f"too few errors to tell ({len(rows)} to choose with what to change, {n_test} to test it on; "
             f"{_LEAST_TO_CHOOSE} and {LEAST_ERRORS} are needed)"
         )
-    contrast = errors.features.contrast
-    place = common_place(contrast[inside & discovery], contrast[~inside & discovery])
-    rules = (*((Rule(PLACE, at_place(place)),) if place is not None else ()), *RULES)
+    rules = _rules(errors, inside)
     found = changes.answers(np.r_[rows, others], rules)
     gains: dict[Rule, int] = {}
     for rule in rules:

@@ -11,14 +11,15 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from fidokit._util.checks import COUNT, check_number
-from fidokit.data.geometry import Preprocessing
+from fidokit.data.geometry import Preprocessing, from_input
 from fidokit.exceptions import ImageError
-from fidokit.figures.masks import COLOURS, dressed, fitting, overlay_png, overlay_size, plotly_text
+from fidokit.figures.masks import COLOURS, dressed, fitting, outline_png, overlay_png, overlay_size, plotly_text
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from fidokit.errors.result import ErrorClusters
+    from fidokit.errors.verify import Change
 
 _NO_CLUSTER = "#b5b5b5"
 VERDICT_COLOURS = {
@@ -244,6 +245,25 @@ def contact_sheet(errors: ErrorClusters, cluster: int, n: int = 24, columns: int
     buffer = io.BytesIO()
     sheet.save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def change_picture(change: Change, side: int = 150) -> Image.Image:
+    """A photograph as the classifier saw it, with the region outlined, beside the same with the region filled in.
+
+    Args:
+        change: of `fidokit.errors.verify.changes`.
+        side: of each of the two in pixels, the longer one.
+    """
+    height, width = change.region.shape
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    sheet = Image.new("RGB", (2 * size[0] + _MARGIN, size[1]), (255, 255, 255))
+    for place, pixels in enumerate((change.image, change.filled)):
+        sheet.paste(from_input(pixels).resize(size, Image.Resampling.LANCZOS), (place * (size[0] + _MARGIN), 0))
+    region = np.asarray(Image.fromarray(change.region).resize(size, Image.Resampling.NEAREST))
+    line = Image.open(io.BytesIO(outline_png(region))).convert("RGBA")
+    sheet.paste(line, mask=line.getchannel("A"))
+    return sheet
 
 
 def _picture(

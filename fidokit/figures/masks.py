@@ -15,8 +15,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from fidokit._util.html import number, printable
-from fidokit.data.geometry import Geometry
+from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
+from fidokit.methods.verdicts import standing
 from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ _SQUARES: dict[int, tuple[tuple[int, int], ...]] = {
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
 _LEVELS = 64
 _LONGEST_NAME = 48
+#: Share of a photograph's area from which all of it may as well be shown.
+_MOST_OF_IT = 0.7
 
 
 @cache
@@ -358,6 +361,22 @@ def panels_png(
     return sheet_png(cells, height=height, opacity=opacity, colours=colours)
 
 
+def shown_part(geometry: Geometry, mask: npt.ArrayLike) -> Box | None:
+    """The part of a photograph to open a mask's view on; None where that is most of it, or the mask is empty."""
+    box = geometry.mask_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = part = geometry.view_of(box)
+    return part if (x1 - x0) * (y1 - y0) < _MOST_OF_IT * geometry.width * geometry.height else None
+
+
+def cut_out(photograph: Image.Image, geometry: Geometry, part: Box) -> tuple[Image.Image, Geometry]:
+    """A part of a photograph, of any scale, as a photograph of its own."""
+    scale = photograph.width / geometry.width
+    left, top, right, bottom = (round(edge * scale) for edge in whole_pixels(part))
+    return photograph.crop((left, top, max(right, left + 1), max(bottom, top + 1))), geometry.within(part)
+
+
 def masks_panels(masks: Masks, i: int, *, scores: bool = True) -> list[Panel]:
     """The photograph of the i-th masks of a result, and the mask of each kind drawn over it.
 
@@ -380,12 +399,16 @@ def masks_panels(masks: Masks, i: int, *, scores: bool = True) -> list[Panel]:
     else:
         photograph, geometry = masks.photograph(i)
         panels.append(Panel(f"{masks.target[i]} {number(float(masks.score_full[i]))}", photograph, geometry))
-    for kind, mask in masks.kinds.items():
+    # Masks that are enough by themselves lead, and say which part is shown; those that explain little come last.
+    ordered = sorted(masks.kinds.items(), key=lambda item: standing(masks.verdict(item[0], i)))
+    part = None if masks.images is None else shown_part(geometry, ordered[0][1][i].numpy())
+    near = (photograph, geometry) if part is None else cut_out(photograph, geometry, part)
+    for kind, mask in ordered:
         caption = KIND_NAMES[kind]
         if scores and kind in masks.score_kept:
             kept, dropped = (float(values[kind][i]) for values in (masks.score_kept, masks.score_dropped))
             caption += f": kept {number(kept)}, dropped {number(dropped)}"
-        panels.append(Panel(caption, photograph, geometry, mask[i].numpy()))
+        panels.append(Panel(caption, *near, mask[i].numpy()))
     return panels
 
 

@@ -218,6 +218,17 @@ class Masks(PictureDisplay):
         position = self.images.table["image_id"].tolist().index(image_id)
         return self.images.shown(position, self.preprocessing)
 
+    def unseen_words(self, i: int, geometry: Geometry) -> str:
+        """What the classifier does not see of the i-th photograph, see `LabelledImages.unseen_words`; may be empty.
+
+        Args:
+            i: position.
+            geometry: of its input, as `photograph` gives it.
+        """
+        if self.images is None or isinstance(self.images, Tensor):
+            return ""
+        return self.images.unseen_words(self.images.table["image_id"].tolist().index(self.image_ids[i]), geometry)
+
     def inputs(self) -> Tensor:
         """(B, 3, H, W) in [0, 1]: the classifier's inputs that were explained, read again from their files if need be.
 

@@ -22,6 +22,8 @@ _MORE = 1.05
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 #: Of masks that may be shown first: they are enough by themselves.
 LEADING: tuple[Verdict, ...] = ("enough and needed", "enough only")
+#: Of masks that step back behind the others wherever they are shown.
+FAILING: tuple[Verdict, ...] = ("explains little",)
 
 
 def is_whole(area: float) -> bool:
@@ -52,6 +54,11 @@ def mask_verdicts(whole: npt.ArrayLike, kept: npt.ArrayLike, dropped: npt.ArrayL
     names: list[Verdict] = ["not judged", "enough and needed", "enough only", "needed only", "explains little"]
     places = np.select([~judged, enough & needed, enough, needed], [0, 1, 2, 3], 4)
     return [names[place] for place in places.tolist()]
+
+
+def standing(verdict: Verdict) -> int:
+    """What masks are shown in the order of: 0 for those that may lead, 2 for those that step back."""
+    return 0 if verdict in LEADING else 2 if verdict in FAILING else 1
 
 
 def verdict_words(whole: float, kept: float, dropped: float) -> str:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import COUNT, SHARE, check_number, is_number, is_whole
 from fidokit._util.display import HtmlDisplay
-from fidokit.data.images import LabelledImages, Preprocessing
+from fidokit.data.geometry import Fit, Preprocessing
+from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import Images, as_tensor, check_tensor, given_images
 from fidokit.data.labels import NO_GROUPS, Groups, warn_of_labels
 from fidokit.data.reading import Chunk, read_chunks
@@ -131,6 +132,9 @@ class Classifier(HtmlDisplay, ClassifierState):
             }.items()
             if value is not None
         }
+        if fit in ("squash", "trim") and crop_share is None:
+            # The photograph from edge to edge is asked for, not the share that the module's own crop keeps.
+            options["crop_share"] = 1.0
         if transform is not None and (fit, crop_share, interpolation) != (None, None, None):
             raise SettingsError("a transform takes the place of fit, crop_share and interpolation; leave them out")
         self.preprocessing = Preprocessing(**options, use_boxes=use_boxes, box_padding=box_padding, transform=transform)
@@ -211,6 +215,25 @@ class Classifier(HtmlDisplay, ClassifierState):
             raise ClassifierError(f"{name!r} could not be loaded: {error}") from error
         classifier.name = name
         return classifier if taxonomy is None else classifier.with_taxonomy(taxonomy)
+
+    def with_fit(self, fit: Fit) -> Classifier:
+        """The same classifier, shown another part of each photograph; this one stays as it is.
+
+        Args:
+            fit: ``squash`` for the whole frame, see `Preprocessing`.
+
+        Raises:
+            SettingsError: it has a transform of its own, which takes the place of `fit`.
+
+        Example:
+            >>> clf.with_fit("squash").preprocessing.fit
+            'squash'
+        """
+        if self.preprocessing.transform is not None:
+            raise SettingsError("the classifier has a transform of its own, which takes the place of fit")
+        twin = _twin(self, type(self))
+        twin.preprocessing = replace(self.preprocessing, fit=fit, crop_share=1.0)
+        return twin
 
     def with_taxonomy(self, taxonomy: TaxonomyLike) -> Classifier:
         """The same classifier with a taxonomy; this one stays as it is.

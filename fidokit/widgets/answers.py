@@ -120,10 +120,11 @@ class AnswerWidget(AnsweringWidget):
             # Boxes are places in the photograph; what a classifier's own transform makes of it has others.
             if self._large.get("image_id") == image_id and self._tiles.preprocessing.transform is None:
                 photograph = with_box(photograph, self._large, LONGEST)
-            self._photograph = sent_photograph(photograph, geometry)
+            self._photograph = sent_photograph(photograph, geometry, self._tiles.unseen_words(image_id, geometry))
         except ImageError as error:
             self._message = str(error)
-        self._layers = self._tiles.layers([image_id], mask_names(self.study))[image_id]
+            self._photograph = {"reason": str(error)}
+        self._layers = self._tiles.large(image_id, mask_names(self.study))
         record = self._predictions.loc[image_id].to_dict()
         self._about = prediction(record | {"image_id": image_id, "reason": None})
 
@@ -147,7 +148,7 @@ class AnswerWidget(AnsweringWidget):
             except ImageError as error:
                 photograph = {"reason": str(error), "data": b""}
             data = photograph.pop("data")
-            self.send({"kind": "picture", "image": key, "photograph": photograph, "layers": []}, [data])
+            self.send({"kind": "picture", "image": key, "photograph": photograph, "near": [], "layers": []}, [data])
 
     def _open(self, image: str | None) -> None:
         self._message = ""

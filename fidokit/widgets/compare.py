@@ -14,6 +14,7 @@ from PIL import Image
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map, interval_columns, summary_figure
 from fidokit.figures.pictures import masks_of
+from fidokit.methods.verdicts import LEADING
 from fidokit.study.metrics.agreement import main_kind
 from fidokit.study.ordering import (
     DATASET,
@@ -38,14 +39,15 @@ from fidokit.widgets.compare_rows import (
     static_table,
     worst_first,
 )
-from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, static_panels
-from fidokit.widgets.pixels import sent_photograph
+from fidokit.widgets.overlay import STATIC_PANELS, static_panels, static_size
 from fidokit.widgets.plotly_source import plotly_source
 from fidokit.widgets.static_form import BUNDLES
-from fidokit.widgets.study_tiles import StudyTiles, split
+from fidokit.widgets.study_tiles import StudyTiles
 
 #: Beneath each mask where nothing else is asked for, as far as they are measured.
 METRICS = ("insertion", "deletion", "average_precision", "agreement")
+#: Share of the images on which a method's main kind must be enough by itself to be shown first.
+_MOSTLY = 0.5
 _WORDS = {
     DATASET: "order of the dataset",
     DISAGREEMENT: "disagreement of the methods",
@@ -62,7 +64,8 @@ class CompareWidget(AnsweringWidget):
 
     Args:
         study: the study.
-        panels: the masks to show, names of `names`; default the main kind of every method.
+        panels: the masks to show, names of `names`; default the main kind of every method or, where that is seldom
+            enough by itself, the kind that is so most often.
         metrics: the figures beneath each mask; default insertion, deletion, average precision and agreement, as far as
             they are measured, else the scores with the region kept and dropped.
         page_size: images on a page.
@@ -131,7 +134,6 @@ class CompareWidget(AnsweringWidget):
         self._keys = mask_names(study)
         self._tiles = StudyTiles(study)
         self._at_once = True
-        main = [name for name, (method, kind) in self._keys.items() if kind == main_kind(study.kinds(method))]
         try:
             super().__init__(
                 _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
@@ -140,7 +142,7 @@ class CompareWidget(AnsweringWidget):
                 page_size=page_size,
             )
             self._read()
-            self.panels = main if panels is None else list(panels)
+            self.panels = self._leading() if panels is None else list(panels)
             self.metrics = self._default_metrics() if metrics is None else list(metrics)
         except traitlets.TraitError as error:
             raise SettingsError(str(error)) from error
@@ -176,6 +178,19 @@ class CompareWidget(AnsweringWidget):
         self._orders = [[name, _WORDS[name]] for name in orders] + [[name, figure_words(name)] for name in names]
         self._plot = []
         self._summary: pd.DataFrame | None = None
+
+    def _leading(self) -> list[str]:
+        """The main kind of each method; where it mostly fails its own test, the kind that most often passes it."""
+        passes = self._table["verdict"].str.startswith(LEADING)
+        shares = passes.groupby([self._table["method"], self._table["kind"]]).mean().to_dict()
+        chosen = []
+        for method in self.study.methods:
+            kinds = self.study.kinds(method)
+            own = {kind: shares.get((method, kind), 0.0) for kind in kinds}
+            main = main_kind(kinds)
+            best = main if own.get(main, 0.0) >= _MOSTLY else max(own, key=lambda kind: (own[kind], kind == main))
+            chosen += [name for name, key in self._keys.items() if key == (method, best)]
+        return chosen
 
     def _default_metrics(self) -> list[str]:
         measured = figure_names(self._table)
@@ -242,11 +257,12 @@ class CompareWidget(AnsweringWidget):
         self._photograph, self._layers, self._detail = {}, [], {}
         if not change["new"]:
             return
-        layers = self._tiles.layers([change["new"]], self._keys)[change["new"]]
+        layers = self._tiles.large(change["new"], self._keys)
         try:
-            self._photograph = sent_photograph(*self._tiles.open(change["new"]))
+            self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
+            self._photograph = {"reason": str(error)}
         self._layers = layers
         self._detail = self._all_figures(change["new"], [layer["name"] for layer in layers])
         self._refresh_static()
@@ -289,8 +305,8 @@ class CompareWidget(AnsweringWidget):
         for image_id in images:
             self._check_image(image_id)
         for image_id, layers in self._tiles.layers(images, {name: self._keys[name] for name in self.panels}).items():
-            (photograph, *described), data = split([self._tiles.small(image_id), *layers])
-            self.send({"kind": "picture", "image": image_id, "photograph": photograph, "layers": described}, data)
+            described, data = self._tiles.picture(image_id, layers)
+            self.send({"kind": "picture", "image": image_id, **described}, data)
 
     def _make_plot(self) -> None:
         with self._lock:
@@ -382,12 +398,12 @@ class CompareWidget(AnsweringWidget):
             photograph, geometry = self._tiles.open(image_id)
         except ImageError:
             return None
-        photograph.thumbnail((2 * STATIC_HEIGHT, 2 * STATIC_HEIGHT))
+        photograph = static_size(photograph)
         panels: list[tuple[str, Any]] = [(image_id, None)]
         for name in self.panels[:STATIC_PANELS]:
             row = masks.get((image_id, *self._keys[name]))
             panels.append((name, np.zeros((1, 1), np.float32)) if row is None else (name, row["mask"]))
-        return static_panels(photograph, geometry, panels, 0.75, COLOUR_MAP)
+        return static_panels(photograph, geometry, panels)
 
     def _static_words(self) -> Sequence[object]:
         first, last = self.page * self.page_size + 1, self.page * self.page_size + len(self._rows)

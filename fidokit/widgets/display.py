@@ -30,7 +30,7 @@ from fidokit.figures.pictures import photographs_of
 from fidokit.methods.base import Kind, Masks
 from fidokit.methods.individuals import Pairs
 from fidokit.methods.regions import Regions
-from fidokit.methods.verdicts import is_whole
+from fidokit.methods.verdicts import is_whole, standing
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import independent, of_probabilities
@@ -66,9 +66,10 @@ def _masks_html(masks: Masks) -> Html:
 
 
 def _masks_of_one(masks: Masks, i: int) -> Html:
-    reason = None
+    reason, unseen = None, ""
     try:
         picture = _opened(masks_png(masks, i, height=_PANEL_HEIGHT, scores=False))
+        unseen = "" if masks.images is None else masks.unseen_words(i, masks.photograph(i)[1])
     except ImageError as error:
         reason = f"Shown without the photograph: {error}"
         bare = masks.select(slice(i, i + 1))
@@ -79,7 +80,8 @@ def _masks_of_one(masks: Masks, i: int) -> Html:
         "figure",
         picture_tag(picture, f"Masks of {masks.image_ids[i]}"),
         tag("figcaption", *(tag("div", f"{term}: ", name_tag(value)) for term, value in facts),
-            tag("div", reason) if reason else None),
+            tag("div", reason) if reason else None,
+            tag("div", tag("strong", unseen)) if unseen else None),
         style="margin:0 0 1em",
     )  # fmt: skip
 
@@ -89,11 +91,12 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
     against = masks.against[i]
     facts = [["Explained", masks.target[i] + (f" rather than {against}" if against else "")]]
     facts.append(["Whole photograph", f"score {number(float(masks.score_full[i]))}"])
-    for kind in KIND_ORDER:
+    for kind in sorted(KIND_ORDER, key=lambda kind: standing(masks.verdict(kind, i))):
         if kind in masks.score_kept:
             kept, dropped = (float(scores[kind][i]) for scores in (masks.score_kept, masks.score_dropped))
             name = f"Mask {KIND_NAMES[kind]}" if kind != "attribution" else "Mask"
-            told = f"score {number(kept)} with its region kept, {number(dropped)} with it dropped"
+            told = f"score {number(kept)} with its region kept (higher is better), {number(dropped)} with it dropped "
+            told += "(lower is better)"
             facts.append([name, f"{told}: {masks.verdict(kind, i)}"])
     if masks.explained not in (None, "log-odds"):
         facts.append(["Explained value", str(masks.explained)])

@@ -21,16 +21,18 @@ from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, colour_map
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.compare_rows import mask_names, prediction
 from fidokit.widgets.errors_tables import (
+    change_rows,
     cluster_rows,
+    column_words,
     counts_in,
     map_picture,
     members_of,
     points,
     static_clusters,
 )
-from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.pixels import mask_layer
 from fidokit.widgets.static_form import BUNDLES
-from fidokit.widgets.study_tiles import StudyTiles, split
+from fidokit.widgets.study_tiles import StudyTiles
 from fidokit.widgets.verifying import Verifying
 
 #: What the gallery calls the masks that the clusters rest on.
@@ -67,6 +69,7 @@ class ErrorWidget(RunningWidget):
     _tables = traitlets.Dict().tag(sync=True)
     _points = traitlets.Dict().tag(sync=True)
     _ids = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _words = traitlets.Dict().tag(sync=True)
     _clusters = traitlets.List(traitlets.Dict()).tag(sync=True)
     _summary = traitlets.List(traitlets.Unicode()).tag(sync=True)
     _view = traitlets.Dict().tag(sync=True)
@@ -93,6 +96,7 @@ class ErrorWidget(RunningWidget):
             _points=points(self._map),
             _ids=list(self._places),
             _clusters=cluster_rows(errors),
+            _words=column_words(),
             _summary=errors.summary().splitlines(),
             _remark=self._tiles.remark or "",
         )
@@ -178,10 +182,11 @@ class ErrorWidget(RunningWidget):
         if not change["new"]:
             return
         try:
-            self._photograph = sent_photograph(*self._tiles.open(change["new"]))
+            self._photograph = self._tiles.sent(change["new"])
         except ImageError as error:
             self._message = str(error)
-        self._layers = self._tiles.layers([change["new"]], mask_names(self.errors.study))[change["new"]]
+            self._photograph = {"reason": str(error)}
+        self._layers = self._tiles.large(change["new"], mask_names(self.errors.study))
         record = self._map.iloc[self._places[change["new"]]].to_dict()
         self._about = prediction(record | {"reason": None})
 
@@ -199,6 +204,7 @@ class ErrorWidget(RunningWidget):
             "pictures": self._send_pictures,
             "open": self._open,
             "verify": self._verify_as_chosen,
+            "changes": self._send_changes,
             "stop": self.stop,
             "csv": self._send_csv,
             "put": self._put,
@@ -238,8 +244,8 @@ class ErrorWidget(RunningWidget):
         for row in images:
             image_id = str(self._map["image_id"].iloc[row])
             layer = mask_layer(MASK, self.errors.features.masks[row])
-            (photograph, described), data = split([self._tiles.small(image_id), layer])
-            self.send({"kind": "picture", "image": row, "photograph": photograph, "layers": [described]}, data)
+            described, data = self._tiles.picture(image_id, [layer])
+            self.send({"kind": "picture", "image": row, **described}, data)
 
     def _open(self, image: int | None) -> None:
         self._message = ""
@@ -247,6 +253,10 @@ class ErrorWidget(RunningWidget):
 
     def _verify_as_chosen(self, cluster: int | None = None) -> None:
         self.verify(None if cluster is None else [cluster])
+
+    def _send_changes(self, cluster: int) -> None:
+        rows, data = change_rows(self.errors, cluster)
+        self.send({"kind": "changes", "cluster": cluster, "rows": rows}, data)
 
     def _send_csv(self) -> None:
         """The selected photographs as a file that the browser saves."""

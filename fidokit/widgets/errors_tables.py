@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,11 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image, ImageColor, ImageDraw
 
+from fidokit._util.glossary import GLOSSARY
 from fidokit._util.html import Html, tag
 from fidokit.errors.result import ErrorClusters
-from fidokit.figures.errors import cluster_colours
+from fidokit.errors.verify import changes
+from fidokit.figures.errors import change_picture, cluster_colours
 
 #: Clusters in the table: the clearest. More are neither looked at nor drawn in time.
 MOST_CLUSTERS = 200
@@ -21,8 +24,19 @@ _NUMBERS = (
     *("size", "n_errors", "error_rate", "expected_rate", "p_value", "q_value", "holdout_size", "holdout_n_errors"),
     *("holdout_error_rate", "holdout_p", "stability", "effect", "effect_low", "effect_high", "effect_p"),
 )
-_TEXTS = ("sentence", "true_class", "predicted_class", "pairs", "words", "properties", "verdict")
+_TEXTS = ("name", "sentence", "true_class", "predicted_class", "pairs", "words", "properties", "verdict")
 _MAP = (560, 420)
+#: Of each picture of a change, for screens of high density.
+_CHANGE_SIDE = 260
+#: Columns that need a word -> their entries in the glossary.
+_EXPLAINED = {
+    "expected_rate": "expected_rate",
+    "q_value": "q_value",
+    "holdout_error_rate": "holdout",
+    "stability": "stability",
+    "effect": "effect",
+    "verdict": "proof",
+}
 
 
 def points(table: pd.DataFrame) -> dict[str, Any]:
@@ -69,6 +83,23 @@ def cluster_rows(errors: ErrorClusters) -> list[dict[str, Any]]:
     return rows
 
 
+def change_rows(errors: ErrorClusters, cluster: int) -> tuple[list[dict[str, Any]], list[bytes]]:
+    """Cause and effect on some errors of a verified cluster: what was said before and after, and a JPEG each."""
+    rows, data = [], []
+    for change in changes(errors, cluster):
+        buffer = io.BytesIO()
+        change_picture(change, _CHANGE_SIDE).save(buffer, "JPEG", quality=85)
+        data.append(buffer.getvalue())
+        names = ("image_id", "label", "before", "after", "turned_right")
+        rows.append({name: getattr(change, name) for name in names})
+    return rows, data
+
+
+def column_words() -> dict[str, str]:
+    """Column of the table of clusters -> what it means."""
+    return {column: GLOSSARY[key].text for column, key in _EXPLAINED.items()}
+
+
 def members_of(errors: ErrorClusters, cluster: int) -> npt.NDArray[np.int64]:
     """Rows of the map of a cluster's images, the most typical first."""
     place = {image_id: i for i, image_id in enumerate(errors.features.image_ids)}
@@ -109,7 +140,7 @@ def static_clusters(errors: ErrorClusters) -> Html:
     said = [tag("p", line) for line in errors.summary().splitlines() if not line.startswith("- ")]
     heads = tag("tr", *(tag("th", text) for text in ("Cluster", "Verdict", "What is known")))
     lines = [
-        tag("tr", tag("th", str(row["cluster"])), tag("td", row["verdict"] or "not verified"),
+        tag("tr", tag("th", f"{row['cluster']} · {row['name']}"), tag("td", row["verdict"] or "not verified"),
             tag("td", tag("div", row["sentence"]), tag("div", row["proof"]) if row["proof"] else None))
         for row in rows
     ]  # fmt: skip

@@ -16,15 +16,15 @@ from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_ma
 from fidokit.methods import get_method, list_methods
 from fidokit.methods.base import Kind, Masks
 from fidokit.methods.regions import Regions
-from fidokit.methods.verdicts import LEADING
+from fidokit.methods.verdicts import Verdict, standing
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import check_asked
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
-from fidokit.widgets.overlay import STATIC_HEIGHT, STATIC_PANELS, layer_values, static_panels
-from fidokit.widgets.pixels import mask_layer, outlined, sent_photograph
+from fidokit.widgets.overlay import STATIC_PANELS, static_panels, static_size
+from fidokit.widgets.pixels import layer_values, mask_layer, opening, outlined, sent_photograph
 from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, Progress
 from fidokit.widgets.static_form import BUNDLES
 
@@ -42,6 +42,8 @@ class ExplainWidget(RunningWidget):
         settings: settings of that method, offered as a set of its own; None for its defaults.
         baselines: methods that are computed before, with their defaults, to stand next to the mask. The default ones
             take about 50 evaluations together; those that the classifier does not support are left out, and said so.
+        whole_frame: show the classifier the whole frame of each photograph, squashed to its input's shape, instead of
+            what it was trained with; for animals at the edge. Can be changed between runs, by a button too.
         check: whether to cut the mask's regions in the end, and to check whether they are enough, or needed, under
             fill-ins that nothing was optimised with: 36 evaluations. May be set between runs.
 
@@ -89,6 +91,7 @@ class ExplainWidget(RunningWidget):
     settings = traitlets.Any()
     result = traitlets.Instance(Masks, allow_none=True)
     check = traitlets.Bool(True)
+    whole_frame = traitlets.Bool(False).tag(sync=True)
 
     def __init__(
         self,
@@ -98,6 +101,7 @@ class ExplainWidget(RunningWidget):
         method: str = "fido",
         settings: Any = None,
         baselines: Sequence[str] = ("grad-cam", "integrated-gradients"),
+        whole_frame: bool = False,
         check: bool = True,
     ) -> None:
         chosen = get_method(method).resolve(settings)
@@ -120,6 +124,7 @@ class ExplainWidget(RunningWidget):
             _preset=GIVEN if self._given else "default",
             method=method,
             settings=chosen,
+            whole_frame=whole_frame,
             check=check,
         )
         if data is not None and len(data):
@@ -154,7 +159,7 @@ class ExplainWidget(RunningWidget):
             self._region_layers = set()
             self._layers, self._facts, self._progress, self._message = [], [], {}, ""
             self.state = "preparing"
-            self._run = ExplainJob(self.classifier, order, _WidgetListener(self))
+            self._run = ExplainJob(self._shown_to, order, _WidgetListener(self))
             self._run.start()
 
     def upload(self, name: str, content: bytes) -> None:
@@ -197,21 +202,33 @@ class ExplainWidget(RunningWidget):
         self._preset = "default" if settings is None else GIVEN
         self.settings = get_method(change["new"]).settings() if settings is None else settings
 
-    @traitlets.observe("image_id")
+    @traitlets.validate("whole_frame")
+    def _is_idle(self, proposal: Any) -> Any:
+        if self.state in self.BUSY:
+            raise SettingsError("an explanation is running; stop it before you change what the classifier is shown")
+        return proposal["value"]
+
+    @property
+    def _shown_to(self) -> Classifier:
+        """The classifier that looks: at the whole frame, where that is asked for."""
+        return self.classifier.with_fit("squash") if self.whole_frame else self.classifier
+
+    @traitlets.observe("image_id", "whole_frame")
     def _other_photograph(self, change: Any) -> None:
         self._layers, self._facts, self._progress, self._message, self._prediction = [], [], {}, "", []
         self._view, self.state = None, "ready"
-        if not change["new"]:
+        if not self.image_id:
             self._photograph = {}
             return
         try:
-            photograph, geometry = self._gallery.open(change["new"], self.classifier.preprocessing)
-        except ImageError:
-            self._photograph = {}
+            photograph, geometry = self._gallery.open(self.image_id, self._shown_to.preprocessing)
+        except ImageError as error:
+            # Said where the picture would be, too: the message goes with the next thing that is done.
+            self._photograph = {"reason": str(error)}
             raise
-        self._photograph = sent_photograph(photograph, geometry)
-        photograph.thumbnail((2 * STATIC_HEIGHT, 2 * STATIC_HEIGHT))
-        self._view = photograph, geometry
+        unseen = self._gallery.one(self.image_id).unseen_words(0, geometry)
+        self._photograph = sent_photograph(photograph, geometry, unseen)
+        self._view = static_size(photograph), geometry
 
     # --- what the browser says --------------------------------------------------------------------------------------
 
@@ -220,6 +237,7 @@ class ExplainWidget(RunningWidget):
             "choose": self._choose,
             "start": self._start_as_typed,
             "stop": self.stop,
+            "frame": self._frame,
             "upload": self._take_part,
             "thumbnails": self._send_thumbnails,
         }
@@ -229,6 +247,9 @@ class ExplainWidget(RunningWidget):
 
     def _choose(self, image: str) -> None:
         self.image_id = image
+
+    def _frame(self, whole: bool) -> None:
+        self.whole_frame = whole
 
     def _start_as_typed(
         self, method: str, preset: str, fields: dict[str, Any], target: str | None, against: str | None
@@ -257,9 +278,26 @@ class ExplainWidget(RunningWidget):
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
-    def _show_masks(self, masks: Mapping[str, Any]) -> None:
-        """Show masks by name; of those that are there already, only their bytes are sent."""
+    def _show_masks(self, masks: Mapping[str, Any], verdicts: Mapping[str, Verdict] | None = None) -> None:
+        """Show masks by name; of those that are there already, only their bytes are sent.
+
+        Args:
+            masks: (h, w) each.
+            verdicts: of all masks that are shown, at the end: those that explain little step back, and the view opens
+                on the one that leads.
+        """
         made = [mask_layer(name, mask) for name, mask in masks.items()]
+        if verdicts is not None:
+            every = {layer["name"]: layer for layer in (*self._layers, *made)}.values()
+            geometry = None if self._view is None else self._view[1]
+            judged = [
+                layer
+                | ({"verdict": verdicts[layer["name"]]} if layer["name"] in verdicts else {})
+                | ({} if geometry is None else {"view": opening(geometry, layer_values(layer))})
+                for layer in every
+            ]
+            self._layers = sorted(judged, key=self._standing)
+            return
         names = [layer["name"] for layer in self._layers]
         if not all(layer["name"] in names for layer in made):
             every = {layer["name"]: layer for layer in (*self._layers, *made)}.values()
@@ -273,6 +311,9 @@ class ExplainWidget(RunningWidget):
             places.append({"layer": position, "height": layer["height"], "width": layer["width"]})
         self.send({"kind": "masks", "masks": places}, [layer["data"] for layer in made])
 
+    def _standing(self, layer: Mapping[str, Any]) -> tuple[int, int]:
+        return self._rank(layer["name"]), standing(layer.get("verdict", "not judged"))
+
     def _rank(self, name: str) -> int:
         """Own masks, then those of the baselines, then regions."""
         return 2 if name in self._region_layers else int(name in self.baseline_results)
@@ -285,7 +326,7 @@ class ExplainWidget(RunningWidget):
             return None
         panels: list[tuple[str, Any]] = [("photograph", None)]
         panels += [(layer["name"], layer_values(layer)) for layer in self._layers[:STATIC_PANELS]]
-        return static_panels(*self._view, panels, 0.75, COLOUR_MAP)
+        return static_panels(*self._view, panels)
 
     def _static_alt(self) -> str:
         masks = ", ".join(layer["name"] for layer in self._layers[:STATIC_PANELS])
@@ -297,6 +338,7 @@ class ExplainWidget(RunningWidget):
         label = self._gallery.describe(self.image_id)["label"]
         words: list[object] = [joined([name_tag(self.image_id), f" ({label})" if label else None])]
         words += [joined([f"{term}: ", name_tag(value)]) for term, value in self._facts]
+        words += [tag("strong", self._photograph["unseen"])] if self._photograph.get("unseen") else []
         if unseen := [layer["name"] for layer in self._layers[STATIC_PANELS:]]:
             words.append(f"Not in this picture: {', '.join(unseen)}")
         if self._message:
@@ -370,10 +412,12 @@ class _WidgetListener(Listener):
                 regions = {f"{names[one.kind]} {one.claim} region": one for one in widget.regions or ()}
                 drawn = {name: outlined(one.region) for name, one in regions.items()}
                 widget._region_layers = set(drawn)
-                widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names} | drawn)
+                verdicts = {names[kind]: result.verdict(kind, 0) for kind in names}
+                for name, made in widget.baseline_results.items():
+                    verdicts[name] = made.verdict("attribution" if "attribution" in made.kinds else "joint", 0)
+                widget._show_masks({names[kind]: result.kinds[kind][0] for kind in names} | drawn, verdicts)
                 # A mask that is what its name says leads; none is left out.
-                passing = [kind for kind in names if result.verdict(kind, 0) in LEADING]
-                widget._shown = names[passing[0]] if passing else next(iter(names.values()))
+                widget._shown = min(names.values(), key=lambda name: standing(verdicts[name]))
                 told = [[f"Region {KIND_NAMES[one.kind]}", one.verdict] for one in regions.values()]
                 if self.unchecked is not None:
                     told.append(["Regions", f"not checked: {self.unchecked}"])

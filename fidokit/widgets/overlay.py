@@ -15,29 +15,44 @@ from torch import Tensor
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
-from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map, panels_png
+from fidokit.figures.masks import (
+    COLOUR_MAP,
+    COLOUR_MAPS,
+    KIND_NAMES,
+    Panel,
+    colour_map,
+    cut_out,
+    sheet_png,
+    shown_part,
+)
 from fidokit.methods.base import Kind, Masks
-from fidokit.widgets.pixels import mask_layer, photograph_of, sent_photograph
+from fidokit.widgets.pixels import layer_values, mask_layer, opening, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
 #: Masks in the static form: more would be too small to be seen in a notebook's column.
 STATIC_PANELS = 4
+#: How a mask is drawn over its photograph: dimmed surroundings leave an animal's own pattern visible.
+DRAWN_AS = ("colours", "outline", "dimmed")
 STATIC_HEIGHT = 180
 
 
 class MaskOverlay(ShownWidget):
-    """A photograph with masks over it: opacity, threshold, outline, colours, two masks beside each other, zoom.
+    """A photograph with masks over it: colours, outline or dimmed surroundings, opacity, threshold, two masks, zoom.
 
-    All of that happens in the browser. The attributes set it from Python; what is changed in the browser stays there.
+    It opens on the region of the first mask. All of that happens in the browser. The attributes set it from Python;
+    what is changed in the browser stays there. What the classifier did not see is hatched.
 
     Args:
         image: the photograph: a path, a PIL image, a (3, H, W) tensor or a (H, W, 3) array, in [0, 1] or of bytes.
         masks: name -> (h, w) mask in [0, 1], 1 = in the region; of any resolution, shown bilinearly.
         geometry: where the masks lie in the photograph; None for all of it.
+        unseen: what is said of the part outside; default its share.
         layer: name of the mask that is shown; default the first.
         compare: name of a mask that is shown to the right of a divider; None for none.
-        opacity: of a mask's highest value, 0 to 1; lower values are the more transparent. The default lets the
-            photograph shine through.
+        drawn_as: how masks are drawn: ``colours``; ``outline``; or ``dimmed``, their surroundings, which leaves an
+            animal's own pattern as it is.
+        opacity: of a mask's highest value, 0 to 1, or of the shade around it; lower values are the more transparent.
+            The default lets the photograph shine through.
         threshold: values below it are not shown, 0 to 1.
         outline: draw a line around what is at least `threshold`, or 0.5 while that is 0.
         colours: a name of `fidokit.figures.masks.COLOUR_MAPS`.
@@ -59,6 +74,7 @@ class MaskOverlay(ShownWidget):
     _tables = traitlets.Dict().tag(sync=True)
     _photograph = traitlets.Dict().tag(sync=True)
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
+    drawn_as = traitlets.Enum(DRAWN_AS, DRAWN_AS[0]).tag(sync=True)
     opacity = traitlets.Float(0.75, min=0.0, max=1.0).tag(sync=True)
     threshold = traitlets.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     outline = traitlets.Bool(False).tag(sync=True)
@@ -73,10 +89,11 @@ class MaskOverlay(ShownWidget):
         masks: Mapping[str, npt.ArrayLike | Tensor],
         *,
         geometry: Geometry | None = None,
+        unseen: str | None = None,
         layer: str | None = None,
         **options: Any,
     ) -> None:
-        unknown = set(options) - {"compare", "opacity", "threshold", "outline", "colours", "swipe"}
+        unknown = set(options) - {"compare", "opacity", "drawn_as", "threshold", "outline", "colours", "swipe"}
         if unknown:
             raise SettingsError(f"MaskOverlay has no option {min(unknown)!r}")
         photograph = photograph_of(image)
@@ -85,15 +102,16 @@ class MaskOverlay(ShownWidget):
                 f"the geometry is that of a photograph of {geometry.width} x {geometry.height} pixels, this one has "
                 f"{photograph.width} x {photograph.height}"
             )
-        self._geometry = geometry
-        self._thumbnail = photograph.copy()
-        self._thumbnail.thumbnail((2 * STATIC_HEIGHT, 2 * STATIC_HEIGHT))
-        layers = [mask_layer(str(name), mask) for name, mask in masks.items()]
+        self._geometry = geometry or Geometry.whole(*photograph.size)
+        self._thumbnail = static_size(photograph)
+        layers = [self._made(str(name), mask) for name, mask in masks.items()]
         names = [made["name"] for made in layers]
         try:
             super().__init__(
                 _tables={name: colour_map(name).tobytes() for name in COLOUR_MAPS},
-                _photograph=sent_photograph(photograph, geometry),
+                _photograph=sent_photograph(photograph, geometry, self._geometry.unseen_words() or "")
+                if unseen is None
+                else sent_photograph(photograph, geometry, unseen),
                 _layers=layers,
                 layer=layer if layer is not None or not names else names[0],
                 **options,
@@ -138,17 +156,24 @@ class MaskOverlay(ShownWidget):
         rows = [_row(one, i) for one in several]
         if not several or len({one.image_ids[row] for one, row in zip(several, rows, strict=True)}) > 1:
             raise SettingsError("the masks must be of one image; pass its image_id as `i`")
-        geometry = None
+        geometry, unseen = None, None
         if image is None:
             image, geometry = several[0].photograph(rows[0])
+            unseen = several[0].unseen_words(rows[0], geometry)
         elif isinstance(image, LabelledImages):
-            image, geometry = _opened(image, several[0].image_ids[rows[0]], preprocessing)
-        return cls(image, named_masks(several, rows, kinds), geometry=geometry, **options)
+            data, position = image, _position(image, several[0].image_ids[rows[0]])
+            image, geometry = data.shown(position, _needed(preprocessing))
+            unseen = data.unseen_words(position, geometry)
+        return cls(image, named_masks(several, rows, kinds), geometry=geometry, unseen=unseen, **options)
 
     @property
     def names(self) -> list[str]:
         """Names of the masks, in order."""
         return [made["name"] for made in self._layers]
+
+    def _made(self, name: str, mask: npt.ArrayLike | Tensor) -> dict[str, Any]:
+        layer = mask_layer(name, mask)
+        return layer | {"view": opening(self._geometry, layer_values(layer))}
 
     def update(self, name: str, mask: npt.ArrayLike | Tensor) -> None:
         """Show other values of a mask, or a further one; may be called from any thread, as often as masks change.
@@ -158,7 +183,7 @@ class MaskOverlay(ShownWidget):
         Raises:
             SettingsError: not of shape (h, w), or not in [0, 1].
         """
-        made = mask_layer(name, mask)
+        made = self._made(name, mask)
         if name not in self.names:
             self._layers = [*self._layers, made]
             if self.layer is None:
@@ -167,8 +192,8 @@ class MaskOverlay(ShownWidget):
         position = self.names.index(name)
         # In place: the trait must be right for a view that opens later, but the other masks need not be sent again.
         self._layers[position].update(made)
-        size = {"height": made["height"], "width": made["width"]}
-        self.send({"kind": "mask", "layer": position, "size": size}, [made["data"]])
+        about = {key: made[key] for key in ("height", "width", "view")}
+        self.send({"kind": "mask", "layer": position, "about": about}, [made["data"]])
 
     def __repr__(self) -> str:
         return f"MaskOverlay({', '.join(self.names)})"
@@ -176,7 +201,9 @@ class MaskOverlay(ShownWidget):
     def _static_picture(self) -> Image.Image:
         panels: list[tuple[str, Any]] = [("photograph", None)]
         panels += [(made["name"], layer_values(made)) for made in self._layers[:STATIC_PANELS]]
-        return static_panels(self._thumbnail, self._geometry, panels, self.opacity, self.colours)
+        return static_panels(
+            self._thumbnail, self._geometry, panels, opacity=self.opacity, colours=self.colours, drawn_as=self.drawn_as
+        )
 
     def _static_words(self) -> Sequence[object]:
         left_out = len(self.names) - STATIC_PANELS
@@ -203,24 +230,40 @@ def named_masks(
     return named
 
 
-def layer_values(layer: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """The (h, w) mask in [0, 1] that a layer shows."""
-    pixels = np.frombuffer(layer["data"], np.uint8).reshape(layer["height"], layer["width"])
-    return pixels.astype(np.float32) / np.float32(255)
+def static_size(photograph: Image.Image) -> Image.Image:
+    """A copy of a photograph of which a part can still be looked at in the static form."""
+    small = photograph.copy()
+    small.thumbnail((6 * STATIC_HEIGHT, 6 * STATIC_HEIGHT))
+    return small
 
 
 def static_panels(
     photograph: Image.Image,
-    geometry: Geometry | None,
+    geometry: Geometry,
     panels: Sequence[tuple[str, Any]],
-    opacity: float,
-    colours: str,
+    *,
+    opacity: float = 0.75,
+    colours: str = COLOUR_MAP,
+    drawn_as: str = "colours",
 ) -> Image.Image:
-    """A photograph of any scale next to itself with masks over it."""
-    if geometry is None:
-        geometry = Geometry.whole(*photograph.size)
-    data = panels_png(photograph, geometry, panels, height=STATIC_HEIGHT, opacity=opacity, colours=colours)
-    return Image.open(io.BytesIO(data)).convert("RGB")
+    """A photograph of any scale next to itself with masks over it, on the part that the first of them says.
+
+    Args:
+        photograph, geometry: as for `Panel`.
+        panels: captions and masks; without a mask, all of the photograph is shown.
+        opacity, colours, drawn_as: as of `MaskOverlay`.
+    """
+    first = next((mask for _, mask in panels if mask is not None), None)
+    part = None if first is None else shown_part(geometry, first)
+    near = (photograph, geometry) if part is None else cut_out(photograph, geometry, part)
+    cells = [
+        Panel(caption, photograph, geometry)
+        if mask is None
+        else Panel(caption, near[0], near[1], mask, coloured=drawn_as != "dimmed")
+        for caption, mask in panels
+    ]
+    shown = 0.0 if drawn_as == "outline" else opacity
+    return Image.open(io.BytesIO(sheet_png(cells, height=STATIC_HEIGHT, opacity=shown, colours=colours)))
 
 
 def _name(method: str, kind: Kind, several: int) -> str:
@@ -238,11 +281,14 @@ def _row(masks: Masks, i: int | str) -> int:
     return i % len(masks)
 
 
-def _opened(data: LabelledImages, image_id: str, preprocessing: Preprocessing | None) -> tuple[Image.Image, Geometry]:
+def _needed(preprocessing: Preprocessing | None) -> Preprocessing:
     if preprocessing is None:
         raise SettingsError("pass preprocessing=classifier.preprocessing, so that the masks are laid where they belong")
-    known = data.table["image_id"].tolist()
+    return preprocessing
+
+
+def _position(data: LabelledImages, image_id: str) -> int:
+    known: list[str] = data.table["image_id"].tolist()
     if image_id not in known:
         raise SettingsError(f"the masks are of {image_id!r}, which is not among these photographs")
-    position = known.index(image_id)
-    return data.shown(position, preprocessing)
+    return known.index(image_id)

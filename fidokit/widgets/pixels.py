@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ from fidokit.data.geometry import Geometry
 from fidokit.data.photographs import read_photograph, upright
 from fidokit.exceptions import ImageError, SettingsError
 
-#: Pixels of the longer side of a photograph in the browser: more than a notebook's column shows, less than a camera's.
-LONGEST = 1024
+#: Pixels of the longer side of a photograph in the browser: a small animal is looked at from near.
+LONGEST = 2048
+#: Sides of what is seen when a mask's view opens: of the mask's box at best, of its height at most, and of its longer
+#: side at least; shares of the photograph below which it is too blurred, and above which all of it may as well be seen.
+_ROOM, _MOST_ROOM, _LEAST_ROOM = 2.0, 4.0, 1.1
+_LEAST_SHOWN, _MOST_SHOWN = 1 / 16, 0.8
 #: Up to so many pixels a photograph is sent without loss: pixels of a small one are seen one by one.
 _LOSSLESS = 256 * 256
 
@@ -36,6 +41,29 @@ def mask_layer(name: str, mask: npt.ArrayLike | torch.Tensor) -> dict[str, Any]:
         raise SettingsError(f"a mask is in [0, 1], {name!r} reaches from {low:.3g} to {high:.3g}; scale it first")
     pixels = np.round(values.clip(0, 1) * 255).astype(np.uint8)
     return {"name": name, "height": values.shape[0], "width": values.shape[1], "data": pixels.tobytes()}
+
+
+def layer_values(layer: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """The (h, w) mask in [0, 1] that a layer shows."""
+    pixels = np.frombuffer(layer["data"], np.uint8).reshape(layer["height"], layer["width"])
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def opening(geometry: Geometry, mask: npt.ArrayLike) -> list[float]:
+    """What is seen of a photograph when a mask's view opens: the centre in shares of its sides, and the zoom.
+
+    The view has the photograph's aspect. The mask's box has half of its longer side, and a flat one at least 25 % of
+    its height, as long as it fits.
+    """
+    box = geometry.mask_box(mask)
+    if box is None:
+        return [0.5, 0.5, 1.0]
+    across, down = (box[2] - box[0]) / geometry.width, (box[3] - box[1]) / geometry.height
+    longer = max(across, down)
+    share = max(min(_ROOM * longer, max(_MOST_ROOM * down, _LEAST_ROOM * longer)), _LEAST_SHOWN)
+    if share > _MOST_SHOWN:
+        return [0.5, 0.5, 1.0]
+    return [(box[0] + box[2]) / 2 / geometry.width, (box[1] + box[3]) / 2 / geometry.height, 1 / share]
 
 
 def outlined(region: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
@@ -79,16 +107,18 @@ def photograph_of(image: Any) -> Image.Image:
 
 
 def sent_photograph(
-    photograph: Image.Image, geometry: Geometry | None = None, longest: int = LONGEST
+    photograph: Image.Image, geometry: Geometry | None = None, unseen: str = "", *, longest: int = LONGEST
 ) -> dict[str, Any]:
     """A photograph as the browser gets it: width and height in full, type and data of its rendering, at most `longest`
-    pixels long, and the window of the classifier's input (x0, y0, x1, y1) in shares of its sides."""
+    pixels long, the window of the classifier's input (x0, y0, x1, y1) in shares of its sides, and what there is to say
+    of what lies outside."""
     window = [0.0, 0.0, 1.0, 1.0]
     if geometry is not None:
         sides = (geometry.width, geometry.height) * 2
         window = [edge / side for edge, side in zip(geometry.window, sides, strict=True)]
     kind, data = _encoded(photograph, longest)
-    return {"width": photograph.width, "height": photograph.height, "type": kind, "data": data, "window": window}
+    sent = {"width": photograph.width, "height": photograph.height, "type": kind, "data": data, "window": window}
+    return sent | {"unseen": unseen}
 
 
 def _encoded(photograph: Image.Image, longest: int) -> tuple[str, bytes]:

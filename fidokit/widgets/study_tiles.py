@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.exceptions import ImageError
+from fidokit.figures.masks import cut_out, shown_part
 from fidokit.figures.pictures import masks_of, photographs_of
+from fidokit.methods.verdicts import mask_verdict, standing
 from fidokit.study.study import Study
-from fidokit.widgets.pixels import mask_layer, sent_photograph
+from fidokit.widgets.pixels import layer_values, mask_layer, opening, sent_photograph
 
 #: Pixels of a small picture's longer side: what a page of them is shown at on a screen of high density.
 SMALL = 360
@@ -36,6 +39,19 @@ class StudyTiles:
         self.preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
         self.small = lru_cache(_KEPT)(self._small)
 
+    def sent(self, image_id: str) -> dict[str, Any]:
+        """The photograph as the browser gets it to look at closely, with what the classifier does not see of it.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        photograph, geometry = self.open(image_id)
+        return sent_photograph(photograph, geometry, self.unseen_words(image_id, geometry))
+
+    def unseen_words(self, image_id: str, geometry: Geometry) -> str:
+        """See `LabelledImages.unseen_words`."""
+        return "" if self.data is None else self.data.unseen_words(self.study.positions[image_id], geometry)
+
     def open(self, image_id: str) -> tuple[Image.Image, Geometry]:
         """The photograph, and where the classifier's input lies in it.
 
@@ -48,23 +64,61 @@ class StudyTiles:
         return self.data.shown(position, self.preprocessing)
 
     def layers(self, image_ids: Sequence[str], names: Mapping[str, tuple[str, str]]) -> dict[str, list[dict[str, Any]]]:
-        """image_id -> the layers of the masks it has, of those named: name -> (method, kind)."""
+        """image_id -> the layers of the masks it has, of those named: name -> (method, kind); with their verdicts."""
         rows = masks_of(self.study, image_ids)
-        return {
-            image_id: [
-                mask_layer(name, rows[image_id, *key]["mask"])
-                for name, key in names.items()
-                if (image_id, *key) in rows
+        layers: dict[str, list[dict[str, Any]]] = {}
+        for image_id in image_ids:
+            there = {name: rows[image_id, *key] for name, key in names.items() if (image_id, *key) in rows}
+            layers[image_id] = [
+                mask_layer(name, row["mask"])
+                | {"verdict": mask_verdict(*(row[f"score_{which}"] for which in ("full", "kept", "dropped")))}
+                for name, row in there.items()
             ]
-            for image_id in image_ids
-        }
+        return layers
 
-    def _small(self, image_id: str) -> dict[str, Any]:
-        """A small photograph as `sent_photograph` gives it; of one that cannot be read, the reason."""
+    def large(self, image_id: str, names: Mapping[str, tuple[str, str]]) -> list[dict[str, Any]]:
+        """The layers of one image to look at closely: what is enough by itself first, what explains little last."""
+        layers = sorted(self.layers([image_id], names)[image_id], key=lambda layer: standing(layer["verdict"]))
         try:
-            return sent_photograph(*self.open(image_id), longest=SMALL)
+            _, geometry = self.open(image_id)
+        except ImageError:
+            return layers
+        return [layer | {"view": opening(geometry, layer_values(layer))} for layer in layers]
+
+    def _small(self, image_id: str, part_of: bytes | None, size: tuple[int, int]) -> list[dict[str, Any]]:
+        """A small photograph as `sent_photograph` gives it, and the part that shows a mask, if that is not nearly all.
+
+        Of one that cannot be read, the reason.
+
+        Args:
+            image_id: of the photograph.
+            part_of: bytes of the mask, as `mask_layer` has them; None for no part.
+            size: (height, width) of that mask.
+        """
+        try:
+            photograph, geometry = self.open(image_id)
         except ImageError as error:
-            return {"reason": str(error), "data": b""}
+            return [{"reason": str(error), "data": b""}]
+        unseen = self.unseen_words(image_id, geometry)
+        sent = [sent_photograph(photograph, geometry, unseen, longest=SMALL)]
+        part = None
+        if part_of is not None:
+            part = shown_part(geometry, np.frombuffer(part_of, np.uint8).reshape(size))
+        if part is not None:
+            sent[0]["part"] = [edge / side for edge, side in zip(part, photograph.size * 2, strict=True)]
+            sent.append(sent_photograph(*cut_out(photograph, geometry, part), longest=SMALL))
+        return sent
+
+    def picture(self, image_id: str, layers: Sequence[dict[str, Any]]) -> tuple[dict[str, Any], list[bytes]]:
+        """What a message says of one image's small pictures, and their bytes: photograph, its part, masks.
+
+        The part is that of the first of the masks.
+        """
+        first = layers[0] if layers else {"data": None, "height": 0, "width": 0}
+        sent = self.small(image_id, first["data"], (first["height"], first["width"]))
+        described, data = split([*sent, *layers])
+        photographs, masks = described[: len(sent)], described[len(sent) :]
+        return {"photograph": photographs[0], "near": photographs[1:], "layers": masks}, data
 
 
 def split(parts: Sequence[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[bytes]]:

@@ -4,6 +4,7 @@ import math
 import os
 import pickle
 import shutil
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -324,6 +325,31 @@ class TestLoad:
         with pytest.raises(ImageError, match=r"no\.png does not exist"):
             data.load_object_mask(4, preprocessing)
         assert data.subset([2]).load_object_mask(0, preprocessing) is None
+
+
+class TestUnseen:
+    """What the classifier does not see is said, once, and outright where a box says that the animal lies there."""
+
+    def test_the_first_photograph_is_warned_of_with_the_remedy(self, tmp_path):
+        save(tmp_path / "a.png", size=(40, 20))
+        data = LabelledImages.from_table(pd.DataFrame({"path": ["a.png"], "label": ["x"]}), root=tmp_path)
+        with pytest.warns(RuntimeWarning, match=r"50 % of this photograph is not seen .* fit=\"squash\""):
+            data.load(0, Preprocessing(size=(8, 8)))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            data.load(0, Preprocessing(size=(8, 8)))
+            data.load(0, Preprocessing(size=(8, 8), fit="squash"))
+
+    def test_a_box_says_whether_the_animal_is_seen(self, tmp_path):
+        save(tmp_path / "a.png", size=(40, 20))
+        corners = {"box_x0": [0, 12], "box_y0": [0, 0], "box_x1": [8, 20], "box_y1": [8, 8]}
+        table = pd.DataFrame({"path": ["a.png"] * 2, "label": ["x"] * 2, "image_id": ["lost", "seen"], **corners})
+        data = LabelledImages.from_table(table, root=tmp_path)
+        geometry = Preprocessing(size=(8, 8)).geometry(40, 20)
+        lost = data.unseen_words(0, geometry)
+        assert lost.startswith("The classifier does not see the animal")
+        assert "use_boxes=True (--boxes)" in lost
+        assert data.unseen_words(1, geometry) == ""
 
 
 class TestParts:

@@ -14,6 +14,7 @@ from fidokit.figures.masks import (
     colour_map,
     contour_path,
     contours,
+    cut_out,
     interval_columns,
     overlay_png,
     overlay_size,
@@ -21,6 +22,7 @@ from fidokit.figures.masks import (
     plotly_text,
     sheet_png,
     sheet_svg,
+    shown_part,
     summary_figure,
 )
 
@@ -250,3 +252,17 @@ def test_plotly_text_is_short_and_escaped():
     assert plotly_text("a<b & c") == "a&lt;b &amp; c"
     assert len(plotly_text("x" * 300)) == 48
     assert plotly_text("x" * 300, None) == "x" * 300
+
+
+def test_the_part_that_a_mask_is_shown_on():
+    photograph, geometry = Image.new("RGB", (100, 100), (100, 100, 100)), Geometry.whole(200, 200)
+    mask = np.zeros((10, 10), np.float32)
+    mask[2:4, 2:4] = 1
+    part = shown_part(geometry, mask)
+    assert part == (20, 20, 100, 100)
+    # The picture may be of another scale than the photograph.
+    near, its_geometry = cut_out(photograph, geometry, part)
+    assert near.size == (40, 40)
+    assert (its_geometry.width, its_geometry.window) == (80, (-20, -20, 180, 180))
+    assert shown_part(geometry, np.ones((10, 10), np.float32)) is None
+    assert shown_part(geometry, np.zeros((10, 10), np.float32)) is None

@@ -4,6 +4,7 @@ import copy
 import math
 import warnings
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -1023,3 +1024,17 @@ def test_every_precision_on_a_gpu(precision):
     assert (classifier.logits(photographs(5)) - make().logits(photographs(5))).abs().max() < 0.2
     assert classifier.precision in frozen.PRECISIONS
     assert classifier.precision_reason
+
+
+def test_the_whole_frame_is_one_option_away():
+    from fidokit.cli.options import FITS
+    from fidokit.data.geometry import Fit
+
+    classifier = Classifier(ConvNet(3), list("abc"), size=(32, 32), crop_share=0.8)
+    whole = classifier.with_fit("squash")
+    assert (whole.preprocessing.fit, whole.preprocessing.crop_share) == ("squash", 1.0)
+    assert (classifier.preprocessing.fit, classifier.preprocessing.crop_share) == ("crop", 0.8)
+    assert whole.preprocessing.geometry(400, 300).unseen_words() is None
+    with pytest.raises(SettingsError, match="fit must be one of"):
+        classifier.with_fit("glimpse")
+    assert get_args(Fit) == FITS

@@ -89,6 +89,7 @@ def test_names_are_text(page):
 
 def test_masks_lie_over_the_photograph_on_one_colour_scale(page):
     wait_for_tiles(page)
+    page.get_by_label("Whole pictures").check()
     # The mask is 1 on the left half: the light end of the colours at 75 %, the photograph on the right.
     bare, left = colour(page, 1, 0, 0.3, 0.5), colour(page, 1, 2, 0.3, 0.5)
     expected = [0.75 * top + 0.25 * ground for top, ground in zip((252, 255, 164), bare, strict=True)]

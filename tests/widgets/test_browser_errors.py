@@ -95,6 +95,23 @@ def test_names_are_text(page, points):
     assert page.locator(".fidokit img").count() == 0
 
 
+def test_the_map_explains_itself(page, notebook, points):
+    name = notebook.kernel("errors.clusters['name'].iloc[0]")
+    legend = page.locator(".fk-map-legend li").all_inner_texts()
+    assert [text.split(" ")[-1] for text in legend[:3]] == ["wrong", "right", "judged"]
+    assert f"1 · {name}" in legend
+    # The evidence is there from the start: that of the clearest cluster.
+    assert page.locator(".fk-evidence h3").inner_text() == f"Cluster 1 · {name}"
+    assert "clearest" in page.locator(".fk-hint").inner_text()
+    page.get_by_text("What the columns mean").click()
+    assert page.locator(".fk-clusters-box dt").first.is_visible()
+    page.get_by_text("What the columns mean").click()
+    # A photograph stands in the label of a point.
+    x, y = placed(page, points)[5]
+    page.mouse.move(x, y)
+    page.locator(".fk-map-label canvas").wait_for(state="visible")
+
+
 def test_a_box_selects_what_lies_in_it(page, notebook, points):
     where = placed(page, points)
     left, top = np.quantile(where, 0.2, axis=0)
@@ -224,7 +241,12 @@ def test_verify_and_stop(page, notebook):
     notebook.until("widget.state", "ready")
     verdict = notebook.kernel("errors.verification.table['verdict'].iloc[0]")
     assert notebook.kernel("errors.verification.table['sentence'].iloc[0]") in page.locator(".fk-evidence").inner_text()
-    assert page.locator(".fk-chosen-row td").first.inner_text() == verdict
+    assert page.locator(".fk-chosen-row td").nth(1).inner_text() == verdict
+    # The name says what was proved, and cause and effect are seen.
+    name = notebook.kernel("errors.clusters['name'].iloc[0]")
+    assert page.locator(".fk-chosen-row td").first.inner_text() == name
+    page.wait_for_function("[...document.querySelectorAll('.fk-changes img')].some((img) => img.naturalWidth > 300)")
+    assert page.locator(".fk-changes figcaption").first.inner_text().endswith("right")
     # Stopped, it keeps what was there.
     slow = """from fidokit.widgets.verifying import Verifying as V
 kept, V._watch = V._watch, lambda self, *counts: (time.sleep(0.3), self._stop.is_set())[1]"""

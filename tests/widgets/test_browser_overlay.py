@@ -101,12 +101,49 @@ def test_colours_opacity_and_threshold(view):
     assert pixel(view, 0.797, 0.5) != [ground] * 3
 
 
-def test_outside_of_the_input_is_darkened(view):
-    assert pixel(view, 0.9, 0.5)[0] < 80
+def test_outside_of_the_input_is_hatched_and_said_whatever_is_shown(view):
+    def lights():
+        return [pixel(view, 0.9 + step / 400, 0.5)[0] for step in range(10)]
+
+    def hatched():
+        return min(lights()) < 80 and max(lights()) > 140
+
+    assert hatched()
+    assert view.locator(".fk-cut").inner_text().startswith("Hatched: 40 % of this photograph is not seen")
     view.get_by_label("Opacity").fill("0")
-    assert pixel(view, 0.9, 0.5)[0] < 80
+    assert hatched()
     view.locator(".fk-canvas").press(" ")
-    assert pixel(view, 0.9, 0.5) == [128] * 3
+    assert hatched()
+
+
+def test_an_outline_or_dimmed_surroundings_leave_the_photograph_visible(view):
+    ground = [128] * 3
+    view.get_by_label("Mask drawn as").select_option("dimmed surroundings")
+    assert all(abs(a - b) < 4 for a, b in zip(pixel(view, 0.797, 0.5), ground, strict=True))
+    assert pixel(view, 0.21, 0.5)[0] < 50
+    view.get_by_label("Mask drawn as").select_option("outline")
+    assert pixel(view, 0.21, 0.5) == ground
+    row = [pixel(view, 0.5 + step / 400, 0.5)[0] for step in range(-4, 5)]
+    assert max(row) > 220
+    assert not view.get_by_label("Colours").is_visible()
+    view.get_by_label("Mask drawn as").select_option("colours")
+
+
+def test_a_small_mask_opens_large_with_an_inset_and_the_whole_picture_one_click_away(notebook, view):
+    small = "import numpy as np; one = np.zeros((20, 20)); one[8:10, 8:10] = 1"
+    notebook.kernel("0", setup=f"{small}; overlay.update('SSR', one); overlay._layers = overlay._layers[:2]")
+    inset = view.get_by_role("button", name="Where this part lies")
+    inset.wait_for()
+    # Two cells of twenty take half of what is seen: the middle is coloured, the edges are not.
+    assert pixel(view, 0.5, 0.5) != [128] * 3
+    assert pixel(view, 0.5, 0.95) == [128] * 3
+    frame = view.locator(".fk-here").bounding_box()
+    whole = inset.bounding_box()
+    assert 0.1 < frame["height"] / whole["height"] < 0.45
+    inset.click()
+    assert not inset.is_visible()
+    view.get_by_role("button", name="Show the mask's region").click()
+    assert inset.is_visible()
 
 
 def test_outline(view):

@@ -60,7 +60,10 @@ def test_masks_of_photographs(data):
     assert f"Whole photograph: score {float(masks.score_full[0]):.2f}" in first
     for kind, name in {"ssr": "SSR", "sdr": "SDR"}.items():
         kept, dropped = float(masks.score_kept[kind][0]), float(masks.score_dropped[kind][0])
-        assert f"Mask {name}: score {kept:.2f} with its region kept, {dropped:.2f} with it dropped" in first
+        assert (
+            f"Mask {name}: score {kept:.2f} with its region kept (higher is better), {dropped:.2f} with it dropped "
+            "(lower is better)" in first
+        )
     assert f"Cost: {int(masks.evaluations[0])} evaluations" in first
     # The photograph, and each of two masks over it.
     width, height = pictures(tree)[0].size
@@ -73,7 +76,7 @@ def test_masks_lie_where_the_classifier_looked(data):
     masks = fk.explain(report_cases.classifier(), data.subset([1]), "left-half")
     sheet = np.asarray(pictures(shown(masks))[0]).astype(int)[47:187]
     bare, drawn = (sheet[:, left : left + 225] for left in (12, 12 + 225 + 12))
-    # 48 x 32 pixels, of which the middle square is the input: its left half is drawn over, its sides are darkened.
+    # 48 x 32 pixels, of which the middle square is the input: its left half is drawn over, its sides are hatched.
     assert drawn[:, 45:100, 0].mean() > bare[:, 45:100, 0].mean() + 80
     assert np.abs(drawn[:, 125:180] - bare[:, 125:180]).mean() < 8
     for side in (slice(4, 32), slice(194, 221)):

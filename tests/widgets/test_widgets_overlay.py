@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from fidokit.data.geometry import Preprocessing
+from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods.base import Masks
@@ -19,7 +19,7 @@ import ipywidgets
 
 from fidokit.widgets import MaskOverlay, MissingExtra
 from fidokit.widgets.overlay import layer_values, named_masks
-from fidokit.widgets.pixels import LONGEST, mask_layer, photograph_of, sent_photograph
+from fidokit.widgets.pixels import LONGEST, mask_layer, opening, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES
 
 HARM = "<img src=x onerror=alert(1)>"
@@ -164,7 +164,7 @@ class TestTraits:
         [(data, buffers)] = wire.messages
         assert data == {
             "method": "custom",
-            "content": {"kind": "mask", "layer": 1, "size": {"height": 5, "width": 2}},
+            "content": {"kind": "mask", "layer": 1, "about": {"height": 5, "width": 2, "view": [0.5, 0.5, 1]}},
         }
         assert buffers == [bytes([51] * 10)]
         # A view that opens later starts with the new values.
@@ -287,3 +287,26 @@ def test_without_anywidget_the_error_names_the_extra(monkeypatch):
         _ = widgets.MaskOverlay
     with pytest.raises(AttributeError):
         _ = widgets.Nothing
+
+
+class TestOpening:
+    @pytest.mark.parametrize("box", [(8, 8, 10, 10), (0, 0, 1, 1), (3, 14, 13, 17), (19, 2, 20, 12)])
+    def test_the_mask_is_seen_at_a_quarter_of_the_height_or_more(self, box):
+        geometry = Geometry(2048, 1536, (256.0, 0.0, 1792.0, 1536.0), (224, 224))
+        mask = np.zeros((20, 20), np.float32)
+        mask[box[1] : box[3], box[0] : box[2]] = 1
+        x, y, zoom = opening(geometry, mask)
+        x0, y0, x1, y1 = geometry.mask_box(mask)
+        assert (y1 - y0) / 1536 * zoom >= 0.25
+        # All of it is in sight: the view is moved into the picture where it would leave it.
+        share = 1 / zoom
+        left, top = min(max(x - share / 2, 0), 1 - share), min(max(y - share / 2, 0), 1 - share)
+        assert left - 1e-6 <= x0 / 2048
+        assert x1 / 2048 <= left + share + 1e-6
+        assert top - 1e-6 <= y0 / 1536
+        assert y1 / 1536 <= top + share + 1e-6
+
+    def test_a_mask_that_is_everywhere_or_nowhere_opens_on_the_whole_picture(self):
+        geometry = Geometry.whole(200, 100)
+        for mask in (np.ones((5, 5), np.float32), np.zeros((5, 5), np.float32)):
+            assert opening(geometry, mask) == [0.5, 0.5, 1.0]

@@ -67,6 +67,13 @@ function verdict(state) {
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
+function bringIntoView(element, title) {
+  title.focus({ preventScroll: true });
+  setTimeout(() => element.scrollIntoView?.({ block: "start" }), 0);
+}
+function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
 function say(element, words) {
   element.textContent = words;
   element.hidden = !words;
@@ -75,13 +82,35 @@ function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
 }
+function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
+}
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
-function sender(model) {
-  return (message, buffers) => model.send(message, void 0, buffers);
+function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, void 0, buffers);
+    } catch {
+      lost();
+    }
+  };
+}
+function onTheme(act) {
+  const watching = new MutationObserver(act);
+  watching.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const system = globalThis.matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", act);
+  return () => {
+    watching.disconnect();
+    system.removeEventListener("change", act);
+  };
 }
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
@@ -125,9 +154,9 @@ var COLUMNS = (
   /** @type {const} */
   [
     ["cluster", "Cluster"],
+    ["name", "Name"],
     ["verdict", "Verdict"],
-    ["what", "What its errors are"],
-    ["pair", "Most often"],
+    ["images", "Images"],
     ["n_errors", "Errors"],
     ["expected_rate", "Expected"],
     ["holdout_error_rate", "Held out"],
@@ -138,15 +167,17 @@ var COLUMNS = (
   ]
 );
 function rowOf(cluster) {
-  const what = [...new Set([cluster.words, ...cluster.properties.split("; ")].filter(Boolean))].join("; ");
-  const pair = cluster.true_class ? `${cluster.true_class} called ${cluster.predicted_class}` : "";
-  return { ...cluster, what, pair };
+  return { ...cluster, images: cluster.size + (cluster.holdout_size ?? 0) };
+}
+function titleOf({ cluster, name }) {
+  return name ? `${cluster} · ${name}` : String(cluster);
 }
 function placesThatFit(rows, typed, all) {
   const words = wordsOf(lowered(typed));
   return [...rows.keys()].filter((place) => {
-    const { sentence, pair, verdict: verdict2, what, systematic } = rows[place];
-    const text = lowered([sentence, pair, verdict2, what].join("\n"));
+    const { systematic, ...row } = rows[place];
+    const texts = [row.name, row.sentence, row.verdict, row.words, row.properties, row.true_class, row.predicted_class];
+    const text = lowered(texts.join("\n"));
     return (all || systematic) && words.every((word) => text.includes(word));
   });
 }
@@ -165,7 +196,10 @@ function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
   const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const heldOut = row.holdout_size ?? 0;
+  const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
+    ["Images", images],
     [
       "Found on the discovery half",
       `${found}; p = ${smallNumber(row.p_value)}, corrected q = ${smallNumber(row.q_value)}`
@@ -202,6 +236,7 @@ var ClusterTable = class {
   constructor(choose) {
     this.choose = choose;
     for (const input of [this.kind, this.search]) input.addEventListener("input", () => this.#list());
+    this.meanings = make("dl", { class: "fk-facts" });
     this.heads = COLUMNS.map(([name, words]) => {
       const sort = button(words, () => this.#sort(name), { title: `Sort by ${words}` });
       return make("th", { scope: "col", dataset: { name } }, sort);
@@ -223,8 +258,21 @@ var ClusterTable = class {
         labelled(`${this.id}-search`, "Search class or cause", this.search),
         this.count
       ),
-      make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table)
+      make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table),
+      make("details", { class: "fk-help" }, make("summary", { textContent: "What the columns mean" }), this.meanings)
     );
+  }
+  /**
+   * Explain columns where they stand.
+   * @param {Record<string, string>} meanings by name.
+   */
+  explain(meanings) {
+    const known = COLUMNS.filter(([name]) => meanings[name]);
+    this.meanings.replaceChildren(...known.map(([name, words]) => factLine(words, meanings[name])));
+    for (const head of this.heads) {
+      const meaning = meanings[head.dataset.name ?? ""];
+      if (meaning) head.title = meaning;
+    }
   }
   /** @param {Cluster[]} clusters */
   setClusters(clusters) {
@@ -282,13 +330,13 @@ var ClusterTable = class {
     input.addEventListener("change", () => this.choose(row.cluster));
     const cell = (words) => make("td", { textContent: words });
     const inside = cell(this.#inside(place));
-    const line = make(
+    const made = make(
       "tr",
       { dataset: { place } },
       make("th", { scope: "row" }, make("label", { class: "fk-choose" }, input, String(row.cluster))),
+      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.name })),
       cell(row.verdict || (row.systematic ? "not verified" : "–")),
-      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.what })),
-      make("td", { class: "fk-pair-of-classes" }, make("bdi", { textContent: row.pair })),
+      cell(String(row.images)),
       cell(`${row.n_errors} of ${row.size}`),
       cell(percent(row.expected_rate)),
       cell(percent(row.holdout_error_rate)),
@@ -297,11 +345,25 @@ var ClusterTable = class {
       cell(effectOf(row)),
       inside
     );
-    return { line, input, inside };
+    return { line: made, input, inside };
   }
 };
+function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
+function changeFigure({ image_id, label, before, after, turned_right }, data) {
+  const address = URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/jpeg" }));
+  const picture = make("img", { src: address, alt: `${image_id} before and after the change` });
+  picture.addEventListener("load", () => URL.revokeObjectURL(address));
+  const said = (when, name, right) => make("span", {}, when, make("bdi", { textContent: name }), " ", verdict(right ? "right" : "wrong"));
+  const own = make("span", {}, "label ", make("bdi", { textContent: label }));
+  const words = [own, said("before: ", before, false), said("after: ", after, turned_right)];
+  return make("figure", {}, picture, make("figcaption", {}, ...words));
+}
 var Evidence = class {
   title = make("h3", { textContent: "Evidence" });
+  hint = make("p", { class: "fk-hint" });
+  changes = make("div", { class: "fk-changes" });
   words = make("div", { class: "fk-evidence-words" });
   figures = make("dl", { class: "fk-facts" });
   state = make("span", { role: "status" });
@@ -309,8 +371,11 @@ var Evidence = class {
   /** @type {number | null} */
   #cluster = null;
   #busy = false;
-  /** @param {{ verify: (cluster: number | null) => void, stop: () => void }} act */
+  /** Clusters whose changes were asked for, or are there. @type {Map<number, HTMLElement[]>} */
+  #changes = /* @__PURE__ */ new Map();
+  /** @param {{ verify: (cluster: number | null) => void, stop: () => void, changes: (cluster: number) => void }} act */
   constructor(act) {
+    this.act = act;
     this.one = button("Verify this cluster", () => act.verify(this.#cluster));
     this.all = button("Verify all systematic ones", () => act.verify(null));
     this.halt = button("Stop", () => act.stop());
@@ -318,6 +383,8 @@ var Evidence = class {
       "section",
       { class: "fk-evidence", "aria-label": "Evidence" },
       this.title,
+      this.hint,
+      this.changes,
       this.words,
       this.figures,
       make("div", { class: "fk-line" }, this.one, this.all, this.halt),
@@ -328,19 +395,41 @@ var Evidence = class {
   /**
    * Show a cluster; null for none.
    * @param {Cluster | null} row
+   * @param {boolean} chosen whether somebody chose it; otherwise it is the clearest one.
    */
-  show(row) {
+  show(row, chosen = true) {
     this.#cluster = row?.cluster ?? null;
-    this.title.textContent = row ? `Cluster ${row.cluster}` : "Evidence";
-    const lines = row ? linesOf(row) : ["Choose a cluster in the table, or select images on the map."];
+    this.title.replaceChildren(row ? make("bdi", { textContent: `Cluster ${titleOf(row)}` }) : "Evidence");
+    this.hint.textContent = chosen || !row ? "" : "The clearest one. Choose another in the table.";
+    const lines = row ? linesOf(row) : ["There is no cluster."];
     this.words.replaceChildren(...lines.map(paragraph));
-    const facts = row ? factsOf(row) : [];
-    this.figures.replaceChildren(
-      ...facts.map(
-        ([term, text]) => make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }))
-      )
-    );
+    this.figures.replaceChildren(...(row ? factsOf(row) : []).map(([term, text]) => factLine(term, text)));
+    const proved = row !== null && row.effect !== null;
+    if (proved && !this.#changes.has(row.cluster)) {
+      this.#changes.set(row.cluster, []);
+      this.act.changes(row.cluster);
+    }
+    this.changes.replaceChildren(...proved && this.#changes.get(row.cluster) || []);
     this.#enable();
+  }
+  /** Changes are asked for again: there may be others. */
+  forgetChanges() {
+    this.#changes.clear();
+  }
+  /**
+   * Cause and effect on some images of a cluster.
+   * @param {number} cluster
+   * @param {Change[]} rows
+   * @param {DataView[]} buffers a JPEG each: the photograph with the region outlined, and with it filled in.
+   */
+  showChanges(cluster, rows, buffers) {
+    const figures = rows.map((row, i) => changeFigure(row, buffers[i]));
+    if (figures.length) {
+      const words = "Cause and effect: what was changed is outlined on the left and filled in on the right.";
+      figures.unshift(make("p", { textContent: words }));
+    }
+    this.#changes.set(cluster, figures);
+    if (cluster === this.#cluster) this.changes.replaceChildren(...figures);
   }
   /** @param {string} state */
   setState(state) {
@@ -386,6 +475,10 @@ function seenPart({ zoom, x, y }) {
 }
 function centreOf([left, top, share]) {
   return [left + share / 2, top + share / 2];
+}
+function leavesOut([x0, y0, x1, y1], width) {
+  const edge = 0.5 / width;
+  return x0 > edge || y0 > edge || x1 < 1 - edge || y1 < 1 - edge;
 }
 function zoomed(view, factor, most, anchor = null) {
   const [centreX, centreY] = centreOf(seenPart(view));
@@ -459,6 +552,24 @@ function lookup(table, threshold) {
     bytes[4 * value + 3] = value / 255 >= threshold ? value : 0;
   }
   return words;
+}
+function shades(threshold) {
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
+  return words;
+}
+var DRAWN_AS = (
+  /** @type {const} */
+  [
+    ["colours", "colours"],
+    ["outline", "outline"],
+    ["dimmed", "dimmed surroundings"]
+  ]
+);
+function wordsOf2(style, table, threshold) {
+  if (style === "outline") return new Uint32Array(256);
+  return style === "dimmed" ? shades(threshold) : lookup(table, threshold);
 }
 function opaqueLookup(table) {
   const words = lookup(table, 0);
@@ -584,7 +695,7 @@ var Painter = class {
     const masks = [...place, shown.length > 1 ? look.swipe : 1, ...shown.map((layer) => layer.version)];
     const parts = shown.map((layer, i) => ({ layer, stretch: stretchOf(i, shown.length, view, look.swipe) }));
     context.globalAlpha = 1;
-    const ground = this.#keep("ground", [...place, shown.length > 0], (to) => drawGround(to, view, shown.length > 0));
+    const ground = this.#keep("ground", place, (to) => drawGround(to, view));
     context.drawImage(ground, 0, 0);
     if (!shown.length) return;
     context.globalAlpha = look.opacity;
@@ -631,23 +742,44 @@ function stretchOf(side, sides, { left, share }, swipe) {
   if (sides < 2) return [left, left + share];
   return side === 0 ? [left, divider] : [divider, left + share];
 }
-function drawGround(context, seen, masked) {
+function drawGround(context, seen) {
   const { left, top, share, across, photograph } = seen;
   const { width, height } = photograph.bitmap;
-  const [x0, y0, x1, y1] = photograph.window;
-  const edge = 0.5 / photograph.width;
   context.imageSmoothingEnabled = across < 6 * width;
   const part = (
     /** @type {const} */
     [left * width, top * height, share * width, share * height]
   );
   context.drawImage(photograph.bitmap, ...part, 0, 0, context.canvas.width, context.canvas.height);
-  if (!masked || x0 <= edge && y0 <= edge && x1 >= 1 - edge && y1 >= 1 - edge) return;
   useShares(context, seen);
+  hatch(context, photograph);
+}
+var hatching;
+function hatchingTile() {
+  if (hatching) return hatching;
+  const side = 8;
+  hatching = Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const context = contextOf(hatching);
+  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.fillRect(0, 0, side, side);
+  context.strokeStyle = "rgb(255 255 255 / 0.55)";
+  context.lineWidth = 1.5;
+  context.beginPath();
+  for (const shift of [-side, 0, side]) {
+    context.moveTo(shift, side);
+    context.lineTo(shift + side, 0);
+  }
+  context.stroke();
+  return hatching;
+}
+function hatch(context, { window: [x0, y0, x1, y1], width }) {
+  if (!leavesOut([x0, y0, x1, y1], width)) return;
   context.beginPath();
   context.rect(0, 0, 1, 1);
   context.rect(x0, y0, x1 - x0, y1 - y0);
-  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.fillStyle = /** @type {CanvasPattern} */
+  context.createPattern(hatchingTile(), "repeat");
   context.fill("evenodd");
 }
 function drawMask(context, seen, stretch, layer) {
@@ -729,19 +861,38 @@ function smallSize({ width, height }, side, density) {
   const scale = side * Math.min(2, density) / Math.max(width, height);
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
-function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+function drawSmall(canvas, photograph, layer, words, side, { opacity = 1, line = false, frame = null } = {}) {
   const shown = photograph ?? layer;
   if (!shown) return;
   Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
   const context = contextOf(canvas);
-  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (photograph) {
+    context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+    context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+    hatch(context, photograph);
+  }
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  if (frame) strokeTwice(context, rectangle(frame), [0, 0, 1, 1]);
   if (!layer) return;
   const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
-  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
   context.globalAlpha = opacity;
   layer.small ??= document.createElement("canvas");
   paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
   context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+  context.globalAlpha = 1;
+  if (line) strokeTwice(context, outline(upsampled(layer, SMALL_MASK, SMALL_MASK), 255 / 2), [x0, y0, x1, y1]);
+}
+function rectangle([x0, y0, x1, y1]) {
+  const path = new Path2D();
+  path.moveTo(x0, y0);
+  for (const [x, y] of [
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+    [x0, y0]
+  ])
+    path.lineTo(x, y);
+  return path;
 }
 
 // src/tiles.js
@@ -789,47 +940,58 @@ var Pictures = class {
     this.#asked.clear();
   }
   /**
-   * A picture that the kernel sent: photograph and layers, and their data in order.
+   * A picture that the kernel sent: photograph, its near part or none, and layers, and their data in order.
    * @param {Key} key
-   * @param {SentPhotograph} photograph
-   * @param {SentLayer[]} layers
+   * @param {{ photograph: SentPhotograph, near: SentPhotograph[], layers: SentLayer[] }} sent
    * @param {DataView[]} buffers
    */
-  async take(key, photograph, layers, buffers) {
-    const bitmap = buffers[0].byteLength ? await createImageBitmap(new Blob([bytesOf(buffers[0])], { type: photograph.type })) : null;
+  async take(key, { photograph, near, layers }, buffers) {
+    const [whole, part = null] = await Promise.all([photograph, ...near].map((each, i) => opened(each, buffers[i])));
     if (this.#destroyed) {
-      bitmap?.close();
+      for (const each of [whole, part]) each?.bitmap.close();
       return;
     }
     this.#asked.delete(key);
-    this.#kept.get(key)?.photograph?.bitmap.close();
-    const { width = 0, height = 0, reason = "" } = photograph;
-    const window2 = (
-      /** @type {Window} */
-      photograph.window
-    );
+    giveBack(this.#kept.get(key));
+    const first = 1 + near.length;
     this.#kept.set(key, {
-      photograph: bitmap && { bitmap, width, height, window: window2 },
-      reason,
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[i + 1])]))
+      photograph: whole,
+      near: part,
+      part: photograph.part ?? null,
+      unseen: photograph.unseen ?? "",
+      reason: photograph.reason ?? "",
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])]))
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
-      picture.photograph?.bitmap.close();
+      giveBack(picture);
       this.#kept.delete(old);
     }
     this.changed(key);
   }
   #giveBack() {
-    for (const picture of this.#kept.values()) picture.photograph?.bitmap.close();
+    for (const picture of this.#kept.values()) giveBack(picture);
   }
 };
+async function opened({ type, width = 0, height = 0, window: window2 }, data) {
+  if (!data.byteLength) return null;
+  const bitmap = await createImageBitmap(new Blob([bytesOf(data)], { type }));
+  return { bitmap, width, height, window: (
+    /** @type {Window} */
+    window2
+  ) };
+}
+function giveBack(picture) {
+  picture?.photograph?.bitmap.close();
+  picture?.near?.bitmap.close();
+}
 function smallLayer({ height, width }, data) {
   return { height, width, values: bytesOf(data) };
 }
-function drawTile(canvas, picture, name, words, side, opacity) {
+function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  drawSmall(canvas, picture.photograph, layer, words, side, opacity);
+  const photograph = layer && !whole ? picture.near ?? picture.photograph : picture.photograph;
+  drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 function drawRamp(canvas, table) {
   const values = Uint8Array.from({ length: 256 }, (_, value) => value);
@@ -893,7 +1055,7 @@ var Gallery = class {
     const tile = this.#tiles.get(row);
     const picture = tile && this.pictures.get(row);
     if (!picture) return;
-    drawTile(tile.canvas, picture, this.masks.checked ? "mask" : null, this.words, TILE, OPACITY);
+    drawTile(tile.canvas, picture, this.masks.checked ? "mask" : null, this.words, TILE, { opacity: OPACITY });
     tile.reason.textContent = picture.reason;
   }
   /**
@@ -954,8 +1116,9 @@ var Gallery = class {
 };
 
 // src/overlay_controls.js
+var FAILING = ["explains little"];
 var THUMBNAIL = 76;
-var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
+var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture, r the mask's region; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
 function shareInWords(name, share) {
   return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
 }
@@ -998,9 +1161,12 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -1010,16 +1176,21 @@ var OverlayControls = class {
     this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
     const { ramp, legend } = emptyLegend();
     this.ramp = ramp;
+    this.outlineField = labelledCheck(`${id}-outline`, "Outline", this.outline);
+    const colours = labelled(`${id}-colours`, "Colours", this.colours);
+    this.coloursField = make("div", { class: "fk-field" }, colours, legend);
     this.element = make(
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
-      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.outlineField,
       this.compareField,
       this.swipe.element,
-      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      this.coloursField,
       make(
         "details",
         { class: "fk-help" },
@@ -1038,7 +1209,9 @@ var OverlayControls = class {
       layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
       layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
       const name = make("bdi", { textContent: layer.name });
-      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+      const verdict2 = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
+      const classes = `fk-layer${FAILING.includes(layer.verdict) ? " fk-back" : ""}`;
+      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict2);
     });
     this.list.replaceChildren(...rows);
     offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
@@ -1053,10 +1226,16 @@ var OverlayControls = class {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -1068,10 +1247,12 @@ var OverlayControls = class {
 // src/overlay.js
 var FINE = 512;
 var MOST_ZOOM = 32;
+var INSET = 96;
 var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var NO_PHOTOGRAPH = "No photograph yet";
 var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
@@ -1083,12 +1264,33 @@ var Overlay = class {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture"
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
-  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
+  inset = make("canvas", { "aria-hidden": "true" });
+  here = make("span", { class: "fk-here" });
+  insetButton = button("", () => this.#reset(), {
+    class: "fk-inset",
+    hidden: true,
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it"
+  });
+  stage = make(
+    "div",
+    { class: "fk-stage" },
+    make("div", { class: "fk-picture" }, this.canvas, this.insetButton),
+    this.empty
+  );
+  unseenWords = make("span");
+  /** What the classifier does not see. */
+  unseen = make("div", { class: "fk-cut", hidden: true }, hatchedSwatch(), this.unseenWords);
   readout = make("output", { class: "fk-readout" });
   spoken = make("span", { class: "fk-unseen", role: "status" });
+  toRegion = button("Region", () => this.#look(this.#region()), {
+    title: "Show the mask's region",
+    "aria-label": "Show the mask's region",
+    hidden: true
+  });
   under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
-  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.unseen, this.spoken);
   painter = new Painter(this.canvas);
   /** @type {Layer[]} */
   #layers = [];
@@ -1096,6 +1298,8 @@ var Overlay = class {
   #photograph = null;
   /** Of the photographs that were to be shown, the last one's number. */
   #turn = 0;
+  /** Whether somebody has chosen what is seen of the photograph. */
+  #moved = false;
   /** The point whose values are read. @type {Point | null} */
   #point = null;
   /** Whether the pointer chose it. */
@@ -1116,6 +1320,7 @@ var Overlay = class {
       opacity: 0.75,
       threshold: 0,
       outline: false,
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -1124,6 +1329,7 @@ var Overlay = class {
       ...WHOLE
     };
     this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
+    this.insetButton.append(this.inset, this.here);
     this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
@@ -1151,8 +1357,14 @@ var Overlay = class {
     this.#photograph?.bitmap.close();
     const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
     this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
-    Object.assign(this.state, WHOLE);
+    this.#moved = false;
     this.#point = null;
+    const cut = bitmap !== null && leavesOut(window2, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
+    this.unseen.hidden = !cut;
+    this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
+    drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
+    this.#open();
     for (const layer of this.#layers) forget(layer).fine = null;
     this.#resize();
     this.#drawThumbnails(this.#layers);
@@ -1169,19 +1381,28 @@ var Overlay = class {
     if (other !== void 0) this.state.compare = names.indexOf(other);
     this.controls.offerLayers(this.#layers);
     this.#drawThumbnails(this.#layers);
+    this.#open();
+  }
+  /** See the region of the chosen mask, unless somebody has looked elsewhere. */
+  #open() {
+    if (!this.#moved) Object.assign(this.state, this.#region());
     this.#show();
+  }
+  /** @returns {View} */
+  #region() {
+    const [x, y, zoom] = this.#layers[this.state.layer]?.view ?? [WHOLE.x, WHOLE.y, WHOLE.zoom];
+    return { x, y, zoom };
   }
   /**
    * Show other values of the mask at a position.
    * @param {number} position
-   * @param {number} height
-   * @param {number} width
+   * @param {{ height: number, width: number, view?: [number, number, number] }} about
    * @param {Bytes} data
    */
-  updateLayer(position, height, width, data) {
+  updateLayer(position, about, data) {
     const layer = this.#layers[position];
     if (!layer) return;
-    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    Object.assign(forget(layer), about, { values: bytesOf(data), fine: null });
     this.#drawThumbnails([layer]);
     if (position === this.state.layer || position === this.state.compare) this.#schedule();
     this.#read();
@@ -1192,7 +1413,9 @@ var Overlay = class {
    */
   show(name) {
     const position = this.#layers.findIndex((layer) => layer.name === name);
-    if (position >= 0) this.set({ layer: position });
+    if (position < 0) return;
+    this.set({ layer: position });
+    this.#open();
   }
   /**
    * Change settings, as the controls do.
@@ -1203,7 +1426,7 @@ var Overlay = class {
     Object.assign(state, changes2);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes2 || "threshold" in changes2;
+    const recoloured = "colours" in changes2 || "threshold" in changes2 || "drawn_as" in changes2;
     if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -1215,6 +1438,7 @@ var Overlay = class {
       { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
       titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
       titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      this.toRegion,
       titled("Whole picture", "Show the whole picture", () => this.#reset())
     );
   }
@@ -1223,6 +1447,12 @@ var Overlay = class {
     this.controls.show(this.state, this.#layers);
     const shown = this.#layers[this.state.layer]?.name;
     this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.toRegion.hidden = this.#region().zoom <= 1;
+    this.insetButton.hidden = this.state.zoom <= 1;
+    const [left, top, share] = seenPart(this.state);
+    const edges = { left, top, width: share, height: share };
+    for (const [name, value] of Object.entries(edges)) this.here.style.setProperty(name, `${100 * value}%`);
     this.#schedule();
     this.#read();
   }
@@ -1235,7 +1465,7 @@ var Overlay = class {
     return layer.fine;
   }
   #colours() {
-    return lookup(this.tables[this.state.colours], this.state.threshold);
+    return wordsOf2(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
   /**
    * Draw thumbnails, at most a few times a second.
@@ -1286,7 +1516,8 @@ var Overlay = class {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    this.painter.draw(photograph, shown, seenPart(state), state, read);
+    const outline2 = state.outline || state.drawn_as === "outline";
+    this.painter.draw(photograph, shown, seenPart(state), { ...state, outline: outline2 }, read);
   }
   /** Say the masks' values at the point, if there is one. */
   #read(aloud = false) {
@@ -1311,12 +1542,18 @@ var Overlay = class {
    * @param {Point | null} anchor
    */
   #zoomBy(factor, anchor = null) {
-    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
-    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.#look(zoomed(this.state, factor, MOST_ZOOM, anchor));
   }
   #reset() {
-    this.set(WHOLE);
-    this.canvas.classList.remove("fk-movable");
+    this.#look(WHOLE);
+  }
+  /**
+   * See what somebody has asked for.
+   * @param {Partial<View>} view
+   */
+  #look(view) {
+    this.#moved = true;
+    this.set(view);
   }
   // --- pointer and keys -------------------------------------------------------------------------------------------
   #listen() {
@@ -1382,7 +1619,7 @@ var Overlay = class {
     if (held?.what === "divider") {
       this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
     } else if (held && this.state.zoom > 1) {
-      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+      this.#look(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
     }
     this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
     this.#point = this.#placeOf(event);
@@ -1406,6 +1643,7 @@ var Overlay = class {
     else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
+    else if (key === "r") this.#look(this.#region());
     else if (key === " ") this.set({ hidden: !this.state.hidden });
     else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
@@ -1424,13 +1662,15 @@ var Overlay = class {
     this.#pointing = false;
     const part = seenPart(this.state);
     this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
-    this.set(centredOn(this.#point, part[2]));
+    this.#look(centredOn(this.#point, part[2]));
     this.#read(true);
   }
 };
-function emptyLayer({ name, height, width, data }) {
+function emptyLayer({ name, height, width, data, view, verdict: verdict2 = "" }) {
   return forget({
     name,
+    view,
+    verdict: verdict2,
     height,
     width,
     values: bytesOf(data),
@@ -1454,6 +1694,8 @@ function fineSize(photograph) {
 // src/image_detail.js
 var ImageDetail = class {
   title = make("h3", { tabIndex: -1 });
+  /** The image that was shown last. */
+  #shown = "";
   /**
    * @param {Record<string, Bytes>} tables
    * @param {() => void} close
@@ -1473,7 +1715,8 @@ var ImageDetail = class {
       (text) => make("bdi", { textContent: text })
     );
     this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
+    if (wasHidden || known.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = known.image;
   }
 };
 
@@ -1566,12 +1809,24 @@ function zoomedMap(view, size, factor, most, anchor = null) {
 var HEIGHT = 420;
 var [WRONG, RIGHT] = [0, 1];
 var MANY = 5e3;
-var FADED = 0.22;
+var FADED = 0.35;
+var ON_DARK = /* @__PURE__ */ new Map([
+  ["#000000", "#ffffff"],
+  ["#0072B2", "#4db3e6"],
+  ["#b5b5b5", "#8c8c8c"]
+]);
+var LONGEST_NAME = 42;
 var MARGIN = 9;
 var MOST_SPRITES = 400;
 var MapPainter = class {
   /** Pixels of the canvas a pixel of the page; 0 before there is a size. */
   density = 0;
+  /** Colours of the page: of the ground, of text, of what is in focus. */
+  ground = "#fff";
+  ink = "#111";
+  accent = "#0b6a94";
+  /** Boxes on the canvas that pictures and names have taken: left, top, right, bottom. @type {number[][]} */
+  #taken = [];
   /** @type {Map<string, HTMLCanvasElement>} */
   #sprites = /* @__PURE__ */ new Map();
   /**
@@ -1601,8 +1856,10 @@ var MapPainter = class {
    */
   draw(points, places, order, selected, view) {
     const context = contextOf(this.base);
+    this.#readTheme();
+    this.#taken = [];
     context.globalAlpha = 1;
-    context.fillStyle = "#fff";
+    context.fillStyle = this.ground;
     context.fillRect(0, 0, this.base.width, this.base.height);
     if (selected) {
       context.globalAlpha = FADED;
@@ -1612,6 +1869,84 @@ var MapPainter = class {
     }
     const bright = selected ? order.filter((row) => selected[row]) : order;
     this.#drawRows(context, points, places, bright, view);
+  }
+  #readTheme() {
+    const style = getComputedStyle(this.base);
+    const read = (name, otherwise) => style.getPropertyValue(name).trim() || otherwise;
+    this.ground = read("background-color", "#fff");
+    this.ink = read("color", "#111");
+    this.accent = read("--fk-accent", "#0b6a94");
+  }
+  /** Whether the page's ground is dark. */
+  get isDark() {
+    const [red = 255, green = 255, blue = 255] = (this.ground.match(/[\d.]+/g) ?? []).map(Number);
+    return 0.3 * red + 0.6 * green + 0.1 * blue < 128;
+  }
+  /**
+   * A cluster's colour as it is seen on the page's ground.
+   * @param {string} colour
+   */
+  seen(colour) {
+    return this.isDark && ON_DARK.get(colour) || colour;
+  }
+  /**
+   * Whether a box is free, which takes it.
+   * @param {number[]} box left, top, right, bottom.
+   */
+  #take([left, top, right, bottom]) {
+    const free = this.#taken.every(([l, t, r, b]) => right < l || left > r || bottom < t || top > b);
+    if (free) this.#taken.push([left, top, right, bottom]);
+    return free;
+  }
+  /**
+   * A photograph above its point, where there is room.
+   * @param {HTMLCanvasElement} picture
+   * @param {Point} pixel
+   * @param {string} colour of its cluster.
+   */
+  drawPicture(picture, [x, y], colour) {
+    const scale = this.density / Math.min(2, window.devicePixelRatio || 1);
+    const [width, height] = [picture.width * scale, picture.height * scale];
+    const [left, top] = [x - width / 2, y - height - 8 * this.density];
+    if (!this.#take([left, top, left + width, top + height])) return;
+    const context = contextOf(this.base);
+    context.drawImage(picture, left, top, width, height);
+    Object.assign(context, { strokeStyle: this.seen(colour), lineWidth: 2 * this.density });
+    context.strokeRect(left, top, width, height);
+  }
+  /**
+   * The names of clusters in the middle of their points, where there is room.
+   * @param {Points} points
+   * @param {Places} places
+   * @param {string[]} names by code; empty for none.
+   * @param {{ scale: number, left: number, top: number }} frame
+   */
+  drawNames(points, places, names, frame) {
+    const context = contextOf(this.base);
+    const size = 12 * this.density;
+    Object.assign(context, { font: `600 ${size}px system-ui, sans-serif`, textAlign: "center", lineJoin: "round" });
+    for (const [code, name] of names.entries()) {
+      if (!name) continue;
+      const rows = [...points.cluster.keys()].filter((row) => points.cluster[row] === code);
+      if (!rows.length) continue;
+      const x = quantile(
+        rows.map((row) => places.x[row]),
+        0.5
+      );
+      const y = quantile(
+        rows.map((row) => places.y[row]),
+        0.05
+      );
+      const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
+      const wide = context.measureText(words)?.width ?? 0;
+      const edge = wide / 2 + 4 * this.density;
+      const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);
+      const down = Math.max(frame.top + y * frame.scale - size, size);
+      if (!this.#take([across - wide / 2, down - size, across + wide / 2, down + size / 3])) continue;
+      Object.assign(context, { strokeStyle: this.ground, fillStyle: this.ink, lineWidth: 4 * this.density });
+      context.strokeText(words, across, down);
+      context.fillText(words, across, down);
+    }
   }
   /**
    * @param {CanvasRenderingContext2D} context
@@ -1627,7 +1962,7 @@ var MapPainter = class {
     for (const row of rows) {
       const [x, y] = pixelOf(places, row, frame);
       if (x < -MARGIN || y < -MARGIN || x > width + MARGIN || y > height + MARGIN) continue;
-      const sprite = this.#sprite(points.colours[points.cluster[row]], points.state[row], size);
+      const sprite = this.#sprite(this.seen(points.colours[points.cluster[row]]), points.state[row], size);
       context.drawImage(sprite, x - sprite.width / 2, y - sprite.height / 2);
     }
   }
@@ -1654,7 +1989,7 @@ var MapPainter = class {
     const context = contextOf(this.marks);
     context.clearRect(0, 0, this.marks.width, this.marks.height);
     for (const { pixel, colour } of rings) {
-      this.#drawRing(context, pixel, "#fff", 5);
+      this.#drawRing(context, pixel, this.ground, 5);
       this.#drawRing(context, pixel, colour, 2.5);
     }
     if (shape.length < 2) return;
@@ -1666,7 +2001,7 @@ var MapPainter = class {
       for (const point of shape) context.lineTo(...point);
       context.closePath();
     }
-    const look = { fillStyle: "rgb(11 106 148 / 0.12)", strokeStyle: "#0b6a94", lineWidth: 1.5 * this.density };
+    const look = { fillStyle: "rgb(11 106 148 / 0.12)", strokeStyle: this.accent, lineWidth: 1.5 * this.density };
     Object.assign(context, look);
     context.fill();
     context.stroke();
@@ -1708,12 +2043,16 @@ function drawnSprite(colour, state, size) {
   }
   return canvas;
 }
+function quantile(values, share) {
+  return values.sort((a, b) => a - b)[Math.floor(values.length * share)];
+}
 
 // src/map.js
 var MOST_ZOOM2 = 60;
 var REACH = 9;
 var CLICK = 4;
 var BUTTON_ZOOM2 = 1.5;
+var [MOST_SEEN, MOST_NAMED] = [60, 12];
 var TOOLS = (
   /** @type {const} */
   [
@@ -1736,11 +2075,14 @@ var ScatterMap = class {
   label = make("div", { class: "fk-map-label", hidden: true });
   spoken = make("span", { class: "fk-unseen", role: "status" });
   stage = make("div", { class: "fk-map-stage" }, this.base, this.marks, this.label);
+  legend = make("ul", { class: "fk-map-legend", "aria-label": "What the marks and colours mean" });
   painter = new MapPainter(this.base, this.marks);
   /** @type {"box" | "lasso" | "move"} */
   #tool = "box";
   /** @type {Points | null} */
   #points = null;
+  /** Names of the clusters by code; empty for none. @type {string[]} */
+  #names = [];
   /** @type {Places} */
   #places = { x: new Float32Array(0), y: new Float32Array(0) };
   /** Rows in the order in which they are drawn. */
@@ -1768,9 +2110,11 @@ var ScatterMap = class {
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
     this.resizing.observe(this.stage);
+    this.stopTheme = onTheme(() => this.#draw());
   }
   destroy() {
     this.resizing.disconnect();
+    this.stopTheme();
     this.#destroyed = true;
   }
   /** @param {Points} points */
@@ -1781,6 +2125,46 @@ var ScatterMap = class {
     const isWrong = (row) => Number(points.state[row] === WRONG);
     this.#drawn = Uint32Array.from([...points.x.keys()].sort((a, b) => isWrong(a) - isWrong(b)));
     this.#draw();
+  }
+  /**
+   * Name the clusters, on the map and in its legend.
+   * @param {string[]} names by code; empty for no cluster.
+   */
+  setNames(names) {
+    this.#names = names;
+    this.#draw();
+  }
+  /**
+   * A picture that was not there has come.
+   * @param {number} row
+   */
+  pictured(row) {
+    if (row === this.#at && !this.label.hidden) this.#showLabel(row);
+    if (this.#inView().length <= MOST_SEEN) this.#draw();
+  }
+  /** What the marks mean, and the colours in the order of their clusters. */
+  #listLegend() {
+    const points = (
+      /** @type {Points} */
+      this.#points
+    );
+    const mark = (sign, words) => make("li", {}, make("span", { "aria-hidden": "true", textContent: `${sign} ` }), words);
+    const named = [...this.#names.entries()].filter(([, name]) => name);
+    const colour = (code, words) => {
+      const chip = make("span", { class: "fk-chip", "aria-hidden": "true" });
+      chip.style.background = this.painter.seen(points.colours[code]);
+      return make("li", {}, chip, make("bdi", { textContent: words }));
+    };
+    const more = named.length - MOST_NAMED;
+    const rest = this.#names.indexOf("");
+    this.legend.replaceChildren(
+      mark("✕", "wrong"),
+      mark("●", "right"),
+      mark("○", "not judged"),
+      ...named.slice(0, MOST_NAMED).map(([code, name]) => colour(code, name)),
+      ...more > 0 ? [make("li", { textContent: `and ${more} more clusters` })] : [],
+      ...rest >= 0 ? [colour(rest, "in no systematic cluster")] : []
+    );
   }
   /**
    * Show what is selected; the others fade.
@@ -1822,6 +2206,7 @@ var ScatterMap = class {
       { class: "fk-map-box" },
       make("div", { class: "fk-line" }, make("fieldset", { class: "fk-tools-of-map" }, drags, ...tools), zoom),
       this.stage,
+      this.legend,
       this.spoken,
       make("details", { class: "fk-help" }, make("summary", { textContent: "Keys" }), help)
     );
@@ -1842,14 +2227,29 @@ var ScatterMap = class {
   #draw() {
     if (!this.#points || !this.painter.density || this.#destroyed) return;
     this.painter.draw(this.#points, this.#places, this.#drawn, this.#count ? this.#selected : null, this.#view);
+    this.#drawPictures();
+    this.painter.drawNames(this.#points, this.#places, this.#names, this.#frame());
+    this.#listLegend();
     this.#drawMarks();
+  }
+  /** Photographs beside their points, where few enough are in sight. */
+  #drawPictures() {
+    if (this.#view.zoom <= 1) return;
+    const rows = this.#inView();
+    if (rows.length > MOST_SEEN) return;
+    const frame = this.#frame();
+    for (const row of rows) {
+      const picture = this.act.picture(row);
+      const colour = this.#points?.colours[this.#points.cluster[row]] ?? "";
+      if (picture) this.painter.drawPicture(picture, pixelOf(this.#places, row, frame), colour);
+    }
   }
   #drawMarks() {
     if (!this.#points || !this.painter.density) return;
     const cursor = document.activeElement === this.marks ? this.#cursor : -1;
     const rings = [
-      { row: this.#at, colour: "#111" },
-      { row: cursor, colour: "#0b6a94" }
+      { row: this.#at, colour: this.painter.ink },
+      { row: cursor, colour: this.painter.accent }
     ].filter(({ row }) => row >= 0);
     const frame = this.#frame();
     this.painter.drawMarks(
@@ -1970,14 +2370,15 @@ var ScatterMap = class {
   /** @param {number} row */
   #showLabel(row) {
     const lines = this.say(row).map((words) => make("div", {}, make("bdi", { textContent: words })));
-    this.label.replaceChildren(...lines);
+    const picture = this.act.picture(row);
+    this.label.replaceChildren(...picture ? [copyOf(picture)] : [], ...lines);
     const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.painter.density);
     const wide = this.stage.clientWidth;
     const onLeft = x > wide / 2;
     Object.assign(this.label.style, {
       left: onLeft ? "" : `${x + 14}px`,
       right: onLeft ? `${wide - x + 14}px` : "",
-      top: `${Math.min(y, HEIGHT - 90)}px`
+      top: `${Math.min(y, HEIGHT - 160)}px`
     });
   }
   /** @param {KeyboardEvent} event */
@@ -2050,6 +2451,12 @@ var ScatterMap = class {
     this.#draw();
   }
 };
+function copyOf(picture) {
+  const { width, height } = picture;
+  const copy = make("canvas", { class: "fk-map-picture", width, height, "aria-hidden": "true" });
+  contextOf(copy).drawImage(picture, 0, 0);
+  return copy;
+}
 
 // src/queue.js
 var HEARING = 4e3;
@@ -2125,6 +2532,7 @@ var STATES = (
   /** @type {const} */
   ["wrong", "right", "not judged"]
 );
+var THUMBNAIL2 = 64;
 var PATIENCE2 = 1e3;
 var Images = class {
   /**
@@ -2197,7 +2605,8 @@ var SelectionTools = class {
   }
 };
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -2209,15 +2618,31 @@ function render({ model, el }) {
   });
   const pictures = new Pictures(
     (rows) => send({ do: "pictures", images: rows }),
-    (row) => gallery.draw(row)
+    (row) => {
+      gallery.draw(row);
+      map.pictured(row);
+    }
   );
+  const thumbnails = /* @__PURE__ */ new Map();
+  const thumbnail = (row) => {
+    const picture = pictures.get(row);
+    if (!picture?.photograph) return null;
+    const kept = thumbnails.get(row) ?? make("canvas");
+    if (!thumbnails.has(row)) {
+      drawTile(kept, picture, "mask", colours, THUMBNAIL2, { opacity: 0.6 });
+      if (thumbnails.size >= MOST_PICTURES) thumbnails.clear();
+      thumbnails.set(row, kept);
+    }
+    return kept;
+  };
   const open = (image) => send({ do: "open", image });
   const gallery = new Gallery(pictures, colours, { open, hover: (row) => map.ring(row) }, (row) => images.about(row));
   const selection = new SelectionTools(send, () => choose(new Uint32Array(0)));
   const detail = new ImageDetail(tables, () => open(null));
   const evidence = new Evidence({
     verify: (cluster) => send({ do: "verify", cluster }),
-    stop: () => send({ do: "stop" })
+    stop: () => send({ do: "stop" }),
+    changes: (cluster) => send({ do: "changes", cluster })
   });
   const show = (rows) => {
     map.setSelected(rows);
@@ -2228,10 +2653,13 @@ function render({ model, el }) {
     since = Date.now();
     show(rows);
     table.setSelection([], null);
-    evidence.show(null);
+    known(null);
     queue.add(rows);
   };
-  const map = new ScatterMap({ select: choose, hover: (row) => gallery.mark(row) }, (row) => images.say(row));
+  const map = new ScatterMap(
+    { select: choose, hover: (row) => gallery.mark(row), picture: thumbnail },
+    (row) => images.say(row)
+  );
   const table = new ClusterTable((cluster) => {
     since = Date.now();
     queue.add(new Uint32Array(0), cluster);
@@ -2241,13 +2669,24 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
+  el.append(
+    widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element))
+  );
   map.setPoints(images.points);
-  const known = (cluster) => evidence.show(model.get("_clusters").find((row) => row.cluster === cluster) ?? null);
+  const known = (cluster) => {
+    const rows = model.get("_clusters");
+    const chosen = rows.find((row) => row.cluster === cluster);
+    evidence.show(chosen ?? rows[0] ?? null, chosen !== void 0);
+  };
+  table.explain(model.get("_words") ?? {});
   const traits = {
     _clusters: () => {
-      table.setClusters(model.get("_clusters"));
+      const clusters = model.get("_clusters");
+      table.setClusters(clusters);
+      evidence.forgetChanges();
       known(table.chosen);
+      const names = new Map(clusters.map((row) => [row.cluster, titleOf(row)]));
+      map.setNames(images.clusters.map((number) => names.get(number) ?? ""));
     },
     _view: () => {
       const { rows, cluster, counts, view, number } = model.get("_view");
@@ -2273,11 +2712,12 @@ function render({ model, el }) {
   };
   const take = (content, buffers) => {
     queue.take(content);
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "changes") evidence.showChanges(content.cluster, content.rows, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(traits)]);
   for (const act of Object.values(traits)) act();
   return () => {
     stop();

@@ -52,6 +52,9 @@ function labelledCheck(id, words, input) {
   input.id = id;
   return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words }));
 }
+function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
 function say(element, words) {
   element.textContent = words;
   element.hidden = !words;
@@ -60,13 +63,25 @@ function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
 }
+function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
+}
 function widgetRoot(staticClass, ...children) {
   const form = `.${CSS.escape(staticClass)}`;
   const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
   return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
 }
-function sender(model) {
-  return (message, buffers) => model.send(message, void 0, buffers);
+function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, void 0, buffers);
+    } catch {
+      lost();
+    }
+  };
 }
 function listen(model, events) {
   for (const [event, act] of events) model.on(event, act);
@@ -482,6 +497,10 @@ function seenPart({ zoom, x, y }) {
 function centreOf([left, top, share]) {
   return [left + share / 2, top + share / 2];
 }
+function leavesOut([x0, y0, x1, y1], width) {
+  const edge = 0.5 / width;
+  return x0 > edge || y0 > edge || x1 < 1 - edge || y1 < 1 - edge;
+}
 function zoomed(view, factor, most, anchor = null) {
   const [centreX, centreY] = centreOf(seenPart(view));
   const zoom = clamp(view.zoom * factor, 1, most);
@@ -554,6 +573,24 @@ function lookup(table, threshold) {
     bytes[4 * value + 3] = value / 255 >= threshold ? value : 0;
   }
   return words;
+}
+function shades(threshold) {
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
+  return words;
+}
+var DRAWN_AS = (
+  /** @type {const} */
+  [
+    ["colours", "colours"],
+    ["outline", "outline"],
+    ["dimmed", "dimmed surroundings"]
+  ]
+);
+function wordsOf2(style, table, threshold) {
+  if (style === "outline") return new Uint32Array(256);
+  return style === "dimmed" ? shades(threshold) : lookup(table, threshold);
 }
 function opaqueLookup(table) {
   const words = lookup(table, 0);
@@ -777,7 +814,7 @@ var Painter = class {
     const masks = [...place, shown.length > 1 ? look.swipe : 1, ...shown.map((layer) => layer.version)];
     const parts = shown.map((layer, i) => ({ layer, stretch: stretchOf(i, shown.length, view, look.swipe) }));
     context.globalAlpha = 1;
-    const ground = this.#keep("ground", [...place, shown.length > 0], (to) => drawGround(to, view, shown.length > 0));
+    const ground = this.#keep("ground", place, (to) => drawGround(to, view));
     context.drawImage(ground, 0, 0);
     if (!shown.length) return;
     context.globalAlpha = look.opacity;
@@ -824,23 +861,44 @@ function stretchOf(side, sides, { left, share }, swipe) {
   if (sides < 2) return [left, left + share];
   return side === 0 ? [left, divider] : [divider, left + share];
 }
-function drawGround(context, seen, masked) {
+function drawGround(context, seen) {
   const { left, top, share, across, photograph } = seen;
   const { width, height } = photograph.bitmap;
-  const [x0, y0, x1, y1] = photograph.window;
-  const edge = 0.5 / photograph.width;
   context.imageSmoothingEnabled = across < 6 * width;
   const part = (
     /** @type {const} */
     [left * width, top * height, share * width, share * height]
   );
   context.drawImage(photograph.bitmap, ...part, 0, 0, context.canvas.width, context.canvas.height);
-  if (!masked || x0 <= edge && y0 <= edge && x1 >= 1 - edge && y1 >= 1 - edge) return;
   useShares(context, seen);
+  hatch(context, photograph);
+}
+var hatching;
+function hatchingTile() {
+  if (hatching) return hatching;
+  const side = 8;
+  hatching = Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const context = contextOf(hatching);
+  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.fillRect(0, 0, side, side);
+  context.strokeStyle = "rgb(255 255 255 / 0.55)";
+  context.lineWidth = 1.5;
+  context.beginPath();
+  for (const shift of [-side, 0, side]) {
+    context.moveTo(shift, side);
+    context.lineTo(shift + side, 0);
+  }
+  context.stroke();
+  return hatching;
+}
+function hatch(context, { window: [x0, y0, x1, y1], width }) {
+  if (!leavesOut([x0, y0, x1, y1], width)) return;
   context.beginPath();
   context.rect(0, 0, 1, 1);
   context.rect(x0, y0, x1 - x0, y1 - y0);
-  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.fillStyle = /** @type {CanvasPattern} */
+  context.createPattern(hatchingTile(), "repeat");
   context.fill("evenodd");
 }
 function drawMask(context, seen, stretch, layer) {
@@ -922,19 +980,38 @@ function smallSize({ width, height }, side, density) {
   const scale = side * Math.min(2, density) / Math.max(width, height);
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
-function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+function drawSmall(canvas, photograph, layer, words, side, { opacity = 1, line = false, frame = null } = {}) {
   const shown = photograph ?? layer;
   if (!shown) return;
   Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
   const context = contextOf(canvas);
-  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (photograph) {
+    context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+    context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+    hatch(context, photograph);
+  }
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  if (frame) strokeTwice(context, rectangle(frame), [0, 0, 1, 1]);
   if (!layer) return;
   const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
-  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
   context.globalAlpha = opacity;
   layer.small ??= document.createElement("canvas");
   paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
   context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+  context.globalAlpha = 1;
+  if (line) strokeTwice(context, outline(upsampled(layer, SMALL_MASK, SMALL_MASK), 255 / 2), [x0, y0, x1, y1]);
+}
+function rectangle([x0, y0, x1, y1]) {
+  const path = new Path2D();
+  path.moveTo(x0, y0);
+  for (const [x, y] of [
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+    [x0, y0]
+  ])
+    path.lineTo(x, y);
+  return path;
 }
 
 // src/tiles.js
@@ -949,8 +1026,9 @@ function emptyLegend() {
 }
 
 // src/overlay_controls.js
+var FAILING = ["explains little"];
 var THUMBNAIL = 76;
-var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
+var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture, r the mask's region; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
 function shareInWords(name, share) {
   return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
 }
@@ -993,9 +1071,12 @@ var OverlayControls = class {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -1005,16 +1086,21 @@ var OverlayControls = class {
     this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
     const { ramp, legend } = emptyLegend();
     this.ramp = ramp;
+    this.outlineField = labelledCheck(`${id}-outline`, "Outline", this.outline);
+    const colours = labelled(`${id}-colours`, "Colours", this.colours);
+    this.coloursField = make("div", { class: "fk-field" }, colours, legend);
     this.element = make(
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
-      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.outlineField,
       this.compareField,
       this.swipe.element,
-      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      this.coloursField,
       make(
         "details",
         { class: "fk-help" },
@@ -1033,7 +1119,9 @@ var OverlayControls = class {
       layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
       layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
       const name = make("bdi", { textContent: layer.name });
-      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+      const verdict = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
+      const classes = `fk-layer${FAILING.includes(layer.verdict) ? " fk-back" : ""}`;
+      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict);
     });
     this.list.replaceChildren(...rows);
     offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
@@ -1048,10 +1136,16 @@ var OverlayControls = class {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;
@@ -1063,10 +1157,12 @@ var OverlayControls = class {
 // src/overlay.js
 var FINE = 512;
 var MOST_ZOOM = 32;
+var INSET = 96;
 var BUTTON_ZOOM = 1.5;
 var MOST_PIXELS = 1400;
 var PANEL = 234;
 var GRIP = 14;
+var NO_PHOTOGRAPH = "No photograph yet";
 var DIGIT = /^[1-9]$/;
 var PATIENCE = 120;
 var Overlay = class {
@@ -1078,12 +1174,33 @@ var Overlay = class {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture"
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
-  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
+  inset = make("canvas", { "aria-hidden": "true" });
+  here = make("span", { class: "fk-here" });
+  insetButton = button("", () => this.#reset(), {
+    class: "fk-inset",
+    hidden: true,
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it"
+  });
+  stage = make(
+    "div",
+    { class: "fk-stage" },
+    make("div", { class: "fk-picture" }, this.canvas, this.insetButton),
+    this.empty
+  );
+  unseenWords = make("span");
+  /** What the classifier does not see. */
+  unseen = make("div", { class: "fk-cut", hidden: true }, hatchedSwatch(), this.unseenWords);
   readout = make("output", { class: "fk-readout" });
   spoken = make("span", { class: "fk-unseen", role: "status" });
+  toRegion = button("Region", () => this.#look(this.#region()), {
+    title: "Show the mask's region",
+    "aria-label": "Show the mask's region",
+    hidden: true
+  });
   under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
-  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.unseen, this.spoken);
   painter = new Painter(this.canvas);
   /** @type {Layer[]} */
   #layers = [];
@@ -1091,6 +1208,8 @@ var Overlay = class {
   #photograph = null;
   /** Of the photographs that were to be shown, the last one's number. */
   #turn = 0;
+  /** Whether somebody has chosen what is seen of the photograph. */
+  #moved = false;
   /** The point whose values are read. @type {Point | null} */
   #point = null;
   /** Whether the pointer chose it. */
@@ -1111,6 +1230,7 @@ var Overlay = class {
       opacity: 0.75,
       threshold: 0,
       outline: false,
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -1119,6 +1239,7 @@ var Overlay = class {
       ...WHOLE
     };
     this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
+    this.insetButton.append(this.inset, this.here);
     this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
@@ -1146,8 +1267,14 @@ var Overlay = class {
     this.#photograph?.bitmap.close();
     const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
     this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
-    Object.assign(this.state, WHOLE);
+    this.#moved = false;
     this.#point = null;
+    const cut = bitmap !== null && leavesOut(window2, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
+    this.unseen.hidden = !cut;
+    this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
+    drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
+    this.#open();
     for (const layer of this.#layers) forget(layer).fine = null;
     this.#resize();
     this.#drawThumbnails(this.#layers);
@@ -1164,19 +1291,28 @@ var Overlay = class {
     if (other !== void 0) this.state.compare = names.indexOf(other);
     this.controls.offerLayers(this.#layers);
     this.#drawThumbnails(this.#layers);
+    this.#open();
+  }
+  /** See the region of the chosen mask, unless somebody has looked elsewhere. */
+  #open() {
+    if (!this.#moved) Object.assign(this.state, this.#region());
     this.#show();
+  }
+  /** @returns {View} */
+  #region() {
+    const [x, y, zoom] = this.#layers[this.state.layer]?.view ?? [WHOLE.x, WHOLE.y, WHOLE.zoom];
+    return { x, y, zoom };
   }
   /**
    * Show other values of the mask at a position.
    * @param {number} position
-   * @param {number} height
-   * @param {number} width
+   * @param {{ height: number, width: number, view?: [number, number, number] }} about
    * @param {Bytes} data
    */
-  updateLayer(position, height, width, data) {
+  updateLayer(position, about, data) {
     const layer = this.#layers[position];
     if (!layer) return;
-    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    Object.assign(forget(layer), about, { values: bytesOf(data), fine: null });
     this.#drawThumbnails([layer]);
     if (position === this.state.layer || position === this.state.compare) this.#schedule();
     this.#read();
@@ -1187,7 +1323,9 @@ var Overlay = class {
    */
   show(name) {
     const position = this.#layers.findIndex((layer) => layer.name === name);
-    if (position >= 0) this.set({ layer: position });
+    if (position < 0) return;
+    this.set({ layer: position });
+    this.#open();
   }
   /**
    * Change settings, as the controls do.
@@ -1198,7 +1336,7 @@ var Overlay = class {
     Object.assign(state, changes2);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes2 || "threshold" in changes2;
+    const recoloured = "colours" in changes2 || "threshold" in changes2 || "drawn_as" in changes2;
     if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -1210,6 +1348,7 @@ var Overlay = class {
       { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
       titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
       titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      this.toRegion,
       titled("Whole picture", "Show the whole picture", () => this.#reset())
     );
   }
@@ -1218,6 +1357,12 @@ var Overlay = class {
     this.controls.show(this.state, this.#layers);
     const shown = this.#layers[this.state.layer]?.name;
     this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.toRegion.hidden = this.#region().zoom <= 1;
+    this.insetButton.hidden = this.state.zoom <= 1;
+    const [left, top, share] = seenPart(this.state);
+    const edges = { left, top, width: share, height: share };
+    for (const [name, value] of Object.entries(edges)) this.here.style.setProperty(name, `${100 * value}%`);
     this.#schedule();
     this.#read();
   }
@@ -1230,7 +1375,7 @@ var Overlay = class {
     return layer.fine;
   }
   #colours() {
-    return lookup(this.tables[this.state.colours], this.state.threshold);
+    return wordsOf2(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
   /**
    * Draw thumbnails, at most a few times a second.
@@ -1281,7 +1426,8 @@ var Overlay = class {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    this.painter.draw(photograph, shown, seenPart(state), state, read);
+    const outline2 = state.outline || state.drawn_as === "outline";
+    this.painter.draw(photograph, shown, seenPart(state), { ...state, outline: outline2 }, read);
   }
   /** Say the masks' values at the point, if there is one. */
   #read(aloud = false) {
@@ -1306,12 +1452,18 @@ var Overlay = class {
    * @param {Point | null} anchor
    */
   #zoomBy(factor, anchor = null) {
-    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
-    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.#look(zoomed(this.state, factor, MOST_ZOOM, anchor));
   }
   #reset() {
-    this.set(WHOLE);
-    this.canvas.classList.remove("fk-movable");
+    this.#look(WHOLE);
+  }
+  /**
+   * See what somebody has asked for.
+   * @param {Partial<View>} view
+   */
+  #look(view) {
+    this.#moved = true;
+    this.set(view);
   }
   // --- pointer and keys -------------------------------------------------------------------------------------------
   #listen() {
@@ -1377,7 +1529,7 @@ var Overlay = class {
     if (held?.what === "divider") {
       this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
     } else if (held && this.state.zoom > 1) {
-      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+      this.#look(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
     }
     this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
     this.#point = this.#placeOf(event);
@@ -1401,6 +1553,7 @@ var Overlay = class {
     else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
+    else if (key === "r") this.#look(this.#region());
     else if (key === " ") this.set({ hidden: !this.state.hidden });
     else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
@@ -1419,13 +1572,15 @@ var Overlay = class {
     this.#pointing = false;
     const part = seenPart(this.state);
     this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
-    this.set(centredOn(this.#point, part[2]));
+    this.#look(centredOn(this.#point, part[2]));
     this.#read(true);
   }
 };
-function emptyLayer({ name, height, width, data }) {
+function emptyLayer({ name, height, width, data, view, verdict = "" }) {
   return forget({
     name,
+    view,
+    verdict,
     height,
     width,
     values: bytesOf(data),
@@ -1458,17 +1613,25 @@ function initialize({ model }) {
   });
 }
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);
   const meter = new Meter();
   const facts = make("dl", { class: "fk-facts" });
   const name = make("p", { class: "fk-title" });
+  const frame = button("", () => send({ do: "frame", whole: !model.get("whole_frame") }), { class: "fk-frame-choice" });
+  overlay.unseen.after(frame);
   overlay.view.append(facts);
+  const framed = () => {
+    const whole = model.get("whole_frame");
+    frame.hidden = !whole && !model.get("_photograph").unseen;
+    frame.textContent = whole ? "Show the classifier what it was trained with" : "Show the classifier the whole frame";
+  };
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-explain" }, side, main)));
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
     _photographs: () => chooser.setPhotographs(model.get("_photographs")),
@@ -1476,7 +1639,11 @@ function render({ model, el }) {
       chooser.choose(model.get("image_id"));
       name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
     },
-    _photograph: () => void overlay.setPhotograph(model.get("_photograph")),
+    _photograph: () => {
+      overlay.setPhotograph(model.get("_photograph"));
+      framed();
+    },
+    whole_frame: framed,
     _layers: () => overlay.setLayers(model.get("_layers")),
     _shown: () => overlay.show(model.get("_shown")),
     method,
@@ -1488,6 +1655,7 @@ function render({ model, el }) {
       order.setState(state);
       meter.setState(state);
       chooser.enable(!BUSY.includes(state));
+      frame.disabled = BUSY.includes(state);
     },
     _progress: () => meter.show(model.get("_progress")),
     _message: () => order.setMessage(model.get("_message")),
@@ -1498,10 +1666,10 @@ function render({ model, el }) {
     if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
     if (content.kind !== "masks") return;
     for (const [position, { layer, height, width }] of content.masks.entries()) {
-      overlay.updateLayer(layer, height, width, buffers[position]);
+      overlay.updateLayer(layer, { height, width }, buffers[position]);
     }
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(show)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(show)]);
   for (const act of Object.values(show)) act();
   return () => {
     stop();

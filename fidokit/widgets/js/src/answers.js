@@ -6,6 +6,7 @@
 import {
   button,
   changes,
+  goneNotice,
   labelled,
   listen,
   make,
@@ -203,7 +204,7 @@ class Photographs {
     const tile = this.#tiles.get(key);
     const picture = tile && this.pictures.get(key);
     if (!picture) return;
-    drawTile(tile.canvas, picture, null, new Uint32Array(0), TILE, 1);
+    drawTile(tile.canvas, picture, null, new Uint32Array(0), TILE, { opacity: 1 });
     tile.reason.textContent = picture.reason;
   }
 
@@ -223,7 +224,8 @@ class Photographs {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const answer = model.get("_answer");
   /** @type {Pictures<string>} */
   const pictures = new Pictures(
@@ -253,7 +255,7 @@ function render({ model, el }) {
     notes,
   );
   const parts = [remark, alert, said, table.element, photographs.element, detail.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts)));
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts)));
 
   const traits = {
     row: () => table.setChosen(model.get("row")),
@@ -266,10 +268,10 @@ function render({ model, el }) {
   };
   /** @type {Listener} */
   const take = (content, buffers) => {
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(traits)]);
   for (const act of Object.values(traits)) act();
   return () => {
     stop();

@@ -1,17 +1,18 @@
 // The table of clusters, to search, sort and choose from, and what is known of the chosen one.
 
-/** @import { Cluster } from "./types.d.ts" */
+/** @import { Change, Cluster } from "./types.d.ts" */
 
-import { button, labelled, make, paragraph, select, uniqueName } from "./dom.js";
+import { bytesOf } from "./bytes.js";
+import { button, labelled, make, paragraph, select, uniqueName, verdict } from "./dom.js";
 import { decimal, lowered, percent, smallNumber, wordsOf } from "./text.js";
 
-/** @typedef {Cluster & { what: string, pair: string }} Row a cluster, what its errors are, and what is taken for what. */
+/** @typedef {Cluster & { images: number }} Row a cluster, and of how many images it is, in both halves. */
 
 const COLUMNS = /** @type {const} */ ([
   ["cluster", "Cluster"],
+  ["name", "Name"],
   ["verdict", "Verdict"],
-  ["what", "What its errors are"],
-  ["pair", "Most often"],
+  ["images", "Images"],
   ["n_errors", "Errors"],
   ["expected_rate", "Expected"],
   ["holdout_error_rate", "Held out"],
@@ -24,14 +25,20 @@ const COLUMNS = /** @type {const} */ ([
 /** @typedef {typeof COLUMNS[number][0]} Column */
 
 /**
- * A cluster with the texts that its row shows.
+ * A cluster with what its row shows.
  * @param {Cluster} cluster
  * @returns {Row}
  */
 export function rowOf(cluster) {
-  const what = [...new Set([cluster.words, ...cluster.properties.split("; ")].filter(Boolean))].join("; ");
-  const pair = cluster.true_class ? `${cluster.true_class} called ${cluster.predicted_class}` : "";
-  return { ...cluster, what, pair };
+  return { ...cluster, images: cluster.size + (cluster.holdout_size ?? 0) };
+}
+
+/**
+ * A cluster's number and name.
+ * @param {{ cluster: number, name: string }} cluster
+ */
+export function titleOf({ cluster, name }) {
+  return name ? `${cluster} · ${name}` : String(cluster);
 }
 
 /**
@@ -43,8 +50,9 @@ export function rowOf(cluster) {
 export function placesThatFit(rows, typed, all) {
   const words = wordsOf(lowered(typed));
   return [...rows.keys()].filter((place) => {
-    const { sentence, pair, verdict, what, systematic } = rows[place];
-    const text = lowered([sentence, pair, verdict, what].join("\n"));
+    const { systematic, ...row } = rows[place];
+    const texts = [row.name, row.sentence, row.verdict, row.words, row.properties, row.true_class, row.predicted_class];
+    const text = lowered(texts.join("\n"));
     return (all || systematic) && words.every((word) => text.includes(word));
   });
 }
@@ -88,7 +96,10 @@ export function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
   const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const heldOut = row.holdout_size ?? 0;
+  const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
+    ["Images", images],
     [
       "Found on the discovery half",
       `${found}; p = ${smallNumber(row.p_value)}, corrected q = ${smallNumber(row.q_value)}`,
@@ -132,6 +143,7 @@ export class ClusterTable {
   constructor(choose) {
     this.choose = choose;
     for (const input of [this.kind, this.search]) input.addEventListener("input", () => this.#list());
+    this.meanings = make("dl", { class: "fk-facts" });
     this.heads = COLUMNS.map(([name, words]) => {
       const sort = button(words, () => this.#sort(name), { title: `Sort by ${words}` });
       return make("th", { scope: "col", dataset: { name } }, sort);
@@ -154,7 +166,21 @@ export class ClusterTable {
         this.count,
       ),
       make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "Clusters" }, table),
+      make("details", { class: "fk-help" }, make("summary", { textContent: "What the columns mean" }), this.meanings),
     );
+  }
+
+  /**
+   * Explain columns where they stand.
+   * @param {Record<string, string>} meanings by name.
+   */
+  explain(meanings) {
+    const known = COLUMNS.filter(([name]) => meanings[name]);
+    this.meanings.replaceChildren(...known.map(([name, words]) => factLine(words, meanings[name])));
+    for (const head of this.heads) {
+      const meaning = meanings[head.dataset.name ?? ""];
+      if (meaning) head.title = meaning;
+    }
   }
 
   /** @param {Cluster[]} clusters */
@@ -218,13 +244,13 @@ export class ClusterTable {
     input.addEventListener("change", () => this.choose(row.cluster));
     const cell = (/** @type {string} */ words) => make("td", { textContent: words });
     const inside = cell(this.#inside(place));
-    const line = make(
+    const made = make(
       "tr",
       { dataset: { place } },
       make("th", { scope: "row" }, make("label", { class: "fk-choose" }, input, String(row.cluster))),
+      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.name })),
       cell(row.verdict || (row.systematic ? "not verified" : "–")),
-      make("td", { class: "fk-sentence", title: row.sentence }, make("bdi", { textContent: row.what })),
-      make("td", { class: "fk-pair-of-classes" }, make("bdi", { textContent: row.pair })),
+      cell(String(row.images)),
       cell(`${row.n_errors} of ${row.size}`),
       cell(percent(row.expected_rate)),
       cell(percent(row.holdout_error_rate)),
@@ -233,13 +259,39 @@ export class ClusterTable {
       cell(effectOf(row)),
       inside,
     );
-    return { line, input, inside };
+    return { line: made, input, inside };
   }
+}
+
+/**
+ * @param {string} term
+ * @param {string} text
+ */
+function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
+
+/**
+ * @param {Change} change
+ * @param {DataView} data
+ * @returns {HTMLElement}
+ */
+function changeFigure({ image_id, label, before, after, turned_right }, data) {
+  const address = URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/jpeg" }));
+  const picture = make("img", { src: address, alt: `${image_id} before and after the change` });
+  picture.addEventListener("load", () => URL.revokeObjectURL(address));
+  const said = (/** @type {string} */ when, /** @type {string} */ name, /** @type {boolean} */ right) =>
+    make("span", {}, when, make("bdi", { textContent: name }), " ", verdict(right ? "right" : "wrong"));
+  const own = make("span", {}, "label ", make("bdi", { textContent: label }));
+  const words = [own, said("before: ", before, false), said("after: ", after, turned_right)];
+  return make("figure", {}, picture, make("figcaption", {}, ...words));
 }
 
 /** The evidence of a cluster, and the buttons that ask for more. */
 export class Evidence {
   title = make("h3", { textContent: "Evidence" });
+  hint = make("p", { class: "fk-hint" });
+  changes = make("div", { class: "fk-changes" });
   words = make("div", { class: "fk-evidence-words" });
   figures = make("dl", { class: "fk-facts" });
   state = make("span", { role: "status" });
@@ -248,8 +300,12 @@ export class Evidence {
   #cluster = null;
   #busy = false;
 
-  /** @param {{ verify: (cluster: number | null) => void, stop: () => void }} act */
+  /** Clusters whose changes were asked for, or are there. @type {Map<number, HTMLElement[]>} */
+  #changes = new Map();
+
+  /** @param {{ verify: (cluster: number | null) => void, stop: () => void, changes: (cluster: number) => void }} act */
   constructor(act) {
+    this.act = act;
     this.one = button("Verify this cluster", () => act.verify(this.#cluster));
     this.all = button("Verify all systematic ones", () => act.verify(null));
     this.halt = button("Stop", () => act.stop());
@@ -257,6 +313,8 @@ export class Evidence {
       "section",
       { class: "fk-evidence", "aria-label": "Evidence" },
       this.title,
+      this.hint,
+      this.changes,
       this.words,
       this.figures,
       make("div", { class: "fk-line" }, this.one, this.all, this.halt),
@@ -268,19 +326,43 @@ export class Evidence {
   /**
    * Show a cluster; null for none.
    * @param {Cluster | null} row
+   * @param {boolean} chosen whether somebody chose it; otherwise it is the clearest one.
    */
-  show(row) {
+  show(row, chosen = true) {
     this.#cluster = row?.cluster ?? null;
-    this.title.textContent = row ? `Cluster ${row.cluster}` : "Evidence";
-    const lines = row ? linesOf(row) : ["Choose a cluster in the table, or select images on the map."];
+    this.title.replaceChildren(row ? make("bdi", { textContent: `Cluster ${titleOf(row)}` }) : "Evidence");
+    this.hint.textContent = chosen || !row ? "" : "The clearest one. Choose another in the table.";
+    const lines = row ? linesOf(row) : ["There is no cluster."];
     this.words.replaceChildren(...lines.map(paragraph));
-    const facts = row ? factsOf(row) : [];
-    this.figures.replaceChildren(
-      ...facts.map(([term, text]) =>
-        make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text })),
-      ),
-    );
+    this.figures.replaceChildren(...(row ? factsOf(row) : []).map(([term, text]) => factLine(term, text)));
+    const proved = row !== null && row.effect !== null;
+    if (proved && !this.#changes.has(row.cluster)) {
+      this.#changes.set(row.cluster, []);
+      this.act.changes(row.cluster);
+    }
+    this.changes.replaceChildren(...((proved && this.#changes.get(row.cluster)) || []));
     this.#enable();
+  }
+
+  /** Changes are asked for again: there may be others. */
+  forgetChanges() {
+    this.#changes.clear();
+  }
+
+  /**
+   * Cause and effect on some images of a cluster.
+   * @param {number} cluster
+   * @param {Change[]} rows
+   * @param {DataView[]} buffers a JPEG each: the photograph with the region outlined, and with it filled in.
+   */
+  showChanges(cluster, rows, buffers) {
+    const figures = rows.map((row, i) => changeFigure(row, buffers[i]));
+    if (figures.length) {
+      const words = "Cause and effect: what was changed is outlined on the left and filled in on the right.";
+      figures.unshift(make("p", { textContent: words }));
+    }
+    this.#changes.set(cluster, figures);
+    if (cluster === this.#cluster) this.changes.replaceChildren(...figures);
   }
 
   /** @param {string} state */

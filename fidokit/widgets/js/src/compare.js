@@ -9,8 +9,21 @@ import { bytesOf } from "./bytes.js";
 import { CompareDetail } from "./compare_detail.js";
 import { ComparePage } from "./compare_page.js";
 import { CompareTools } from "./compare_tools.js";
-import { button, changes, labelled, listen, make, say, sender, uniqueName, widgetRoot } from "./dom.js";
-import { lookup } from "./picture.js";
+import {
+  button,
+  changes,
+  goneNotice,
+  labelled,
+  labelledCheck,
+  listen,
+  make,
+  say,
+  select,
+  sender,
+  uniqueName,
+  widgetRoot,
+} from "./dom.js";
+import { DRAWN_AS } from "./picture.js";
 import { Plot } from "./plot.js";
 import { counted } from "./text.js";
 import { legendOf, Pictures } from "./tiles.js";
@@ -38,7 +51,8 @@ export function pageInWords([fit, all, pages], page) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const look = (/** @type {Look} */ wanted) => send({ do: "look", ...wanted });
   const tables = model.get("_tables");
   const table = bytesOf(Object.values(tables)[0]);
@@ -47,7 +61,7 @@ function render({ model, el }) {
     (images) => send({ do: "pictures", images }),
     (key) => page.draw(key),
   );
-  const page = new ComparePage(lookup(table, 0), pictures, look);
+  const page = new ComparePage(table, pictures, look);
   const tools = new CompareTools(look);
   const detail = new CompareDetail(tables, look);
   const plot = new Plot(send, PLOT, (trace, point) => send({ do: "clicked", trace, point }));
@@ -65,10 +79,18 @@ function render({ model, el }) {
     make("p", { textContent: "A click on a mean shows the images behind it, the worst first." }),
     plot.element,
   );
+  const style = select(DRAWN_AS.map(([value, words]) => [value, words]));
+  style.addEventListener("change", () => page.setStyle(style.value));
+  const whole = make("input", { type: "checkbox" });
+  whole.addEventListener("change", () => page.setWhole(whole.checked));
   const opacityField = labelled(`${uniqueName("compare")}-opacity`, "Opacity", opacity);
-  const line = make("div", { class: "fk-line" }, before, after, count, opacityField, legendOf(table));
+  const looks = [
+    labelled(`${uniqueName("compare")}-drawn-as`, "Masks drawn as", style),
+    labelledCheck(`${uniqueName("compare")}-whole`, "Whole pictures", whole),
+  ];
+  const line = make("div", { class: "fk-line" }, before, after, count, ...looks, opacityField, legendOf(table));
   const parts = [remark, alert, summary, tools.element, line, page.element, detail.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-compare" }, ...parts)));
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-compare" }, ...parts)));
 
   const rows = () => {
     const figures = new Map(model.get("_figures").map(([name, words, better]) => [name, { words, better }]));
@@ -102,12 +124,18 @@ function render({ model, el }) {
   };
   /** @type {Listener} */
   const take = (content, buffers) => {
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     plot.take(content, buffers);
   };
   const choices = ["_orders", "_figures", "panels", "metrics", "sort", "of", "descending", "state", "search"];
   const chosen = Object.fromEntries(choices.map((name) => [name, () => tools.show(model)]));
-  const stop = listen(model, [...changes(show), ["change:panels", again], ...changes(chosen), ["msg:custom", take]]);
+  const stop = listen(model, [
+    gone.event,
+    ...changes(show),
+    ["change:panels", again],
+    ...changes(chosen),
+    ["msg:custom", take],
+  ]);
   tools.show(model);
   for (const act of Object.values(show)) act();
   return () => {

@@ -3,7 +3,7 @@
 /** @import { Look } from "./compare_tools.js" */
 /** @import { Bytes, Verdict } from "./types.d.ts" */
 
-import { button, make, paragraph, verdict } from "./dom.js";
+import { bringIntoView, button, make, paragraph, verdict } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 /**
@@ -20,6 +20,8 @@ export class CompareDetail {
   title = make("h3", { tabIndex: -1 });
   figures = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": WORDS });
   reasons = make("div", { class: "fk-reasons" });
+  /** The image that was shown last. */
+  #shown = "";
 
   /**
    * @param {Record<string, Bytes>} tables colour map name -> 768 bytes.
@@ -54,7 +56,8 @@ export class CompareDetail {
     );
     this.figures.replaceChildren(figuresTable(names, lines));
     this.reasons.replaceChildren(...reasons.map(paragraph));
-    if (wasHidden) this.title.focus();
+    if (wasHidden || about.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = about.image;
   }
 }
 

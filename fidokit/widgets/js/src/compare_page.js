@@ -4,7 +4,9 @@
 /** @import { Pictures } from "./tiles.js" */
 /** @import { Verdict } from "./types.d.ts" */
 
-import { make, verdict } from "./dom.js";
+import { hatchedSwatch, make, verdict } from "./dom.js";
+import { FAILING } from "./overlay_controls.js";
+import { wordsOf } from "./picture.js";
 import { drawTile } from "./tiles.js";
 
 /** @typedef {{ there: boolean, asked?: string, values: string[], words: string[] }} Cell of a mask: what it explains, its
@@ -18,6 +20,8 @@ import { drawTile } from "./tiles.js";
 /** @typedef {{ words: string, better: string }} Figure and which of its values are better. */
 /** @typedef {{ name: string | null, canvas: HTMLCanvasElement }} Tile of a mask, or of none. */
 
+/** Signs of which values are better. */
+const WAYS = /** @type {Record<string, string>} */ ({ "higher is better": "↑", "lower is better": "↓" });
 /** Pixels of a tile's longer side. */
 const TILE = 168;
 const WORDS = "Masks by image and method";
@@ -25,22 +29,24 @@ const WORDS = "Masks by image and method";
 export class ComparePage {
   head = make("thead");
   body = make("tbody");
-  #opacity = 0.75;
-  /** Of each image that is shown. @type {Map<string, { tiles: Tile[], reason: HTMLElement }>} */
+  #look = { opacity: 0.75, line: false, whole: false };
+  #words;
+  /** Of each image that is shown. @type {Map<string, { tiles: Tile[], reason: HTMLElement, unseen: HTMLElement }>} */
   #shown = new Map();
 
   /**
-   * @param {Uint32Array} words colours of a mask's values.
+   * @param {Uint8Array} table colours of a mask's values, 768 bytes.
    * @param {Pictures<string>} pictures by image.
    * @param {(wanted: Look) => void} look
    */
-  constructor(words, pictures, look) {
-    this.words = words;
+  constructor(table, pictures, look) {
+    this.table = table;
+    this.#words = wordsOf("colours", table, 0);
     this.pictures = pictures;
     this.look = look;
     const caption = make("caption", { class: "fk-unseen", textContent: WORDS });
-    const table = make("table", { class: "fk-page" }, caption, this.head, this.body);
-    this.element = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": WORDS }, table);
+    const page = make("table", { class: "fk-page" }, caption, this.head, this.body);
+    this.element = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": WORDS }, page);
   }
 
   /**
@@ -69,7 +75,8 @@ export class ComparePage {
     const picture = shown && this.pictures.get(image);
     if (!picture) return;
     shown.reason.textContent = picture.reason;
-    for (const { name, canvas } of shown.tiles) drawTile(canvas, picture, name, this.words, TILE, this.#opacity);
+    shown.unseen.replaceChildren(...(picture.unseen ? [hatchedSwatch(), picture.unseen] : []));
+    for (const { name, canvas } of shown.tiles) drawTile(canvas, picture, name, this.#words, TILE, this.#look);
   }
 
   drawAll() {
@@ -78,7 +85,20 @@ export class ComparePage {
 
   /** @param {number} opacity */
   setOpacity(opacity) {
-    this.#opacity = opacity;
+    this.#look.opacity = opacity;
+    this.drawAll();
+  }
+
+  /** @param {string} style one of `DRAWN_AS`. */
+  setStyle(style) {
+    this.#words = wordsOf(style, this.table, 0);
+    this.#look.line = style === "outline";
+    this.drawAll();
+  }
+
+  /** @param {boolean} whole whether masks are shown on the whole picture. */
+  setWhole(whole) {
+    this.#look.whole = whole;
     this.drawAll();
   }
 
@@ -92,16 +112,17 @@ export class ComparePage {
     const masks = row.cells.map(({ there }, i) =>
       there ? emptyTile(panels[i], `Mask ${panels[i]} of ${row.image}`) : null,
     );
-    const reason = make("p", { class: "fk-reason" });
-    this.#shown.set(row.image, { tiles: [photograph, ...masks.filter((tile) => tile !== null)], reason });
+    const [reason, unseen] = [make("p", { class: "fk-reason" }), make("p", { class: "fk-cut" })];
+    this.#shown.set(row.image, { tiles: [photograph, ...masks.filter((tile) => tile !== null)], reason, unseen });
     const open = make(
       "button",
       { type: "button", class: "fk-open", title: "Show it large", "aria-label": `Show ${row.image} large` },
       photograph.canvas,
     );
     open.addEventListener("click", () => this.look({ image_id: row.image }));
-    const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row));
+    const about = make("th", { scope: "row" }, open, reason, ...wordsOn(row), unseen);
     const cells = row.cells.map((cell, i) => {
+      if (FAILING.some((failing) => cell.words[0]?.startsWith(failing))) masks[i]?.canvas.classList.add("fk-back");
       const picture = masks[i]?.canvas ?? make("p", { class: "fk-none", textContent: "No mask" });
       const asked = cell.asked ? make("p", { class: "fk-asked" }, make("bdi", { textContent: cell.asked })) : null;
       const verdicts = cell.words.map((words) => make("p", { class: "fk-found", textContent: words }));
@@ -143,7 +164,8 @@ function wordsOn({ image, state, label, predicted, score, reason, value }) {
 function values(cell, figures) {
   const lines = figures.map(({ words, better }, i) => {
     const value = make("dd", { textContent: cell.values[i] });
-    return make("div", { title: better }, make("dt", { textContent: words }), value);
+    const way = better ? make("span", { title: better, textContent: ` ${WAYS[better] ?? ""}` }) : null;
+    return make("div", { title: better }, make("dt", {}, words, way), value);
   });
   return make("dl", { class: "fk-values" }, ...lines);
 }

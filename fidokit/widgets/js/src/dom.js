@@ -107,6 +107,22 @@ export function paragraph(text) {
 }
 
 /**
+ * Show what has just opened: focus on its title, and the whole of it in sight as far as it fits.
+ * @param {HTMLElement} element
+ * @param {HTMLElement} title
+ */
+export function bringIntoView(element, title) {
+  title.focus({ preventScroll: true });
+  // After this turn: what is shown in it takes its size first.
+  setTimeout(() => element.scrollIntoView?.({ block: "start" }), 0);
+}
+
+/** A small piece of hatching, for a legend. */
+export function hatchedSwatch() {
+  return make("span", { class: "fk-swatch", "aria-hidden": "true" });
+}
+
+/**
  * Say something; an element that says nothing is not there.
  * @param {HTMLElement} element
  * @param {string} words
@@ -127,6 +143,18 @@ export function uniqueName(kind) {
 }
 
 /**
+ * What says that the kernel is gone, once it is, and the event to listen to for that: the widget manager's, of a model
+ * whose connection was there and is no more. Where nobody tells, it is noticed when something is said to the kernel.
+ * @returns {{ element: HTMLElement, event: [string, Listener], tell: () => void }}
+ */
+export function goneNotice() {
+  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
+  const tell = () => say(element, words);
+  return { element, event: ["comm_live_update", tell], tell };
+}
+
+/**
  * The element that a widget is in, with the rule that hides its static form while the widget is alive, and in
  * JupyterLab the whole output that the form is in.
  * @param {string} staticClass
@@ -142,10 +170,32 @@ export function widgetRoot(staticClass, ...children) {
  * What sends messages to the kernel.
  * @template Traits
  * @param {Model<Traits>} model
+ * @param {() => void} lost called where none can be sent.
  * @returns {Send}
  */
-export function sender(model) {
-  return (message, buffers) => model.send(message, undefined, buffers);
+export function sender(model, lost) {
+  return (message, buffers) => {
+    try {
+      model.send(message, undefined, buffers);
+    } catch {
+      lost();
+    }
+  };
+}
+
+/**
+ * Act when the page's colours change, until what is returned is called.
+ * @param {() => void} act
+ */
+export function onTheme(act) {
+  const watching = new MutationObserver(act);
+  watching.observe(document.body, { attributes: true, attributeFilter: ["data-jp-theme-light", "class"] });
+  const system = globalThis.matchMedia("(prefers-color-scheme: dark)");
+  system.addEventListener("change", act);
+  return () => {
+    watching.disconnect();
+    system.removeEventListener("change", act);
+  };
 }
 
 /**

@@ -6,14 +6,26 @@
 /** @import { Bytes, Cluster, Listener, Rendered, Send, SentLayer, SentPhotograph, Verdict } from "./types.d.ts" */
 
 import { bytesOf, numbersOf } from "./bytes.js";
-import { ClusterTable, Evidence } from "./clusters.js";
-import { button, changes, labelled, listen, make, save, say, sender, uniqueName, widgetRoot } from "./dom.js";
+import { ClusterTable, Evidence, titleOf } from "./clusters.js";
+import {
+  button,
+  changes,
+  goneNotice,
+  labelled,
+  listen,
+  make,
+  save,
+  say,
+  sender,
+  uniqueName,
+  widgetRoot,
+} from "./dom.js";
 import { Gallery } from "./gallery.js";
 import { ImageDetail } from "./image_detail.js";
 import { ScatterMap } from "./map.js";
 import { lookup } from "./picture.js";
 import { SelectionQueue } from "./queue.js";
-import { Pictures } from "./tiles.js";
+import { drawTile, MOST_PICTURES, Pictures } from "./tiles.js";
 
 /**
  * Points as the kernel sends them: `names` of classes and the numbers of `clusters` (-1 for none) by code.
@@ -30,12 +42,15 @@ import { Pictures } from "./tiles.js";
 /**
  * @typedef {{
  *   _tables: Record<string, Bytes>, _static_class: string, _points: SentPoints, _ids: string[], _clusters: Cluster[],
+ *   _words: Record<string, string>,
  *   _summary: string[], _view: Selection, _progress: [number, number] | [], _photograph: SentPhotograph, _layers: SentLayer[],
  *   _about: Known | { image?: undefined }, _message: string, _remark: string, state: string,
  * }} Traits
  */
 
 const STATES = /** @type {const} */ (["wrong", "right", "not judged"]);
+/** Pixels of the longer side of a photograph on the map. */
+const THUMBNAIL = 64;
 /** Milliseconds that the kernel may take before it is said that it does. */
 const PATIENCE = 1000;
 
@@ -119,7 +134,8 @@ class SelectionTools {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const tables = model.get("_tables");
   const colours = lookup(bytesOf(Object.values(tables)[0]), 0);
   const images = new Images(model.get("_points"), model.get("_ids"));
@@ -133,8 +149,24 @@ function render({ model, el }) {
   /** @type {Pictures<number>} */
   const pictures = new Pictures(
     (rows) => send({ do: "pictures", images: rows }),
-    (row) => gallery.draw(row),
+    (row) => {
+      gallery.draw(row);
+      map.pictured(row);
+    },
   );
+  /** Pictures as small as the map has them. @type {Map<number, HTMLCanvasElement>} */
+  const thumbnails = new Map();
+  const thumbnail = (/** @type {number} */ row) => {
+    const picture = pictures.get(row);
+    if (!picture?.photograph) return null;
+    const kept = thumbnails.get(row) ?? make("canvas");
+    if (!thumbnails.has(row)) {
+      drawTile(kept, picture, "mask", colours, THUMBNAIL, { opacity: 0.6 });
+      if (thumbnails.size >= MOST_PICTURES) thumbnails.clear();
+      thumbnails.set(row, kept);
+    }
+    return kept;
+  };
   const open = (/** @type {number | null} */ image) => send({ do: "open", image });
   const gallery = new Gallery(pictures, colours, { open, hover: (row) => map.ring(row) }, (row) => images.about(row));
   const selection = new SelectionTools(send, () => choose(new Uint32Array(0)));
@@ -142,6 +174,7 @@ function render({ model, el }) {
   const evidence = new Evidence({
     verify: (cluster) => send({ do: "verify", cluster }),
     stop: () => send({ do: "stop" }),
+    changes: (cluster) => send({ do: "changes", cluster }),
   });
   const show = (/** @type {Uint32Array<ArrayBuffer>} */ rows) => {
     map.setSelected(rows);
@@ -152,10 +185,12 @@ function render({ model, el }) {
     since = Date.now();
     show(rows);
     table.setSelection([], null);
-    evidence.show(null);
+    known(null);
     queue.add(rows);
   };
-  const map = new ScatterMap({ select: choose, hover: (row) => gallery.mark(row) }, (row) => images.say(row));
+  const map = new ScatterMap({ select: choose, hover: (row) => gallery.mark(row), picture: thumbnail }, (row) =>
+    images.say(row),
+  );
   const table = new ClusterTable((cluster) => {
     since = Date.now();
     queue.add(new Uint32Array(0), cluster);
@@ -166,15 +201,26 @@ function render({ model, el }) {
   const summary = make("div", { class: "fk-summary-lines" });
   const pair = make("div", { class: "fk-pair" }, map.element, evidence.element);
   const parts = [remark, alert, summary, table.element, pair, selection.element, waiting, gallery.element];
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts, detail.element)));
+  el.append(
+    widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-errors" }, ...parts, detail.element)),
+  );
   map.setPoints(images.points);
 
-  const known = (/** @type {number | null} */ cluster) =>
-    evidence.show(model.get("_clusters").find((row) => row.cluster === cluster) ?? null);
+  // From the start, and while no cluster is chosen, the clearest one.
+  const known = (/** @type {number | null} */ cluster) => {
+    const rows = model.get("_clusters");
+    const chosen = rows.find((row) => row.cluster === cluster);
+    evidence.show(chosen ?? rows[0] ?? null, chosen !== undefined);
+  };
+  table.explain(model.get("_words") ?? {});
   const traits = {
     _clusters: () => {
-      table.setClusters(model.get("_clusters"));
+      const clusters = model.get("_clusters");
+      table.setClusters(clusters);
+      evidence.forgetChanges();
       known(table.chosen);
+      const names = new Map(clusters.map((row) => [row.cluster, titleOf(row)]));
+      map.setNames(images.clusters.map((number) => names.get(number) ?? ""));
     },
     _view: () => {
       const { rows, cluster, counts, view, number } = model.get("_view");
@@ -202,11 +248,12 @@ function render({ model, el }) {
   /** @type {Listener} */
   const take = (content, buffers) => {
     queue.take(content);
-    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "changes") evidence.showChanges(content.cluster, content.rows, buffers);
+    if (content.kind === "picture") pictures.take(content.image, content, buffers);
     if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
     if (content.kind === "put") selection.said.textContent = `The variable ${content.name} has ${content.count} rows`;
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(traits)]);
   for (const act of Object.values(traits)) act();
   return () => {
     stop();

@@ -6,7 +6,7 @@
 /** @import { Bytes, Listener, MethodForm, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
 import { Chooser } from "./chooser.js";
-import { changes, listen, make, sender, widgetRoot } from "./dom.js";
+import { button, changes, goneNotice, listen, make, sender, widgetRoot } from "./dom.js";
 import { Meter } from "./meter.js";
 import { BUSY, Order } from "./order.js";
 import { Overlay } from "./overlay.js";
@@ -16,7 +16,7 @@ import { Overlay } from "./overlay.js";
  *   _tables: Record<string, Bytes>, _photographs: Offered[], _classes: string[], _methods: MethodForm[],
  *   _photograph: SentPhotograph, _layers: SentLayer[], _shown: string, _preset: string, _progress: Progress | {},
  *   _message: string, _prediction: string[], _facts: string[][], _static_class: string, image_id: string, method: string,
- *   target: string | null, against: string | null, state: string,
+ *   target: string | null, against: string | null, state: string, whole_frame: boolean,
  * }} Traits
  */
 
@@ -37,17 +37,25 @@ function initialize({ model }) {
 
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
-  const send = sender(model);
+  const gone = goneNotice();
+  const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
   const order = new Order(model.get("_classes"), model.get("_methods"), send);
   const meter = new Meter();
   const facts = make("dl", { class: "fk-facts" });
   const name = make("p", { class: "fk-title" });
+  const frame = button("", () => send({ do: "frame", whole: !model.get("whole_frame") }), { class: "fk-frame-choice" });
+  overlay.unseen.after(frame);
   overlay.view.append(facts);
+  const framed = () => {
+    const whole = model.get("whole_frame");
+    frame.hidden = !whole && !model.get("_photograph").unseen;
+    frame.textContent = whole ? "Show the classifier what it was trained with" : "Show the classifier the whole frame";
+  };
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
-  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-explain" }, side, main)));
+  el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
 
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
@@ -56,7 +64,11 @@ function render({ model, el }) {
       chooser.choose(model.get("image_id"));
       name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
     },
-    _photograph: () => void overlay.setPhotograph(model.get("_photograph")),
+    _photograph: () => {
+      overlay.setPhotograph(model.get("_photograph"));
+      framed();
+    },
+    whole_frame: framed,
     _layers: () => overlay.setLayers(model.get("_layers")),
     _shown: () => overlay.show(model.get("_shown")),
     method,
@@ -68,6 +80,7 @@ function render({ model, el }) {
       order.setState(state);
       meter.setState(state);
       chooser.enable(!BUSY.includes(state));
+      frame.disabled = BUSY.includes(state);
     },
     _progress: () => meter.show(model.get("_progress")),
     _message: () => order.setMessage(model.get("_message")),
@@ -79,10 +92,10 @@ function render({ model, el }) {
     if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
     if (content.kind !== "masks") return;
     for (const [position, { layer, height, width }] of content.masks.entries()) {
-      overlay.updateLayer(layer, height, width, buffers[position]);
+      overlay.updateLayer(layer, { height, width }, buffers[position]);
     }
   };
-  const stop = listen(model, [["msg:custom", take], ...changes(show)]);
+  const stop = listen(model, [gone.event, ["msg:custom", take], ...changes(show)]);
   for (const act of Object.values(show)) act();
   return () => {
     stop();

@@ -76,7 +76,7 @@ export class Gallery {
     const tile = this.#tiles.get(row);
     const picture = tile && this.pictures.get(row);
     if (!picture) return;
-    drawTile(tile.canvas, picture, this.masks.checked ? "mask" : null, this.words, TILE, OPACITY);
+    drawTile(tile.canvas, picture, this.masks.checked ? "mask" : null, this.words, TILE, { opacity: OPACITY });
     tile.reason.textContent = picture.reason;
   }
 

@@ -1,6 +1,6 @@
 // What is seen of a picture that can be enlarged, in shares of its sides.
 
-/** @import { Mask, View } from "./types.d.ts" */
+/** @import { Mask, View, Window } from "./types.d.ts" */
 
 /** @typedef {[number, number]} Point */
 /** @typedef {[number, number, number]} Part left, top, and width; the height is the same share. */
@@ -42,6 +42,16 @@ export function seenPart({ zoom, x, y }) {
  */
 export function centreOf([left, top, share]) {
   return [left + share / 2, top + share / 2];
+}
+
+/**
+ * Whether a window leaves out some of a photograph so wide.
+ * @param {Window} window
+ * @param {number} width in pixels.
+ */
+export function leavesOut([x0, y0, x1, y1], width) {
+  const edge = 0.5 / width;
+  return x0 > edge || y0 > edge || x1 < 1 - edge || y1 < 1 - edge;
 }
 
 /**

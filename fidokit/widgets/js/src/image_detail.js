@@ -2,7 +2,7 @@
 
 /** @import { Bytes, Verdict } from "./types.d.ts" */
 
-import { button, make, verdict } from "./dom.js";
+import { bringIntoView, button, make, verdict } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 /** @typedef {{ image: string, state: Verdict, label: string, predicted: string }} Known of an image. */
@@ -10,6 +10,8 @@ import { Overlay } from "./overlay.js";
 /** One image, large. */
 export class ImageDetail {
   title = make("h3", { tabIndex: -1 });
+  /** The image that was shown last. */
+  #shown = "";
 
   /**
    * @param {Record<string, Bytes>} tables
@@ -31,6 +33,7 @@ export class ImageDetail {
       make("bdi", { textContent: text }),
     );
     this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
+    if (wasHidden || known.image !== this.#shown) bringIntoView(this.element, this.title);
+    this.#shown = known.image;
   }
 }

@@ -6,12 +6,19 @@
 /** @import { Places } from "./scatter.js" */
 /** @import { View } from "./types.d.ts" */
 
-import { button, make, uniqueName } from "./dom.js";
+import { button, make, onTheme, uniqueName } from "./dom.js";
 import { ARROWS, WHOLE, wheelFactor } from "./geometry.js";
 import { HEIGHT, MapPainter, WRONG } from "./map_painter.js";
+import { contextOf } from "./picture.js";
 import { fitted, frameOf, nearestRow, nextRow, pixelOf, rowsInBox, rowsInLasso, zoomedMap } from "./scatter.js";
 
-/** @typedef {{ select: (rows: Uint32Array<ArrayBuffer>) => void, hover: (row: number) => void }} Act -1 is no row. */
+/**
+ * -1 is no row; `picture` is null while it is not there.
+ * @typedef {{
+ *   select: (rows: Uint32Array<ArrayBuffer>) => void, hover: (row: number) => void,
+ *   picture: (row: number) => HTMLCanvasElement | null,
+ * }} Act
+ */
 /** @typedef {{ path: Point[], from: Point, view: View }} Held what a drag has done so far. */
 
 const MOST_ZOOM = 60;
@@ -20,6 +27,8 @@ const REACH = 9;
 /** Pixels of the page up to which a drag is a click. */
 const CLICK = 4;
 const BUTTON_ZOOM = 1.5;
+/** Most points in sight that photographs are shown for, and clusters that the legend names. */
+const [MOST_SEEN, MOST_NAMED] = [60, 12];
 const TOOLS = /** @type {const} */ ([
   ["box", "Box"],
   ["lasso", "Lasso"],
@@ -43,11 +52,14 @@ export class ScatterMap {
   label = make("div", { class: "fk-map-label", hidden: true });
   spoken = make("span", { class: "fk-unseen", role: "status" });
   stage = make("div", { class: "fk-map-stage" }, this.base, this.marks, this.label);
+  legend = make("ul", { class: "fk-map-legend", "aria-label": "What the marks and colours mean" });
   painter = new MapPainter(this.base, this.marks);
   /** @type {"box" | "lasso" | "move"} */
   #tool = "box";
   /** @type {Points | null} */
   #points = null;
+  /** Names of the clusters by code; empty for none. @type {string[]} */
+  #names = [];
   /** @type {Places} */
   #places = { x: new Float32Array(0), y: new Float32Array(0) };
   /** Rows in the order in which they are drawn. */
@@ -76,10 +88,12 @@ export class ScatterMap {
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
     this.resizing.observe(this.stage);
+    this.stopTheme = onTheme(() => this.#draw());
   }
 
   destroy() {
     this.resizing.disconnect();
+    this.stopTheme();
     this.#destroyed = true;
   }
 
@@ -92,6 +106,47 @@ export class ScatterMap {
     const isWrong = (/** @type {number} */ row) => Number(points.state[row] === WRONG);
     this.#drawn = Uint32Array.from([...points.x.keys()].sort((a, b) => isWrong(a) - isWrong(b)));
     this.#draw();
+  }
+
+  /**
+   * Name the clusters, on the map and in its legend.
+   * @param {string[]} names by code; empty for no cluster.
+   */
+  setNames(names) {
+    this.#names = names;
+    this.#draw();
+  }
+
+  /**
+   * A picture that was not there has come.
+   * @param {number} row
+   */
+  pictured(row) {
+    if (row === this.#at && !this.label.hidden) this.#showLabel(row);
+    if (this.#inView().length <= MOST_SEEN) this.#draw();
+  }
+
+  /** What the marks mean, and the colours in the order of their clusters. */
+  #listLegend() {
+    const points = /** @type {Points} */ (this.#points);
+    const mark = (/** @type {string} */ sign, /** @type {string} */ words) =>
+      make("li", {}, make("span", { "aria-hidden": "true", textContent: `${sign} ` }), words);
+    const named = [...this.#names.entries()].filter(([, name]) => name);
+    const colour = (/** @type {number} */ code, /** @type {string} */ words) => {
+      const chip = make("span", { class: "fk-chip", "aria-hidden": "true" });
+      chip.style.background = this.painter.seen(points.colours[code]);
+      return make("li", {}, chip, make("bdi", { textContent: words }));
+    };
+    const more = named.length - MOST_NAMED;
+    const rest = this.#names.indexOf("");
+    this.legend.replaceChildren(
+      mark("✕", "wrong"),
+      mark("●", "right"),
+      mark("○", "not judged"),
+      ...named.slice(0, MOST_NAMED).map(([code, name]) => colour(code, name)),
+      ...(more > 0 ? [make("li", { textContent: `and ${more} more clusters` })] : []),
+      ...(rest >= 0 ? [colour(rest, "in no systematic cluster")] : []),
+    );
   }
 
   /**
@@ -137,6 +192,7 @@ export class ScatterMap {
       { class: "fk-map-box" },
       make("div", { class: "fk-line" }, make("fieldset", { class: "fk-tools-of-map" }, drags, ...tools), zoom),
       this.stage,
+      this.legend,
       this.spoken,
       make("details", { class: "fk-help" }, make("summary", { textContent: "Keys" }), help),
     );
@@ -161,15 +217,31 @@ export class ScatterMap {
   #draw() {
     if (!this.#points || !this.painter.density || this.#destroyed) return;
     this.painter.draw(this.#points, this.#places, this.#drawn, this.#count ? this.#selected : null, this.#view);
+    this.#drawPictures();
+    this.painter.drawNames(this.#points, this.#places, this.#names, this.#frame());
+    this.#listLegend();
     this.#drawMarks();
+  }
+
+  /** Photographs beside their points, where few enough are in sight. */
+  #drawPictures() {
+    if (this.#view.zoom <= 1) return;
+    const rows = this.#inView();
+    if (rows.length > MOST_SEEN) return;
+    const frame = this.#frame();
+    for (const row of rows) {
+      const picture = this.act.picture(row);
+      const colour = this.#points?.colours[this.#points.cluster[row]] ?? "";
+      if (picture) this.painter.drawPicture(picture, pixelOf(this.#places, row, frame), colour);
+    }
   }
 
   #drawMarks() {
     if (!this.#points || !this.painter.density) return;
     const cursor = document.activeElement === this.marks ? this.#cursor : -1;
     const rings = [
-      { row: this.#at, colour: "#111" },
-      { row: cursor, colour: "#0b6a94" },
+      { row: this.#at, colour: this.painter.ink },
+      { row: cursor, colour: this.painter.accent },
     ].filter(({ row }) => row >= 0);
     const frame = this.#frame();
     this.painter.drawMarks(
@@ -304,14 +376,15 @@ export class ScatterMap {
   /** @param {number} row */
   #showLabel(row) {
     const lines = this.say(row).map((words) => make("div", {}, make("bdi", { textContent: words })));
-    this.label.replaceChildren(...lines);
+    const picture = this.act.picture(row);
+    this.label.replaceChildren(...(picture ? [copyOf(picture)] : []), ...lines);
     const [x, y] = pixelOf(this.#places, row, this.#frame()).map((pixels) => pixels / this.painter.density);
     const wide = this.stage.clientWidth;
     const onLeft = x > wide / 2;
     Object.assign(this.label.style, {
       left: onLeft ? "" : `${x + 14}px`,
       right: onLeft ? `${wide - x + 14}px` : "",
-      top: `${Math.min(y, HEIGHT - 90)}px`,
+      top: `${Math.min(y, HEIGHT - 160)}px`,
     });
   }
 
@@ -394,4 +467,15 @@ export class ScatterMap {
     this.#view = view;
     this.#draw();
   }
+}
+
+/**
+ * The same picture once more: an element is in one place only.
+ * @param {HTMLCanvasElement} picture
+ */
+function copyOf(picture) {
+  const { width, height } = picture;
+  const copy = make("canvas", { class: "fk-map-picture", width, height, "aria-hidden": "true" });
+  contextOf(copy).drawImage(picture, 0, 0);
+  return copy;
 }

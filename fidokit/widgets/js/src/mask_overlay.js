@@ -3,7 +3,7 @@
 /** @import { Settings } from "./overlay_controls.js" */
 /** @import { Bytes, Listener, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
-import { listen, widgetRoot } from "./dom.js";
+import { goneNotice, listen, widgetRoot } from "./dom.js";
 import { Overlay } from "./overlay.js";
 
 /**
@@ -14,7 +14,16 @@ import { Overlay } from "./overlay.js";
  * }} Traits
  */
 
-const OPTIONS = /** @type {const} */ (["opacity", "threshold", "outline", "colours", "layer", "compare", "swipe"]);
+const OPTIONS = /** @type {const} */ ([
+  "opacity",
+  "threshold",
+  "outline",
+  "drawn_as",
+  "colours",
+  "layer",
+  "compare",
+  "swipe",
+]);
 
 /**
  * A trait as one of the overlay's settings.
@@ -35,7 +44,7 @@ function initialize({ model }) {
   model.on("msg:custom", (message, buffers) => {
     if (message.kind !== "mask") return;
     const layers = [...model.get("_layers")];
-    layers[message.layer] = { ...layers[message.layer], ...message.size, data: buffers[0] };
+    layers[message.layer] = { ...layers[message.layer], ...message.about, data: buffers[0] };
     model.set("_layers", layers, { silent: true });
   });
 }
@@ -43,14 +52,16 @@ function initialize({ model }) {
 /** @param {Rendered<Traits>} view */
 function render({ model, el }) {
   const overlay = new Overlay(model.get("_tables"));
-  el.append(widgetRoot(model.get("_static_class"), overlay.element));
+  const gone = goneNotice();
+  el.append(widgetRoot(model.get("_static_class"), gone.element, overlay.element));
   const photograph = () => overlay.setPhotograph(model.get("_photograph"));
   const layers = () => overlay.setLayers(model.get("_layers"));
   /** @type {Listener} */
-  const take = ({ kind, layer, size }, buffers) => {
-    if (kind === "mask") overlay.updateLayer(layer, size.height, size.width, buffers[0]);
+  const take = ({ kind, layer, about }, buffers) => {
+    if (kind === "mask") overlay.updateLayer(layer, about, buffers[0]);
   };
   const stop = listen(model, [
+    gone.event,
     ["change:_photograph", photograph],
     ["change:_layers", layers],
     ["msg:custom", take],

@@ -5,12 +5,13 @@
 /** @import { Bytes, Layer, SentLayer, SentPhotograph, VersionedPhotograph, View } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
-import { button, make, uniqueName } from "./dom.js";
+import { button, hatchedSwatch, make, uniqueName } from "./dom.js";
 import {
   ARROWS,
   centredOn,
   centreOf,
   clamp,
+  leavesOut,
   panned,
   pointIn,
   seenPart,
@@ -22,7 +23,7 @@ import {
 } from "./geometry.js";
 import { OverlayControls, THUMBNAIL } from "./overlay_controls.js";
 import { drawSmall, forget, Painter } from "./painter.js";
-import { lookup, paint, upsampled } from "./picture.js";
+import { paint, upsampled, wordsOf } from "./picture.js";
 
 /**
  * A drag: of the divider or of the picture, from where on the page, and what was seen then.
@@ -32,6 +33,8 @@ import { lookup, paint, upsampled } from "./picture.js";
 /** Pixels of a mask's longer side that its colours are computed at; drawn larger, they are interpolated. */
 const FINE = 512;
 const MOST_ZOOM = 32;
+/** Pixels of the longer side of the whole picture in the corner, while a part is seen. */
+const INSET = 96;
 const BUTTON_ZOOM = 1.5;
 /** Canvas pixels a side at most: what a screen of high density shows beyond that costs time and is not seen. */
 const MOST_PIXELS = 1400;
@@ -39,6 +42,7 @@ const MOST_PIXELS = 1400;
 const PANEL = 234;
 /** Pixels of the page around the divider in which the pointer has hold of it. */
 const GRIP = 14;
+const NO_PHOTOGRAPH = "No photograph yet";
 /** Keys that choose a mask. */
 const DIGIT = /^[1-9]$/;
 /** Milliseconds in which changes of thumbnails are gathered: a live mask changes often. */
@@ -53,12 +57,33 @@ export class Overlay {
     "aria-describedby": `${this.id}-help`,
     "aria-roledescription": "zoomable picture",
   });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
-  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  empty = make("p", { class: "fk-empty", textContent: NO_PHOTOGRAPH });
+  inset = make("canvas", { "aria-hidden": "true" });
+  here = make("span", { class: "fk-here" });
+  insetButton = button("", () => this.#reset(), {
+    class: "fk-inset",
+    hidden: true,
+    title: "See all of it",
+    "aria-label": "Where this part lies; see all of it",
+  });
+  stage = make(
+    "div",
+    { class: "fk-stage" },
+    make("div", { class: "fk-picture" }, this.canvas, this.insetButton),
+    this.empty,
+  );
+  unseenWords = make("span");
+  /** What the classifier does not see. */
+  unseen = make("div", { class: "fk-cut", hidden: true }, hatchedSwatch(), this.unseenWords);
   readout = make("output", { class: "fk-readout" });
   spoken = make("span", { class: "fk-unseen", role: "status" });
+  toRegion = button("Region", () => this.#look(this.#region()), {
+    title: "Show the mask's region",
+    "aria-label": "Show the mask's region",
+    hidden: true,
+  });
   under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
-  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.unseen, this.spoken);
   painter = new Painter(this.canvas);
   /** @type {Layer[]} */
   #layers = [];
@@ -66,6 +91,8 @@ export class Overlay {
   #photograph = null;
   /** Of the photographs that were to be shown, the last one's number. */
   #turn = 0;
+  /** Whether somebody has chosen what is seen of the photograph. */
+  #moved = false;
   /** The point whose values are read. @type {Point | null} */
   #point = null;
   /** Whether the pointer chose it. */
@@ -88,6 +115,7 @@ export class Overlay {
       opacity: 0.75,
       threshold: 0,
       outline: false,
+      drawn_as: "colours",
       colours: Object.keys(tables)[0],
       layer: 0,
       compare: -1,
@@ -96,6 +124,7 @@ export class Overlay {
       ...WHOLE,
     };
     this.controls = new OverlayControls(this.id, this.tables, (changes) => this.set(changes));
+    this.insetButton.append(this.inset, this.here);
     this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
     this.#listen();
     this.resizing = new ResizeObserver(() => this.#resize());
@@ -127,8 +156,14 @@ export class Overlay {
     this.#photograph?.bitmap.close();
     const { width = 1, height = 1, window = [0, 0, 1, 1] } = photograph ?? {};
     this.#photograph = bitmap && { bitmap, width, height, window, version };
-    Object.assign(this.state, WHOLE);
+    this.#moved = false;
     this.#point = null;
+    const cut = bitmap !== null && leavesOut(window, width);
+    this.empty.textContent = photograph?.reason || NO_PHOTOGRAPH;
+    this.unseen.hidden = !cut;
+    this.unseenWords.textContent = `Hatched: ${photograph?.unseen || "not seen by the classifier"}`;
+    drawSmall(this.inset, this.#photograph, null, new Uint32Array(256), INSET);
+    this.#open();
     for (const layer of this.#layers) forget(layer).fine = null;
     this.#resize();
     this.#drawThumbnails(this.#layers);
@@ -146,20 +181,31 @@ export class Overlay {
     if (other !== undefined) this.state.compare = names.indexOf(other);
     this.controls.offerLayers(this.#layers);
     this.#drawThumbnails(this.#layers);
+    this.#open();
+  }
+
+  /** See the region of the chosen mask, unless somebody has looked elsewhere. */
+  #open() {
+    if (!this.#moved) Object.assign(this.state, this.#region());
     this.#show();
+  }
+
+  /** @returns {View} */
+  #region() {
+    const [x, y, zoom] = this.#layers[this.state.layer]?.view ?? [WHOLE.x, WHOLE.y, WHOLE.zoom];
+    return { x, y, zoom };
   }
 
   /**
    * Show other values of the mask at a position.
    * @param {number} position
-   * @param {number} height
-   * @param {number} width
+   * @param {{ height: number, width: number, view?: [number, number, number] }} about
    * @param {Bytes} data
    */
-  updateLayer(position, height, width, data) {
+  updateLayer(position, about, data) {
     const layer = this.#layers[position];
     if (!layer) return;
-    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    Object.assign(forget(layer), about, { values: bytesOf(data), fine: null });
     this.#drawThumbnails([layer]);
     if (position === this.state.layer || position === this.state.compare) this.#schedule();
     this.#read();
@@ -171,7 +217,9 @@ export class Overlay {
    */
   show(name) {
     const position = this.#layers.findIndex((layer) => layer.name === name);
-    if (position >= 0) this.set({ layer: position });
+    if (position < 0) return;
+    this.set({ layer: position });
+    this.#open();
   }
 
   /**
@@ -183,7 +231,7 @@ export class Overlay {
     Object.assign(state, changes);
     state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
     if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes || "threshold" in changes;
+    const recoloured = "colours" in changes || "threshold" in changes || "drawn_as" in changes;
     if (recoloured || "outline" in changes) for (const layer of this.#layers) forget(layer);
     if (recoloured) this.#drawThumbnails(this.#layers);
     this.#show();
@@ -197,6 +245,7 @@ export class Overlay {
       { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
       titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
       titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      this.toRegion,
       titled("Whole picture", "Show the whole picture", () => this.#reset()),
     );
   }
@@ -206,6 +255,12 @@ export class Overlay {
     this.controls.show(this.state, this.#layers);
     const shown = this.#layers[this.state.layer]?.name;
     this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.toRegion.hidden = this.#region().zoom <= 1;
+    this.insetButton.hidden = this.state.zoom <= 1;
+    const [left, top, share] = seenPart(this.state);
+    const edges = { left, top, width: share, height: share };
+    for (const [name, value] of Object.entries(edges)) this.here.style.setProperty(name, `${100 * value}%`);
     this.#schedule();
     this.#read();
   }
@@ -220,7 +275,7 @@ export class Overlay {
   }
 
   #colours() {
-    return lookup(this.tables[this.state.colours], this.state.threshold);
+    return wordsOf(this.state.drawn_as, this.tables[this.state.colours], this.state.threshold);
   }
 
   /**
@@ -277,7 +332,8 @@ export class Overlay {
       if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
       layer.painted = layer.surface;
     }
-    this.painter.draw(photograph, shown, seenPart(state), state, read);
+    const outline = state.outline || state.drawn_as === "outline";
+    this.painter.draw(photograph, shown, seenPart(state), { ...state, outline }, read);
   }
 
   /** Say the masks' values at the point, if there is one. */
@@ -305,13 +361,20 @@ export class Overlay {
    * @param {Point | null} anchor
    */
   #zoomBy(factor, anchor = null) {
-    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
-    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+    this.#look(zoomed(this.state, factor, MOST_ZOOM, anchor));
   }
 
   #reset() {
-    this.set(WHOLE);
-    this.canvas.classList.remove("fk-movable");
+    this.#look(WHOLE);
+  }
+
+  /**
+   * See what somebody has asked for.
+   * @param {Partial<View>} view
+   */
+  #look(view) {
+    this.#moved = true;
+    this.set(view);
   }
 
   // --- pointer and keys -------------------------------------------------------------------------------------------
@@ -382,7 +445,7 @@ export class Overlay {
     if (held?.what === "divider") {
       this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
     } else if (held && this.state.zoom > 1) {
-      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+      this.#look(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
     }
     this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
     this.#point = this.#placeOf(event);
@@ -408,6 +471,7 @@ export class Overlay {
     else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
     else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
     else if (key === "0") this.#reset();
+    else if (key === "r") this.#look(this.#region());
     else if (key === " ") this.set({ hidden: !this.state.hidden });
     else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
     else return false;
@@ -428,7 +492,7 @@ export class Overlay {
     this.#pointing = false;
     const part = seenPart(this.state);
     this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
-    this.set(centredOn(this.#point, part[2]));
+    this.#look(centredOn(this.#point, part[2]));
     this.#read(true);
   }
 }
@@ -438,9 +502,11 @@ export class Overlay {
  * @param {SentLayer} sent
  * @returns {Layer}
  */
-function emptyLayer({ name, height, width, data }) {
+function emptyLayer({ name, height, width, data, view, verdict = "" }) {
   return forget({
     name,
+    view,
+    verdict,
     height,
     width,
     values: bytesOf(data),

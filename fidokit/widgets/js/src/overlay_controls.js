@@ -3,23 +3,26 @@
 /** @import { Layer } from "./types.d.ts" */
 
 import { labelled, labelledCheck, make, offer, select } from "./dom.js";
+import { DRAWN_AS } from "./picture.js";
 import { drawRamp, emptyLegend } from "./tiles.js";
 
 /**
  * What the controls set: `layer` and `compare` are positions, -1 for none; shares are from 0 to 1.
  * @typedef {{
- *   opacity: number, threshold: number, swipe: number, outline: boolean, colours: string, layer: number, compare: number,
- *   hidden: boolean,
+ *   opacity: number, threshold: number, swipe: number, outline: boolean, drawn_as: string, colours: string, layer: number,
+ *   compare: number, hidden: boolean,
  * }} Settings
  */
 /** @typedef {"opacity" | "threshold" | "swipe"} SliderName */
 
+/** Verdicts of masks that step back, as in `fidokit.methods.verdicts`. */
+export const FAILING = ["explains little"];
 /** Pixels of a side of a mask's thumbnail. */
 export const THUMBNAIL = 76;
 
 const HELP =
   "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and " +
-  "minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the " +
+  "minus zoom, 0 shows the whole picture, r the mask's region; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the " +
   "picture is in focus; a drag moves it.";
 
 /**
@@ -74,9 +77,12 @@ export class OverlayControls {
     this.set = set;
     this.list = make("div", { class: "fk-layers" });
     this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.none = make("p", { class: "fk-no-mask", textContent: "No mask yet" });
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
     this.compare = select();
@@ -86,16 +92,21 @@ export class OverlayControls {
     this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
     const { ramp, legend } = emptyLegend();
     this.ramp = ramp;
+    this.outlineField = labelledCheck(`${id}-outline`, "Outline", this.outline);
+    const colours = labelled(`${id}-colours`, "Colours", this.colours);
+    this.coloursField = make("div", { class: "fk-field" }, colours, legend);
     this.element = make(
       "div",
       { class: "fk-panel" },
       this.chooser,
+      this.none,
+      labelled(`${id}-drawn-as`, "Mask drawn as", this.drawnAs),
       this.opacity.element,
       this.threshold.element,
-      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.outlineField,
       this.compareField,
       this.swipe.element,
-      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      this.coloursField,
       make(
         "details",
         { class: "fk-help" },
@@ -115,7 +126,9 @@ export class OverlayControls {
       layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
       layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
       const name = make("bdi", { textContent: layer.name });
-      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+      const verdict = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
+      const classes = `fk-layer${FAILING.includes(layer.verdict) ? " fk-back" : ""}`;
+      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict);
     });
     this.list.replaceChildren(...rows);
     offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
@@ -131,10 +144,16 @@ export class OverlayControls {
     this.threshold.show(settings.threshold);
     this.swipe.show(settings.swipe);
     this.outline.checked = settings.outline;
+    this.drawnAs.value = settings.drawn_as;
+    this.outlineField.hidden = settings.drawn_as === "outline";
+    this.opacity.element.hidden = settings.drawn_as === "outline";
+    this.coloursField.hidden = settings.drawn_as !== "colours";
     this.colours.value = settings.colours;
     this.compare.value = String(settings.compare);
     for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
     this.chooser.hidden = layers.length === 0;
+    this.none.hidden = layers.length > 0;
+    this.element.classList.toggle("fk-maskless", layers.length === 0);
     this.compareField.hidden = layers.length < 2;
     this.swipe.element.hidden = settings.compare < 0;
     if (this.#legend === settings.colours) return;

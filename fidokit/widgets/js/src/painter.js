@@ -3,6 +3,7 @@
 /** @import { Part, Point } from "./geometry.js" */
 /** @import { Layer, Photograph, SmallLayer, VersionedPhotograph, Window } from "./types.d.ts" */
 
+import { leavesOut } from "./geometry.js";
 import { contextOf, outline, paint, upsampled } from "./picture.js";
 
 /**
@@ -50,7 +51,7 @@ export class Painter {
     const masks = [...place, shown.length > 1 ? look.swipe : 1, ...shown.map((layer) => layer.version)];
     const parts = shown.map((layer, i) => ({ layer, stretch: stretchOf(i, shown.length, view, look.swipe) }));
     context.globalAlpha = 1;
-    const ground = this.#keep("ground", [...place, shown.length > 0], (to) => drawGround(to, view, shown.length > 0));
+    const ground = this.#keep("ground", place, (to) => drawGround(to, view));
     context.drawImage(ground, 0, 0);
     if (!shown.length) return;
     context.globalAlpha = look.opacity;
@@ -109,26 +110,56 @@ export function stretchOf(side, sides, { left, share }, swipe) {
 }
 
 /**
- * The photograph; darkened where the classifier did not see it, if there is a mask over it.
+ * The photograph, hatched where the classifier did not see it.
  * @param {CanvasRenderingContext2D} context
  * @param {Seen} seen
- * @param {boolean} masked
  */
-function drawGround(context, seen, masked) {
+function drawGround(context, seen) {
   const { left, top, share, across, photograph } = seen;
   const { width, height } = photograph.bitmap;
-  const [x0, y0, x1, y1] = photograph.window;
-  const edge = 0.5 / photograph.width;
   // Pixels that are large enough to be told apart are shown as what they are.
   context.imageSmoothingEnabled = across < 6 * width;
   const part = /** @type {const} */ ([left * width, top * height, share * width, share * height]);
   context.drawImage(photograph.bitmap, ...part, 0, 0, context.canvas.width, context.canvas.height);
-  if (!masked || (x0 <= edge && y0 <= edge && x1 >= 1 - edge && y1 >= 1 - edge)) return;
   useShares(context, seen);
+  hatch(context, photograph);
+}
+
+/** @type {HTMLCanvasElement | undefined} */
+let hatching;
+
+/** A tile of hatching. */
+function hatchingTile() {
+  if (hatching) return hatching;
+  const side = 8;
+  hatching = Object.assign(document.createElement("canvas"), { width: side, height: side });
+  const context = contextOf(hatching);
+  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.fillRect(0, 0, side, side);
+  context.strokeStyle = "rgb(255 255 255 / 0.55)";
+  context.lineWidth = 1.5;
+  context.beginPath();
+  for (const shift of [-side, 0, side]) {
+    context.moveTo(shift, side);
+    context.lineTo(shift + side, 0);
+  }
+  context.stroke();
+  return hatching;
+}
+
+/**
+ * Hatch what lies outside of the classifier's input, in a context that counts in shares of the photograph.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Photograph} photograph
+ */
+function hatch(context, { window: [x0, y0, x1, y1], width }) {
+  if (!leavesOut([x0, y0, x1, y1], width)) return;
   context.beginPath();
   context.rect(0, 0, 1, 1);
   context.rect(x0, y0, x1 - x0, y1 - y0);
-  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  // The lines are as far apart on every picture: the shape is given in shares, its filling in pixels.
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  context.fillStyle = /** @type {CanvasPattern} */ (context.createPattern(hatchingTile(), "repeat"));
   context.fill("evenodd");
 }
 
@@ -266,21 +297,46 @@ export function smallSize({ width, height }, side, density) {
  * @param {HTMLCanvasElement} canvas
  * @param {Photograph | null} photograph
  * @param {SmallLayer | null | undefined} layer
- * @param {Uint32Array} words colours, as `lookup` gives them.
+ * @param {Uint32Array} words what its values are drawn in, as `wordsOf` gives them.
  * @param {number} side its longer side in pixels of the page.
+ * @param {{ opacity?: number, line?: boolean, frame?: Window | null }} [look] `line`: around the mask; `frame`: drawn
+ *   around a part, in shares of the photograph.
  */
-export function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+export function drawSmall(canvas, photograph, layer, words, side, { opacity = 1, line = false, frame = null } = {}) {
   const shown = photograph ?? layer;
   if (!shown) return;
   Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
   const context = contextOf(canvas);
-  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (photograph) {
+    context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+    context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+    hatch(context, photograph);
+  }
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  if (frame) strokeTwice(context, rectangle(frame), [0, 0, 1, 1]);
   if (!layer) return;
   const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
-  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
   context.globalAlpha = opacity;
   // Not the picture that a large one is made of: of a live mask, that one is made only where it is seen.
   layer.small ??= document.createElement("canvas");
   paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
   context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+  context.globalAlpha = 1;
+  if (line) strokeTwice(context, outline(upsampled(layer, SMALL_MASK, SMALL_MASK), 255 / 2), [x0, y0, x1, y1]);
+}
+
+/**
+ * @param {Window} window
+ */
+function rectangle([x0, y0, x1, y1]) {
+  const path = new Path2D();
+  path.moveTo(x0, y0);
+  for (const [x, y] of [
+    [x1, y0],
+    [x1, y1],
+    [x0, y1],
+    [x0, y0],
+  ])
+    path.lineTo(x, y);
+  return path;
 }

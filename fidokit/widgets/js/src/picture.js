@@ -56,6 +56,35 @@ export function lookup(table, threshold) {
 }
 
 /**
+ * Shades of the surroundings of a mask: the darker, the lower the value, and darkest below the threshold.
+ * @param {number} threshold from 0 to 1.
+ */
+export function shades(threshold) {
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
+  return words;
+}
+
+/** How masks are drawn, and in words. */
+export const DRAWN_AS = /** @type {const} */ ([
+  ["colours", "colours"],
+  ["outline", "outline"],
+  ["dimmed", "dimmed surroundings"],
+]);
+
+/**
+ * What the 256 values of a mask are drawn in.
+ * @param {string} style one of `DRAWN_AS`.
+ * @param {Uint8Array} table colours, 768 bytes.
+ * @param {number} threshold from 0 to 1.
+ */
+export function wordsOf(style, table, threshold) {
+  if (style === "outline") return new Uint32Array(256);
+  return style === "dimmed" ? shades(threshold) : lookup(table, threshold);
+}
+
+/**
  * The 256 colours of a table of 768 bytes, all opaque.
  * @param {Uint8Array} table
  */

@@ -3,7 +3,7 @@
 /** @import { Plotly, Send } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
-import { make } from "./dom.js";
+import { make, onTheme } from "./dom.js";
 
 /**
  * The page's plotly.js of a version: a promise of it, what fulfils the promise, and whether somebody is about to.
@@ -15,6 +15,8 @@ import { make } from "./dom.js";
 /** Milliseconds after which plotly.js is asked for again: a server that is told too much at once drops messages. */
 const PLOTLY_PATIENCE = 20_000;
 
+/** Names of axes in a layout. */
+const AXIS = /^[xy]axis/;
 /** Where all widgets of a page find its plotly.js. */
 const SHELVES = "fidokitPlotly";
 
@@ -64,6 +66,45 @@ async function unpackedPlotly(content) {
   }
 }
 
+/**
+ * A figure in the colours of the page: clear grounds, text and grid as around it, marks in the accent.
+ * @param {{ data: { marker?: object }[], layout: Record<string, object> }} figure
+ * @param {CSSStyleDeclaration} style of the page there.
+ */
+export function themed({ data, layout }, style) {
+  const [ink, line, accent] = ["--fk-ink", "--fk-line", "--fk-accent"].map((name) => resolved(style, name));
+  const axes = Object.entries(layout).filter(([name]) => AXIS.test(name));
+  return {
+    data: data.map((trace) => (trace.marker ? { ...trace, marker: { ...trace.marker, color: accent } } : trace)),
+    layout: {
+      ...layout,
+      ...Object.fromEntries(axes.map(([name, axis]) => [name, { ...axis, gridcolor: line, linecolor: line }])),
+      font: { ...layout.font, color: ink },
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: "rgba(0,0,0,0)",
+    },
+  };
+}
+
+/**
+ * A colour that plotly can read: it knows neither variables nor mixtures.
+ * @param {CSSStyleDeclaration} style
+ * @param {string} name
+ */
+function resolved(style, name) {
+  const probe = document.createElement("canvas").getContext("2d");
+  const swatch = make("span");
+  swatch.style.color = style.getPropertyValue(name);
+  document.body.append(swatch);
+  const colour = getComputedStyle(swatch).color;
+  swatch.remove();
+  if (!probe) return colour;
+  Object.assign(probe, { fillStyle: colour });
+  probe.fillRect(0, 0, 1, 1);
+  const [red, green, blue] = probe.getImageData(0, 0, 1, 1)?.data ?? [0, 0, 0];
+  return `rgb(${red},${green},${blue})`;
+}
+
 export class Plot {
   /** @type {Plotly | undefined} */
   #plotly;
@@ -72,6 +113,8 @@ export class Plot {
   /** Of the figures that were to be shown, the last one's number. */
   #turn = 0;
   #destroyed = false;
+  #text = "";
+  #version = "";
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
@@ -88,11 +131,13 @@ export class Plot {
     this.element = make("div", { class: "fk-plot" }, this.state, this.place);
     this.resizing = new ResizeObserver(() => this.#drawn && this.#plotly?.Plots.resize(this.place));
     this.resizing.observe(this.element);
+    this.stopTheme = onTheme(() => this.#drawn && this.show(this.#text, this.#version));
   }
 
   destroy() {
     this.#destroyed = true;
     this.resizing.disconnect();
+    this.stopTheme();
     clearTimeout(this.#timer);
     if (this.#drawn) this.#plotly?.purge(this.place);
   }
@@ -111,17 +156,23 @@ export class Plot {
     }
     this.#turn += 1;
     const turn = this.#turn;
+    [this.#text, this.#version] = [text, version];
     if (!this.#plotly) this.state.textContent = "Fetching the figure";
     const plotly = this.#plotly ?? (await this.#fetch(version));
     this.#plotly = plotly;
     if (this.#destroyed || turn !== this.#turn) return;
     const figure = JSON.parse(text);
-    const layout = { ...figure.layout, autosize: true };
-    await plotly.react(this.place, figure.data, layout, {
-      displaylogo: false,
-      responsive: false,
-      displayModeBar: false,
-    });
+    const { data, layout } = themed(figure, getComputedStyle(this.element));
+    await plotly.react(
+      this.place,
+      data,
+      { ...layout, autosize: true },
+      {
+        displaylogo: false,
+        responsive: false,
+        displayModeBar: false,
+      },
+    );
     this.state.textContent = "";
     if (this.#drawn) return;
     this.#drawn = true;

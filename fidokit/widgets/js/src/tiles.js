@@ -1,6 +1,6 @@
 // Small pictures of photographs with masks over them: fetched when they come into sight, kept for as long as a view is.
 
-/** @import { Picture, SentLayer, SentPhotograph, SmallLayer, Window } from "./types.d.ts" */
+/** @import { Photograph, Picture, SentLayer, SentPhotograph, SmallLayer, Window } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
 import { make } from "./dom.js";
@@ -63,40 +63,56 @@ export class Pictures {
   }
 
   /**
-   * A picture that the kernel sent: photograph and layers, and their data in order.
+   * A picture that the kernel sent: photograph, its near part or none, and layers, and their data in order.
    * @param {Key} key
-   * @param {SentPhotograph} photograph
-   * @param {SentLayer[]} layers
+   * @param {{ photograph: SentPhotograph, near: SentPhotograph[], layers: SentLayer[] }} sent
    * @param {DataView[]} buffers
    */
-  async take(key, photograph, layers, buffers) {
-    const bitmap = buffers[0].byteLength
-      ? await createImageBitmap(new Blob([bytesOf(buffers[0])], { type: photograph.type }))
-      : null;
+  async take(key, { photograph, near, layers }, buffers) {
+    const [whole, part = null] = await Promise.all([photograph, ...near].map((each, i) => opened(each, buffers[i])));
     if (this.#destroyed) {
-      bitmap?.close();
+      for (const each of [whole, part]) each?.bitmap.close();
       return;
     }
     this.#asked.delete(key);
-    this.#kept.get(key)?.photograph?.bitmap.close();
-    const { width = 0, height = 0, reason = "" } = photograph;
-    const window = /** @type {Window} */ (photograph.window);
+    giveBack(this.#kept.get(key));
+    const first = 1 + near.length;
     this.#kept.set(key, {
-      photograph: bitmap && { bitmap, width, height, window },
-      reason,
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[i + 1])])),
+      photograph: whole,
+      near: part,
+      part: photograph.part ?? null,
+      unseen: photograph.unseen ?? "",
+      reason: photograph.reason ?? "",
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])])),
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
-      picture.photograph?.bitmap.close();
+      giveBack(picture);
       this.#kept.delete(old);
     }
     this.changed(key);
   }
 
   #giveBack() {
-    for (const picture of this.#kept.values()) picture.photograph?.bitmap.close();
+    for (const picture of this.#kept.values()) giveBack(picture);
   }
+}
+
+/**
+ * @param {SentPhotograph} sent
+ * @param {DataView} data
+ * @returns {Promise<Photograph | null>}
+ */
+async function opened({ type, width = 0, height = 0, window }, data) {
+  if (!data.byteLength) return null;
+  const bitmap = await createImageBitmap(new Blob([bytesOf(data)], { type }));
+  return { bitmap, width, height, window: /** @type {Window} */ (window) };
+}
+
+/** @param {Picture | undefined} picture */
+function giveBack(picture) {
+  picture?.photograph?.bitmap.close();
+  picture?.near?.bitmap.close();
 }
 
 /**
@@ -109,17 +125,19 @@ function smallLayer({ height, width }, data) {
 }
 
 /**
- * A canvas with a photograph and one of its masks, or none; what is missing is said in words beside it.
+ * A canvas with a photograph and one of its masks, on the part where that is, unless the whole picture is asked for; or
+ * the whole photograph, with that part framed. What is missing is said in words beside it.
  * @param {HTMLCanvasElement} canvas
  * @param {Picture} picture
  * @param {string | null} name of the mask.
- * @param {Uint32Array} words colours, as `lookup` gives them.
+ * @param {Uint32Array} words what masks are drawn in, as `wordsOf` gives them.
  * @param {number} side
- * @param {number} opacity
+ * @param {{ opacity: number, line?: boolean, whole?: boolean }} look
  */
-export function drawTile(canvas, picture, name, words, side, opacity) {
+export function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  drawSmall(canvas, picture.photograph, layer, words, side, opacity);
+  const photograph = layer && !whole ? (picture.near ?? picture.photograph) : picture.photograph;
+  drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 
 /**

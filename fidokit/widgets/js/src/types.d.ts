@@ -21,6 +21,10 @@ export interface SentPhotograph {
   height?: number;
   window?: Window;
   reason?: string;
+  /** What there is to say of what the classifier does not see. */
+  unseen?: string;
+  /** Of a small photograph, the part that its masks are shown on. */
+  part?: Window;
 }
 
 /** A photograph that can be drawn: its size is that of the original, its bitmap may be smaller. */
@@ -43,6 +47,10 @@ export interface SentLayer {
   height: number;
   width: number;
   data: Bytes;
+  /** What its view opens on: x, y and zoom of a `View`. */
+  view?: [number, number, number];
+  /** What its scores say of it. */
+  verdict?: string;
 }
 
 /** A mask in a small picture. */
@@ -54,6 +62,8 @@ export interface SmallLayer extends Mask {
 /** A mask on the overlay, and what was made of it; what is null is made when it is needed. */
 export interface Layer extends SmallLayer {
   name: string;
+  view: [number, number, number] | undefined;
+  verdict: string;
   version: number;
   /** The mask at the resolution that its colours are computed at. */
   fine: Mask | null;
@@ -67,6 +77,10 @@ export interface Layer extends SmallLayer {
 /** A small picture of a photograph, with its masks by name; the reason says why there is no photograph. */
 export interface Picture {
   photograph: Photograph | null;
+  /** The part of it that the masks are shown on, larger; null for all of it. */
+  near: Photograph | null;
+  part: Window | null;
+  unseen: string;
   layers: Map<string, SmallLayer>;
   reason: string;
 }
@@ -113,6 +127,7 @@ export interface Plotly {
 /** Numbers of a cluster, as in `errors.clusters`, and its words. */
 export interface Cluster {
   cluster: number;
+  name: string;
   systematic: boolean;
   verdict: string;
   words: string;
@@ -136,6 +151,15 @@ export interface Cluster {
   effect_low: number | null;
   effect_high: number | null;
   effect_p: number | null;
+}
+
+/** What changing the pixels of one image did. */
+export interface Change {
+  image_id: string;
+  label: string;
+  before: string;
+  after: string;
+  turned_right: boolean;
 }
 
 /** A method's settings as a form, as `fidokit.widgets.forms.method_form` describes it. */

@@ -105,9 +105,11 @@ describe("AnswerWidget", () => {
       [...el.querySelectorAll(".fk-gallery li > span")].map((each) => each.textContent),
       ["pond", "reeds", ":0.png"],
     );
-    model.hear("msg:custom", { kind: "picture", image: ":0", photograph: { reason: "It is gone" }, layers: [] }, [
-      sentBytes([]),
-    ]);
+    model.hear(
+      "msg:custom",
+      { kind: "picture", image: ":0", photograph: { reason: "It is gone" }, near: [], layers: [] },
+      [sentBytes([])],
+    );
     await settled();
     assert.equal(el.querySelector(".fk-reason").textContent, "It is gone");
     el.querySelector(".fk-open").click();

@@ -14,15 +14,19 @@ const POINTS = {
 const [LOW, MIDDLE, HIGH] = [12.6, 210, 407.4];
 
 let map;
+let thumbnail;
 let selected;
 let hovered;
 
 beforeEach(() => {
   openPage();
-  [selected, hovered] = [[], []];
-  map = new ScatterMap({ select: (rows) => selected.push([...rows]), hover: (row) => hovered.push(row) }, (row) => [
-    `image ${row}`,
-  ]);
+  [selected, hovered, thumbnail] = [[], [], null];
+  const act = {
+    select: (rows) => selected.push([...rows]),
+    hover: (row) => hovered.push(row),
+    picture: () => thumbnail,
+  };
+  map = new ScatterMap(act, (row) => [`image ${row}`]);
   document.body.append(map.element);
   Reflect.defineProperty(map.stage, "clientWidth", { value: 420 });
   map.marks.getBoundingClientRect = () => ({ left: 0, top: 0, width: 420, height: 420 });
@@ -166,6 +170,31 @@ test("the pointer names the point it is on, once", () => {
   assert.notEqual(map.label.style.right, "");
   fire(map.marks, "pointerleave");
   assert.deepEqual([hovered, map.label.hidden], [[2, 1, -1], true]);
+});
+
+test("a photograph stands in the label, also when it comes later, and on the map where few are in sight", () => {
+  fire(map.marks, "pointermove", at(LOW, HIGH));
+  assert.equal(map.label.querySelector("canvas"), null);
+  thumbnail = Object.assign(document.createElement("canvas"), { width: 64, height: 48 });
+  map.pictured(2);
+  assert.equal(map.label.querySelector("canvas").width, 64);
+  const onMap = () =>
+    map.base.getContext("2d").calls.filter(([name, drawn]) => name === "drawImage" && drawn === thumbnail);
+  assert.equal(onMap().length, 0);
+  press("+");
+  assert.ok(onMap().length > 0);
+});
+
+test("clusters are named on the map, and marks and colours in its legend", () => {
+  map.setNames(["1 · robin taken for wren", ""]);
+  const texts = [...map.legend.children].map((item) => item.textContent.trim());
+  const named = ["1 · robin taken for wren", "in no systematic cluster"];
+  assert.deepEqual(texts, ["✕ wrong", "● right", "○ not judged", ...named]);
+  const drawn = map.base.getContext("2d").calls.filter(([name]) => name === "fillText");
+  assert.deepEqual(
+    drawn.map(([, words]) => words),
+    ["1 · robin taken for wren"],
+  );
 });
 
 test("errors are drawn last, and what is selected after the rest", () => {

@@ -96,9 +96,68 @@ describe("the point that is read", () => {
 
   test("is read again when its mask changes", () => {
     fire(overlay.canvas, "pointermove", { clientX: 10, clientY: 20 });
-    overlay.updateLayer(0, 2, 2, sentBytes([255, 0, 0, 0]));
+    overlay.updateLayer(0, { height: 2, width: 2 }, sentBytes([255, 0, 0, 0]));
     assert.match(overlay.readout.textContent, /SSR 1\.00/);
   });
+});
+
+describe("the view", () => {
+  const near = { ...LAYERS[0], view: [0.3, 0.6, 4] };
+
+  test("opens on the mask's region, in the corner where that lies, and the whole picture is one click away", () => {
+    overlay.setLayers([near, LAYERS[1]]);
+    assert.deepEqual([overlay.state.x, overlay.state.y, overlay.state.zoom], [0.3, 0.6, 4]);
+    assert.equal(overlay.insetButton.hidden, false);
+    assert.deepEqual([overlay.here.style.left, overlay.here.style.width], ["17.5%", "25%"]);
+    overlay.insetButton.click();
+    assert.equal(overlay.state.zoom, 1);
+    assert.equal(overlay.insetButton.hidden, true);
+    press("r");
+    assert.equal(overlay.state.zoom, 4);
+  });
+
+  test("stays where somebody looks, until there is another photograph", async () => {
+    press("+");
+    overlay.setLayers([near]);
+    assert.equal(overlay.state.zoom, 1.5);
+    await overlay.setPhotograph(PHOTOGRAPH);
+    assert.equal(overlay.state.zoom, 4);
+  });
+
+  test("of a mask without a region is the whole picture", () => {
+    overlay.setLayers([{ ...LAYERS[0], view: [0.5, 0.5, 1] }]);
+    assert.deepEqual([overlay.state.zoom, overlay.toRegion.hidden], [1, true]);
+  });
+
+  test("says what the classifier did not see", async () => {
+    assert.equal(overlay.unseen.hidden, true);
+    await overlay.setPhotograph({ ...PHOTOGRAPH, window: [0.2, 0, 0.8, 1], unseen: "40 % is not seen." });
+    assert.equal(overlay.unseen.hidden, false);
+    assert.equal(overlay.unseen.textContent, "Hatched: 40 % is not seen.");
+  });
+});
+
+test("masks that explain little step back, with their verdict in words", () => {
+  overlay.setLayers([
+    { ...LAYERS[0], verdict: "enough only" },
+    { ...LAYERS[1], verdict: "explains little" },
+  ]);
+  const cards = [...overlay.element.querySelectorAll(".fk-layer")];
+  assert.deepEqual(
+    cards.map((card) => [card.querySelector("small").textContent, card.classList.contains("fk-back")]),
+    [
+      ["enough only", false],
+      ["explains little", true],
+    ],
+  );
+});
+
+test("an outline has no colours and no opacity, dimmed surroundings have an opacity", () => {
+  choose(field("Mask drawn as"), "outline");
+  assert.equal(overlay.state.drawn_as, "outline");
+  for (const words of ["Colours", "Opacity"]) assert.equal(field(words).closest(".fk-field[hidden]") !== null, true);
+  choose(field("Mask drawn as"), "dimmed");
+  assert.equal(field("Opacity").closest(".fk-field[hidden]"), null);
 });
 
 describe("keys", () => {

@@ -80,6 +80,8 @@ export function openPage(body = "") {
     getComputedStyle: page.getComputedStyle,
     requestAnimationFrame: (act) => setTimeout(act, 0),
     ResizeObserver: class extends Observer {},
+    MutationObserver: page.MutationObserver,
+    matchMedia: () => new page.EventTarget(),
     IntersectionObserver: class extends Observer {},
     Path2D: Path,
     DOMMatrix: Matrix,

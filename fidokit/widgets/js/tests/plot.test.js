@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, describe, test } from "node:test";
 import { gzipSync } from "node:zlib";
-import { Plot } from "../src/plot.js";
+import { Plot, themed } from "../src/plot.js";
 import { openPage, sentBytes, settled } from "./page.js";
 
 const FIGURE = JSON.stringify({ data: [1], layout: { title: "means" } });
@@ -48,12 +48,21 @@ describe("a figure", () => {
     await settled();
     assert.deepEqual([sent.length, one.state.textContent], [1, ""]);
     const plotly = await import(globalThis.addresses.get());
-    assert.deepEqual(plotly.default.drawn[0], [[1], { title: "means", autosize: true }]);
+    const [data, { title, autosize, paper_bgcolor: paper }] = plotly.default.drawn[0];
+    assert.deepEqual([data, title, autosize, paper], [[1], "means", true, "rgba(0,0,0,0)"]);
     plotly.default.click({ points: [{ curveNumber: 2, pointNumber: 5 }] });
     assert.deepEqual(clicks, [[2, 5]]);
     assert.equal(globalThis.Plotly, undefined);
     await one.show("", "1");
     assert.equal(plotly.default.drawn.at(-1), "purged");
+  });
+
+  test("wears the colours of the page", () => {
+    const figure = { data: [{ marker: { size: 9, color: "#0b5a7a" } }, {}], layout: { xaxis2: { title: "area" } } };
+    const { data, layout } = themed(figure, getComputedStyle(document.body));
+    assert.deepEqual([data[0].marker.size, data[0].marker.color === "#0b5a7a", data[1]], [9, false, {}]);
+    assert.equal(layout.xaxis2.title, "area");
+    assert.ok(layout.xaxis2.gridcolor && layout.font.color);
   });
 
   test("of another version asks for its own plotly.js", () => {

@@ -21,7 +21,10 @@ beforeEach(() => {
 });
 
 const take = (key, photograph = PHOTOGRAPH) =>
-  pictures.take(key, photograph, LAYERS, [sentBytes(photograph.width ? [1, 2] : []), sentBytes([0, 255])]);
+  pictures.take(key, { photograph, near: [], layers: LAYERS }, [
+    sentBytes(photograph.width ? [1, 2] : []),
+    sentBytes([0, 255]),
+  ]);
 
 describe("pictures", () => {
   test("that a page needs are asked for once, in one message", async () => {
@@ -77,16 +80,42 @@ describe("pictures", () => {
 test("a tile is as large as its photograph's shape lets it, with the mask over it", async () => {
   await take("a");
   const canvas = document.createElement("canvas");
-  drawTile(canvas, pictures.get("a"), "SSR", new Uint32Array(256), 168, 0.7);
+  drawTile(canvas, pictures.get("a"), "SSR", new Uint32Array(256), 168, { opacity: 0.7 });
   assert.deepEqual([canvas.width, canvas.height], [168, 112]);
   const drawn = canvas.getContext("2d").calls.filter(([name]) => name === "drawImage");
   assert.equal(drawn.length, 2);
   assert.equal(drawn[0][1], page.bitmaps[0]);
 });
 
+test("a tile shows the part where its mask is, the whole where that is asked for, and frames the part without a mask", async () => {
+  const whole = { ...PHOTOGRAPH, part: [0.1, 0.2, 0.3, 0.4], unseen: "31 %" };
+  const near = { ...PHOTOGRAPH, width: 10, height: 10, window: [-1, -1, 2, 2] };
+  await pictures.take("a", { photograph: whole, near: [near], layers: LAYERS }, [
+    sentBytes([1]),
+    sentBytes([2]),
+    sentBytes([0, 255]),
+  ]);
+  assert.equal(pictures.get("a").unseen, "31 %");
+  const ground = (name, look) => {
+    const canvas = document.createElement("canvas");
+    drawTile(canvas, pictures.get("a"), name, new Uint32Array(256), 168, { opacity: 1, ...look });
+    const { calls } = canvas.getContext("2d");
+    const framed = calls.some(([call]) => call === "stroke");
+    return [calls.find(([call]) => call === "drawImage")[1], framed];
+  };
+  assert.deepEqual(ground("SSR", {}), [page.bitmaps[1], false]);
+  assert.deepEqual(ground("SSR", { whole: true }), [page.bitmaps[0], false]);
+  assert.deepEqual(ground(null, {}), [page.bitmaps[0], true]);
+  assert.deepEqual(ground(null, { whole: true }), [page.bitmaps[0], false]);
+  pictures.clear();
+  assert.ok(page.bitmaps.every((bitmap) => bitmap.closed));
+});
+
 test("a tile without a photograph and without a mask stays as it is", () => {
   const canvas = document.createElement("canvas");
-  drawTile(canvas, { photograph: null, layers: new Map(), reason: "" }, "SSR", new Uint32Array(256), 168, 1);
+  drawTile(canvas, { photograph: null, layers: new Map(), reason: "" }, "SSR", new Uint32Array(256), 168, {
+    opacity: 1,
+  });
   assert.deepEqual(canvas.getContext("2d").calls, []);
 });
 

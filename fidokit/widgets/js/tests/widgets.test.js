@@ -163,8 +163,8 @@ describe("CompareWidget", () => {
     );
     assert.deepEqual(cells[0], [
       "a.png✗ wronglabel robincalled nothing 0.31",
-      "Deletion0.5explains little",
-      "No maskDeletion0.5",
+      "Deletion ↓0.5explains little",
+      "No maskDeletion ↓0.5",
     ]);
     assert.equal(el.querySelectorAll(".fk-page canvas").length, 5);
     assert.equal(text(".fk-count"), "Page 1 of 2; 7 of 1,200 images");
@@ -177,7 +177,7 @@ describe("CompareWidget", () => {
       [{ do: "pictures", images: ["a.png", "b.png"] }],
     );
     const { data: _, ...photograph } = PHOTOGRAPH;
-    const message = { kind: "picture", image: "a.png", photograph, layers: [layer("fido: SSR", 9)] };
+    const message = { kind: "picture", image: "a.png", photograph, near: [], layers: [layer("fido: SSR", 9)] };
     model.hear("msg:custom", message, [PHOTOGRAPH.data, sentBytes([9])]);
     await settled();
     assert.equal(el.querySelector(".fk-page canvas").width, 168);
@@ -246,6 +246,7 @@ describe("CompareWidget", () => {
 describe("ErrorWidget", () => {
   const CLUSTER = {
     cluster: 3,
+    name: "dark",
     systematic: true,
     verdict: "",
     words: "dark",
@@ -320,7 +321,7 @@ describe("ErrorWidget", () => {
     assert.deepEqual([number, cluster], [1, 3]);
     model.set("_view", selection([1, 0], { cluster: 3, counts: [2], view, number }));
     assert.equal(text(".fk-gallery-box .fk-count"), "2 selected; 1 to 2 shown");
-    assert.equal(text(".fk-evidence h3"), "Cluster 3");
+    assert.equal(text(".fk-evidence h3"), "Cluster 3 · dark");
     assert.ok(el.querySelector(".fk-chosen-row"));
   });
 
