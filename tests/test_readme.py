@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from docs_cases import SITE
+from docs_cases import blocks as blocks_of
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -16,6 +18,17 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_it_fits_on_three_screens_and_its_links_lead_to_files():
+    assert len(README.splitlines()) <= 150
+    assert len(README.split()) <= 1100
+    links = re.findall(r"\]\(([^)#]+)[^)]*\)", README)
+    inside = [link for link in links if not link.startswith(("http", "../../actions/"))]
+    assert len(inside) > 15
+    assert [link for link in inside if not (ROOT / link).exists()] == []
+    workflows = {link.split("/")[4] for link in links if link.startswith("../../actions/workflows/")}
+    assert workflows <= {path.name for path in (ROOT / ".github" / "workflows").iterdir()}
 
 
 def test_the_second_command_is_what_ci_runs():
@@ -79,7 +92,9 @@ def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
 @pytest.mark.long
 def test_the_python_for_a_cluster_runs_as_a_script(tmp_path):
     pytest.importorskip("distributed", reason="needs the extra `cluster`")
-    (example,) = [block for block in blocks("python") if "LocalCluster" in block]
+    page = blocks_of(SITE / "docs" / "howto" / "cluster.md")
+    (example,) = [block.code for block in page if block.code.startswith("# script")]
+    assert "LocalCluster" in example
     (tmp_path / "study.py").write_text(example, encoding="utf-8")
     ran = subprocess.run(
         [sys.executable, "study.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False

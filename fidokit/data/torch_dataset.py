@@ -78,8 +78,11 @@ class TorchDataset(Dataset[tuple[Any, Any]]):
 
         Example:
             >>> from torchvision.transforms import v2
-            >>> training = data.with_transform(v2.Compose([...]), data.classes.index)
-            >>> loader = torch.utils.data.DataLoader(training, batch_size=32, shuffle=True, num_workers=4)
+            >>> augment = v2.Compose([v2.PILToTensor(), v2.RandomHorizontalFlip(), v2.Resize((64, 64))])
+            >>> training = data.with_transform(augment, data.classes.index)
+            >>> loader = torch.utils.data.DataLoader(training, batch_size=4, shuffle=True)
+            >>> next(iter(loader))[0].shape
+            torch.Size([4, 3, 64, 64])
 
         Raises:
             SettingsError: one that cannot be called.

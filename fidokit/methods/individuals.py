@@ -94,7 +94,7 @@ def explain_pair(
         gallery: the gallery.
         images: as for `explain`. One that cannot be read, or whose individual has no reference beside the query itself,
             goes to ``failures`` of the masks.
-        method, settings, on_progress, **overrides: as for `explain`.
+        method, settings, on_progress, overrides: as for `explain`.
         individual: whom to explain, one for all or one an image; None for the predicted one.
         against: whom to contrast it with; None for the individual with the largest logit beside it.
 

@@ -309,7 +309,7 @@ class Gallery(Classifier):
         """Inside, in this thread, these references are left out for whatever is sent through, and no others.
 
         A changed photograph is not recognised as the reference that it was. All of fidokit's own methods and metrics
-        change images inside this context; code of your own that does, too, should:
+        change images inside this context; code of your own that does, too, should::
 
             with gallery.leaving_out(*gallery.left_out(image[None])):
                 gallery.logits(changed)

@@ -181,7 +181,7 @@ class Study(HtmlDisplay, ExportedStudy):
 
         Example:
             >>> study.photograph_mask(data.table["image_id"].iloc[0], "grad-cam", "attribution").shape
-            (128, 128)
+            (256, 256)
         """
         data, preprocessing = self.data, Preprocessing(**self.manifest["classifier"]["preprocessing"])
         if image_id not in self.positions:

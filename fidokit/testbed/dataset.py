@@ -106,7 +106,7 @@ def individuals(
         SettingsError: as `load`.
 
     Example:
-        >>> birds = fk.testbed.individuals(24, folder="birds")
+        >>> birds = fk.testbed.individuals(24, folder="finches")
         >>> len(birds.classes), "mark" in birds.load_part_masks(0, clf.preprocessing)
         (24, True)
     """

@@ -1,8 +1,6 @@
 """Detections of MegaDetector, AddaxAI and SpeciesNet, from small files in their published layouts."""
 
 import contextlib
-import doctest
-import inspect
 import json
 import math
 
@@ -639,17 +637,3 @@ class TestUse:
         clf = fk.testbed.classifier(device="cpu", precision="float32", micro_batch=4)
         with pytest.warns(RuntimeWarning, match="2 rows are animals in a photograph"):
             fk.explain(clf, data, "grad-cam")
-
-    @pytest.mark.parametrize("method", ["from_detections", "from_timelapse"])
-    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-    def test_the_examples(self, tmp_path, monkeypatch, method):
-        monkeypatch.chdir(tmp_path)
-        write(tmp_path, [photograph("site/IMG_1.jpg", found(conf=0.97), found(conf=0.64, bbox=(0, 0, 0.2, 0.2)))])
-        save(tmp_path, "1.jpg", "2.jpg")
-        (tmp_path / "TimelapseData.csv").write_text("File,RelativePath,Species\n1.jpg,,fox\n2.jpg,,hare\n")
-        text = inspect.getdoc(getattr(LabelledImages, method))
-        example = doctest.DocTestParser().get_doctest(text, {"fk": fk}, method, None, None)
-        said = []
-        doctest.DocTestRunner().run(example, out=said.append)
-        assert example.examples
-        assert not said, "".join(said)
