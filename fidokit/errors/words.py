@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fidokit.data.labels import shorten
+from fidokit.data.names import shorten
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY

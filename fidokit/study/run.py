@@ -16,14 +16,15 @@ from fidokit._util.checks import COUNT, check_number
 from fidokit._util.warning import warn
 from fidokit._version import __version__
 from fidokit.data.images import LabelledImages
-from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels, shorten
+from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels
+from fidokit.data.names import shorten
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError, StoreError
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import check_asked
+from fidokit.models.goals import RUNNER_UP, check_asked, taken
 from fidokit.models.taxonomy import Taxonomy
-from fidokit.study.engine.chunk import RUNNER_UP, Recipe
+from fidokit.study.engine.chunk import Recipe
 from fidokit.study.engine.loop import Loop
 from fidokit.study.store.checking import check, move_aside
 from fidokit.study.store.manifest import (
@@ -130,6 +131,7 @@ def run_study(
             for label, entry in entries.items()
             for rank, within in chosen
         }
+    against = asked_against(classifier, against)
     _check_options(classifier, targets, against, part_size)
     unsuited = _check_methods(classifier, entries)
     if client is not None:
@@ -294,13 +296,24 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def asked_against(classifier: Classifier, against: str | None) -> str | None:
+    """What a study contrasts with, by its whole name; see `goals.taken`.
+
+    Raises:
+        SettingsError: it is no name, or fits none or several.
+    """
+    if against is None or against == RUNNER_UP:
+        return against
+    if not isinstance(against, str):
+        raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
+    name = str(taken(against, classifier.class_names, classifier.taxonomy))
+    check_asked(None, name, classifier.class_names, classifier.taxonomy, classifier.head)
+    return name
+
+
 def _check_options(classifier: Classifier, targets: str | None, against: str | None, part_size: int | None) -> None:
     if targets not in (None, "label"):
         raise SettingsError(f"targets must be None (the predicted classes) or 'label' in a study, not {targets!r}")
-    if against is not None and not isinstance(against, str):
-        raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
-    if against is not None and against != RUNNER_UP:
-        check_asked(None, against, classifier.class_names, classifier.taxonomy, classifier.head)
     if against is not None and len(classifier.class_names) < 2:
         raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
     check_number("part_size", part_size, COUNT, or_none="the default")

@@ -13,6 +13,7 @@ import pandas as pd
 
 from fidokit.data.images import LabelledImages
 from fidokit.data.labels import match_labels
+from fidokit.data.names import there_are
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier, with_precision
 from fidokit.models.fingerprint import fingerprint_of
@@ -363,5 +364,5 @@ def known_names(names: str | Sequence[str] | None, known: Sequence[str], what: s
     chosen = list(known) if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in chosen:
         if name not in known:
-            raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+            raise SettingsError(f"there is no {what} {name!r}{there_are(name, known, 'there are')}")
     return chosen

@@ -18,7 +18,7 @@ from fidokit.methods.base import Kind, Masks
 from fidokit.methods.regions import Regions
 from fidokit.methods.verdicts import LEADING
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import check_asked
+from fidokit.models.goals import RUNNER_UP, check_asked, meant
 from fidokit.widgets.answering import RunningWidget
 from fidokit.widgets.display import KIND_ORDER, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
@@ -179,9 +179,13 @@ class ExplainWidget(RunningWidget):
 
     @traitlets.validate("target", "against")
     def _is_class(self, proposal: Any) -> Any:
-        if proposal["value"]:
-            self._check(None, proposal["value"])
-        return proposal["value"] or None
+        name = proposal["value"]
+        if not name:
+            return None
+        if name != RUNNER_UP:
+            name = str(meant(name, self.classifier.class_names, self.classifier.taxonomy))
+            self._check(None, name)
+        return name
 
     def _check(self, target: str | None, against: str | None) -> None:
         check_asked(target, against, self.classifier.class_names, self.classifier.taxonomy, self.classifier.head)

@@ -16,7 +16,7 @@ from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import SettingsError
 from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map, panels_png
-from fidokit.methods.base import Kind, Masks
+from fidokit.methods.base import Kind, Masks, check_masks
 from fidokit.widgets.pixels import mask_layer, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
@@ -135,6 +135,8 @@ class MaskOverlay(ShownWidget):
             ImageError: the photograph cannot be read.
         """
         several = [masks] if isinstance(masks, Masks) else list(masks)
+        for one in several:
+            check_masks(one, "CompareWidget(study)")
         rows = [_row(one, i) for one in several]
         if not several or len({one.image_ids[row] for one, row in zip(several, rows, strict=True)}) > 1:
             raise SettingsError("the masks must be of one image; pass its image_id as `i`")

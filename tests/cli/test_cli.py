@@ -131,7 +131,7 @@ def test_values_are_parsed_by_the_type_of_their_field(assignment, value):
         ("grid=wide", "grid takes a whole number, 2 values separated by commas or none"),
         ("made=1", "made takes a value that cannot be given here"),
         ("whole", "write it as FIELD=VALUE"),
-        ("height=1", "no field 'height'; its fields are whole, share"),
+        ("height=1", "no setting 'height' of this method; its settings are whole, share"),
     ],
 )
 def test_values_of_another_type_are_refused(assignment, message):

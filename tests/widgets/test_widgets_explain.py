@@ -98,6 +98,12 @@ class TestBefore:
         widget.method = "fido"
         assert (widget.settings, widget._preset) == (SETTINGS, "given")
 
+    def test_a_part_of_a_name_is_enough(self, widget):
+        widget.target, widget.against = "gree", "BLU"
+        assert (widget.target, widget.against) == ("green", "blue")
+        with pytest.raises(SettingsError, match=r"'e' fits \d names: "):
+            widget.target = "e"
+
     def test_what_is_not_there(self, widget, classifier, data):
         wrong = [
             ("image_id", "x", "no photograph 'x'"),
@@ -174,7 +180,7 @@ class TestRun:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"target": "blu"}, "did you mean 'blue'"),
+            ({"target": "bleu"}, "did you mean 'blue'"),
             ({"target": "blue", "against": "blue"}, "cannot be contrasted with itself"),
             ({"method": "magic"}, "unknown method 'magic'"),
             ({"preset": "best"}, "no settings 'best'"),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from fidokit._util.warning import warn
-from fidokit.data.labels import shorten
+from fidokit.data.names import shorten
 from fidokit.exceptions import StoreError
 from fidokit.methods.base import OnProgress, Snapshot
 from fidokit.study.engine.chunk import Recipe, Step, Task, make
