@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fidokit._util.html import Html, number
+from fidokit._util.html import Html
+from fidokit._util.numbers import number
 from fidokit.exceptions import StoreError
 from fidokit.figures.errors import contact_sheet
 from fidokit.report.templating import png_source, rendered

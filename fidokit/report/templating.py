@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from fidokit._util.html import Html, number, printable
+from fidokit._util.html import Html, printable
+from fidokit._util.numbers import number
 from fidokit._util.shares import p_words
 
 

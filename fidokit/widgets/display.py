@@ -12,11 +12,12 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.display import html_of
-from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit._util.html import Html, joined, name_tag, tag
+from fidokit._util.numbers import number
 from fidokit._util.shares import p_words
 from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
-from fidokit.data.readers.left_out import told as counted
+from fidokit.data.readers.left_out import told as left_out_words
 from fidokit.enhance.judging import Improvement
 from fidokit.errors.result import ErrorClusters
 from fidokit.exceptions import FidokitError, ImageError
@@ -48,7 +49,7 @@ _LEFT = "text-align:left"
 def _masks_html(masks: Masks) -> Html:
     """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
     n = len(masks)
-    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {_counted(n, 'photograph')}")]
+    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {counted(n, 'photograph')}")]
     for i in range(min(n, MOST_MASKS)):
         parts.append(_masks_of_one(masks, i))
     if n > MOST_MASKS:
@@ -105,10 +106,10 @@ def _images_html(data: LabelledImages) -> Html:
     counts = labels.dropna().value_counts()
     unlabelled = int(labels.isna().sum())
     boxes = int(data.boxed.sum())
-    told = [_counted(len(data), "photograph"), _counted(len(counts), "class", "classes")]
+    told = [counted(len(data), "photograph"), counted(len(counts), "class", "classes")]
     told += [f"{unlabelled:,} without a label"] if unlabelled else []
     told += [f"{boxes:,} with a box"] if boxes else []
-    passed_over = f" ({counted(data.left_out)})" if data.left_out else ""
+    passed_over = f" ({left_out_words(data.left_out)})" if data.left_out else ""
     told += [f"{data.skipped:,} passed over by the reader{passed_over}"] if data.skipped or passed_over else []
     rows = [[name_tag(name), f"{count:,}"] for name, count in counts.head(MOST_ROWS).items()]
     left_out = len(counts) - len(rows)
@@ -116,7 +117,7 @@ def _images_html(data: LabelledImages) -> Html:
         "div",
         tag("p", tag("strong", "LabelledImages"), f": {', '.join(told)}, in ", name_tag(data.root)),
         _table(["class", "photographs"], rows) if rows else None,
-        tag("p", f"and {_counted(left_out, 'more class', 'more classes')}") if left_out else None,
+        tag("p", f"and {counted(left_out, 'more class', 'more classes')}") if left_out else None,
         _thumbnails(data),
     )
 
@@ -179,7 +180,7 @@ def _taxonomy_html(taxonomy: Taxonomy) -> Html:
     without = taxonomy.without_taxon
     return tag(
         "div",
-        tag("p", tag("strong", "Taxonomy"), f" of {_counted(len(taxonomy), 'class', 'classes')}"),
+        tag("p", tag("strong", "Taxonomy"), f" of {counted(len(taxonomy), 'class', 'classes')}"),
         _table(["rank", "taxa", "largest (classes)"], rows),
         tag("p", "without a taxon: ", *_listed(without, 5)) if without else None,
     )
@@ -213,7 +214,7 @@ def _clusters_html(errors: ErrorClusters) -> Html:
         *(tag("div", line) for line in found),
         tag("p", "None is systematic; the clearest:") if len(shown) and not len(systematic) else None,
         _table(heads, rows) if rows else None,
-        tag("p", f"and {_counted(left_out, f'more {kind}')}") if left_out > 0 else None,
+        tag("p", f"and {counted(left_out, f'more {kind}')}") if left_out > 0 else None,
         _typical(errors, int(shown["cluster"].iloc[0])) if len(shown) else None,
     )
 
@@ -261,7 +262,7 @@ def _study_html(study: Study) -> Html:
     rows = [[name_tag(row["method"]), *(f"{row[name]:,}" for name in columns)] for row in status]
     return tag(
         "div",
-        tag("p", tag("strong", "Study"), f" of {_counted(len(study), 'photograph')} in ", name_tag(study.path)),
+        tag("p", tag("strong", "Study"), f" of {counted(len(study), 'photograph')} in ", name_tag(study.path)),
         _table(["method", *columns], rows),
     )
 
@@ -299,7 +300,7 @@ def _failures(failures: Iterable[tuple[str, str]], what: str) -> list[Html]:
     lines = [tag("div", name_tag(image_id), ": ", reason) for image_id, reason in found[:MOST_MASKS]]
     left_out = len(found) - len(lines)
     more = tag("div", f"and {left_out:,} more") if left_out else None
-    return [tag("div", tag("strong", f"{_counted(len(found), 'photograph')} {what}"), *lines, more)]
+    return [tag("div", tag("strong", f"{counted(len(found), 'photograph')} {what}"), *lines, more)]
 
 
 def _listed(names: Sequence[str], most: int) -> list[object]:
@@ -309,7 +310,8 @@ def _listed(names: Sequence[str], most: int) -> list[object]:
     return [*parts, f" and {len(names) - most:,} more"] if len(names) > most else parts
 
 
-def _counted(n: int, noun: str, plural: str | None = None) -> str:
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 

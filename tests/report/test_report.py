@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 from report_cases import HARM, LONG, SCRIPT_FILE, Element, make_study, parse
 
-from fidokit._util.html import Html, joined, number, tag
+from fidokit._util.html import Html, joined, tag
+from fidokit._util.numbers import number
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.methods.verdicts import verdict_words
 from fidokit.report import templating as report_page

@@ -3,7 +3,7 @@
 /** @import { Cluster } from "./types.d.ts" */
 
 import { button, labelled, make, paragraph, select, uniqueName } from "./dom.js";
-import { decimal, lowered, percent, smallNumber, wordsOf } from "./text.js";
+import { figure, lowered, percent, smallNumber, wordsOf } from "./text.js";
 
 /** @typedef {Cluster & { what: string, pair: string }} Row a cluster, what its errors are, and what is taken for what. */
 
@@ -87,7 +87,7 @@ export function linesOf({ sentence, pairs, properties, proof }) {
 export function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
-  const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const stable = `${figure(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
   return [
     [
       "Found on the discovery half",
@@ -104,7 +104,7 @@ export function factsOf(row) {
  * @param {Cluster} cluster
  */
 export function effectOf({ effect, effect_low: low, effect_high: high }) {
-  return effect === null ? "–" : `${decimal(effect)} [${decimal(low)}, ${decimal(high)}]`;
+  return effect === null ? "–" : `${figure(effect)} [${figure(low)}, ${figure(high)}]`;
 }
 
 export class ClusterTable {
