@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-
-import numpy as np
 
 
 def number(value: float | None) -> str:
@@ -12,7 +11,7 @@ def number(value: float | None) -> str:
 
     A dash where there is none. The widgets write numbers alike (`figure` in their JavaScript).
     """
-    if value is None or not np.isfinite(value):
+    if value is None or not math.isfinite(value):
         return "–"
     size = abs(value)
     if size >= 100:
@@ -31,7 +30,7 @@ def signed(value: float | None) -> str:
 
 def percentage(share: float | None) -> str:
     """A share in percent, with one decimal."""
-    return "–" if share is None or not np.isfinite(share) else f"{100 * share:.1f} %"
+    return "–" if share is None or not math.isfinite(share) else f"{100 * share:.1f} %"
 
 
 def with_interval(
@@ -39,5 +38,5 @@ def with_interval(
 ) -> str:
     """A figure with its interval in brackets, or alone where there is none, as for a single photograph."""
     bounds = [low, high]
-    known = all(bound is not None and np.isfinite(bound) for bound in bounds)
+    known = all(bound is not None and math.isfinite(bound) for bound in bounds)
     return f"{written(value)} [{written(low)}, {written(high)}]" if known else written(value)

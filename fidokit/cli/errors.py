@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.numbers import signed, with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -76,7 +77,6 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "mostly": " called ".join(pair) if all(isinstance(name, str) for name in pair) else "",
     }
     if isinstance(row["verdict"], str):
-        known = row["effect"] == row["effect"]
-        effect = f"{row['effect']:+.2f} [{row['effect_low']:+.2f}, {row['effect_high']:+.2f}]" if known else "-"
+        effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], signed)
         found |= {"effect": effect, "verdict": row["verdict"]}
     return found

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.numbers import number, percentage, with_interval
 from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
@@ -195,7 +196,7 @@ def print_study(study: Study) -> None:
             {
                 "rank": plain(row["rank"]),
                 "judged": str(row["n_x"]),
-                "right": f"{100 * row['accuracy']:.1f} % [{100 * row['low']:.1f}, {100 * row['high']:.1f}]",
+                "right": with_interval(row["accuracy"], row["low"], row["high"], percentage),
                 "errors from here on": str(row["n_y"]),
             }
             for row in shares.to_dict("records")
@@ -207,8 +208,8 @@ def print_study(study: Study) -> None:
     for row in summary.to_dict("records"):
         cells = {"method": row["method"], "kind": row["kind"], "n": str(row["n"])}
         for name in measures:
-            cells[name.replace("_", " ")] = f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
-        rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": f"{row['seconds']:.2f}"})
+            cells[name.replace("_", " ")] = with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
+        rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": number(row["seconds"])})
     print(table(rows))
     print("Means with 95 % bootstrap intervals over the photographs; the page has all metrics.\n")
     failures = study.failures()

@@ -76,13 +76,15 @@ def per_unit(values: npt.ArrayLike, units: npt.NDArray[np.generic]) -> tuple[Flo
 
 
 def share_interval(sums: Floats, counts: Floats, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of ``sums.sum() / counts.sum()``, whole units resampled.
+    """95 % percentile bootstrap interval of ``sums.sum() / counts.sum()``, whole units resampled; NaN with one unit.
 
     Args:
         sums: (U,) of the values in each unit.
         counts: (U,) images in each unit.
         seed: of the samples.
     """
+    if len(sums) < 2:
+        return float("nan"), float("nan")
     means = bootstrap_means(np.stack([sums, counts]), _RESAMPLES, seed)
     low, high = percentile_interval(means[:, :1] / means[:, 1:], 1 - ALPHA)
     return float(low[0]), float(high[0])
@@ -138,15 +140,16 @@ def verdict(before: float, own: Paired, controls: Mapping[str, Paired]) -> tuple
     if not own.better:
         if not own.turned_right and not own.turned_wrong:
             return False, f"No gain: no answer changed, {percent(before)} are right with and without masks."
-        return False, f"No gain: {change}, which may be chance."
+        return False, f"No proven gain: {change}, which may be chance."
     if not controls:
         return False, f"No gain is claimed: {change}, but no control of equal cost was measured."
     names = [name for name, paired in controls.items() if not paired.better]
     if names:
         closest = min((controls[name] for name in names), key=lambda paired: paired.difference)
         return False, (
-            f"No gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of equal "
-            f"cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
+            f"No gain proven to come from the masks: {change}, but that is not shown to be more than "
+            f"{_joined_names(names)} of equal cost (the smallest lead is {points(closest.difference)}, "
+            f"{described(closest)})."
         )
     closest = min(controls.values(), key=lambda paired: paired.difference)
     return True, (
@@ -173,6 +176,7 @@ def points(difference: float) -> str:
 
 def described(paired: Paired) -> str:
     """Interval, p-value and counts, in words."""
-    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}"
+    known = isfinite(paired.low)
+    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}" if known else "no interval"
     p = f"p = {paired.p_value:.2g}" if isfinite(paired.p_value) else "no p-value"
     return f"{interval}, {p}, {paired.turned_right} turned right, {paired.turned_wrong} wrong"

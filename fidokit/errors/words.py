@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fidokit._util.numbers import number
 from fidokit.data.names import shorten
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
@@ -248,7 +249,7 @@ def _verdict(row: Mapping[str, Any]) -> str:
     if min(row["n_errors"], row["holdout_n_errors"]) < LEAST_ERRORS:
         return f"seen on the other half too {other}, but in too few images to call it systematic"
     if row["stability"] < LEAST_STABILITY:
-        return f"not found again when the images are drawn anew (stability {row['stability']:.2f})"
+        return f"not found again when the images are drawn anew (stability {number(row['stability'])})"
     return f"seen on the other half too {other}, and told already by a clearer cluster"
 
 

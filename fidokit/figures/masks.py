@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Geometry
 from fidokit.exceptions import SettingsError
 
@@ -190,12 +191,12 @@ def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -
         geometry = Geometry.whole(*photograph.size)
     else:
         photograph, geometry = masks.photograph(i)
-        panels.append((f"{masks.target[i]} {float(masks.score_full[i]):.2f}", None))
+        panels.append((f"{masks.target[i]} {number(float(masks.score_full[i]))}", None))
     for kind, mask in masks.kinds.items():
         caption = KIND_NAMES[kind]
         if scores and kind in masks.score_kept:
             kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
-            caption += f": kept {kept:.2f}, dropped {dropped:.2f}"
+            caption += f": kept {number(kept)}, dropped {number(dropped)}"
         panels.append((caption, mask[i].numpy()))
     return panels_png(photograph, geometry, panels, height=height, opacity=0.75 if masks.images is not None else 1.0)
 
@@ -247,13 +248,10 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
                     "width": 0,
                 },
                 customdata=[
-                    [plotly_text(line, None), bottom, top] for line, bottom, top in zip(lines, low, high, strict=True)
+                    [plotly_text(line, None), with_interval(own, bottom, top)]
+                    for line, own, bottom, top in zip(lines, middle, low, high, strict=True)
                 ],
-                hovertemplate=(
-                    "%{customdata[0]}<br>"
-                    + readable(name)
-                    + " %{x:.3f} [%{customdata[1]:.3f}, %{customdata[2]:.3f}]<extra></extra>"
-                ),
+                hovertemplate="%{customdata[0]}<br>" + readable(name) + " %{customdata[1]}<extra></extra>",
             ),
             row=1,
             col=column,

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from fidokit._util.numbers import number
+
 #: Least share of the whole image's score that what is enough keeps, and largest that is left without what is needed.
 KEPT, DROPPED = 0.9, 0.1
 Claim = Literal["sufficient", "destroying"]
@@ -55,7 +57,7 @@ def verdict_words(whole: float, kept: float, dropped: float) -> str:
     verdict = mask_verdict(whole, kept, dropped)
     if verdict == "not judged":
         return verdict
-    return f"{verdict}: kept {kept / whole:.2f} of the score, {dropped / whole:.2f} left without it"
+    return f"{verdict}: kept {number(kept / whole)} of the score, {number(dropped / whole)} left without it"
 
 
 def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: float) -> str:
@@ -74,7 +76,7 @@ def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: floa
         holds, f"{word} only under some fill-ins"
     )
     low, high = min(scores), max(scores)
-    shares = f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}"
+    shares = " to ".join(dict.fromkeys([number(low), number(high)]))
     under = f"under {len(scores)} other fill-in{'s' if len(scores) != 1 else ''}"
     if claim == "destroying" and is_whole(area):
         return f"none found: even with the whole picture filled in, {shares} of the score is left {under}"

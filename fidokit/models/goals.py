@@ -11,6 +11,7 @@ from torch import Tensor
 
 from fidokit._util.checks import is_whole
 from fidokit._util.warning import warn
+from fidokit._util.wording import argument, given
 from fidokit.data.names import meant_name, unknown_class
 from fidokit.exceptions import SettingsError
 from fidokit.models.taxonomy import REST_OF, Taxonomy
@@ -286,16 +287,24 @@ def at_rank(
         SettingsError: there is no taxonomy, rank or class, or two options that do not go together.
     """
     if taxonomy is None:
-        raise SettingsError("`rank` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
+        raise SettingsError(
+            f"`{argument('rank')}` needs a classifier with a taxonomy; give one: "
+            f"{given('Classifier(...', taxonomy=...)}"
+        )
     if rank is None:
-        raise SettingsError("`within` needs a `rank`: what to explain within the coarser taxon")
+        raise SettingsError(
+            f"`{argument('within')}` needs a `{argument('rank')}`: what to explain within the coarser taxon"
+        )
     if callable(targets):
         raise SettingsError("`rank` needs classes as targets, not a function")
     if against is not None and within is not None:
-        raise SettingsError("`within` and `against` both say what the target is told from; give one of them")
+        raise SettingsError(
+            f"`{argument('within')}` and `{argument('against')}` both say what the target is told from; give "
+            f"one of them"
+        )
     chosen = logits.argmax(1).tolist() if targets is None else _one_each(targets, len(logits), "targets")
-    given = [taken(name or 0, class_names, taxonomy) for name in chosen]
-    names = [name if isinstance(name, str) else class_names[class_index(name, class_names)] for name in given]
+    whole = [taken(name or 0, class_names, taxonomy) for name in chosen]
+    names = [name if isinstance(name, str) else class_names[class_index(name, class_names)] for name in whole]
     pairs = [taxonomy.asked(name, rank, "all" if against is not None else within) for name in names]
     if against is None:
         return [name for name, _ in pairs], [other for _, other in pairs]
@@ -361,7 +370,7 @@ class _Asked:
             outer, inner = (str(name), self.name(target))[:: 1 if len(others) > len(own) else -1]
             raise SettingsError(
                 f"{outer!r} contains {inner!r}, so the one cannot be contrasted with the other{where}"
-                + (f"; against='{REST_OF}{outer}' are the other classes in it" if outer == str(name) else "")
+                + (f"; {given(against=REST_OF + outer)} are the other classes in it" if outer == str(name) else "")
             )
         return self._number(name, others)
 

@@ -97,7 +97,7 @@ def _text(name: str, value: float) -> str:
         return f"{100 * value:.0f} %"
     if name == "q_value":
         return f"{value:.1g}" if value < 0.01 else f"{value:.2f}"
-    return f"{value:.2f}" if name in ("stability", "effect") else f"{value:,.0f}"
+    return number(value) if name in ("stability", "effect") else f"{value:,.0f}"
 
 
 def _float(value: Any) -> float:

@@ -86,7 +86,7 @@ def _whisker(row: dict[str, Any], name: str, limits: tuple[float, float]) -> dic
 def _cost(value: float, name: str) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:.2f}" if name == "seconds" else f"{value:,.0f}"
+    return number(value) if name == "seconds" else f"{value:,.0f}"
 
 
 def _cut(rows: Sequence[object], most: int) -> str:

@@ -80,7 +80,9 @@ def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.
     figures = np.concatenate([_by_image(study, keys, own, columns) for own, columns in measured], axis=1)
     names += of_regions
     bounds = percentile_interval(bootstrap_means(figures.reshape(-1, len(study)), n_resamples, seed))
-    low, high = (bound.reshape(figures.shape[:2]) for bound in bounds)
+    # One photograph has no interval: resampled, it is itself.
+    alone = np.isfinite(figures).sum(axis=2) < 2
+    low, high = (np.where(alone, np.nan, bound.reshape(figures.shape[:2])) for bound in bounds)
     mean = _means(figures)
     with_intervals = [
         {name: mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}

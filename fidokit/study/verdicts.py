@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from fidokit._util.numbers import number, signed, with_interval
 from fidokit.methods.base import KINDS
 from fidokit.study.compare import compare
 from fidokit.study.metrics.table import metric_frame
@@ -53,9 +54,9 @@ def _of_one_question(table: pd.DataFrame, metrics: list[str]) -> list[str]:
 
 def _insane(sanity: pd.DataFrame) -> list[str]:
     return [
-        f"{row.method} {row.kind} fails the sanity check: its masks hardly change if the classifier's parameters are "
-        f"replaced by random ones (correlation {row.sanity:.2f}, interval up to {row.sanity_high:.2f})."
-        for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].itertuples()
+        f"{row['method']} {row['kind']} fails the sanity check: its masks hardly change if the classifier's "
+        f"parameters are replaced by random ones (correlation {number(row['sanity'])}, interval up to {number(row['sanity_high'])})."
+        for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].to_dict("records")
     ]
 
 
@@ -67,8 +68,8 @@ def _compared(rows: pd.DataFrame, reference: tuple[str, str]) -> str:
         chosen = rows[rows["better"] == outcome]
         if len(chosen):
             named = ", ".join(
-                f"{row.method} {row.kind} ({row.difference:+.2f} [{row.low:+.2f}, {row.high:+.2f}])"
-                for row in chosen.itertuples()
+                f"{row['method']} {row['kind']} ({with_interval(row['difference'], row['low'], row['high'], signed)})"
+                for row in chosen.to_dict("records")
             )
             parts.append(f"{words} {named}")
-    return f"{' '.join(reference)}, {metric} {rows['reference_mean'].iloc[0]:.2f}: {'; '.join(parts)}."
+    return f"{' '.join(reference)}, {metric} {number(rows['reference_mean'].iloc[0])}: {'; '.join(parts)}."

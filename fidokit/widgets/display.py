@@ -13,7 +13,7 @@ from PIL import Image
 
 from fidokit._util.display import html_of
 from fidokit._util.html import Html, joined, name_tag, tag
-from fidokit._util.numbers import number
+from fidokit._util.numbers import number, percentage, with_interval
 from fidokit._util.shares import p_words
 from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
@@ -234,7 +234,7 @@ def _improvement_html(improvement: Improvement) -> Html:
     rows = [
         [
             name_tag(row["method"]),
-            f"{100 * row['accuracy']:.1f} % [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
+            with_interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"], percentage),
             _interval(row["difference"], row["low"], row["high"]),
             p_words(row["p_value"]),
             f"{row['turned_right']:.0f} / {row['turned_wrong']:.0f}",

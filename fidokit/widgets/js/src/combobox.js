@@ -49,8 +49,8 @@ export class Combobox {
       "aria-label": what,
     });
     this.about = make("p", { class: "fk-about", hidden: true });
-    const popup = make("div", { class: "fk-popup" }, this.count, this.list);
-    const box = make("div", { class: "fk-combobox" }, this.input, popup);
+    this.popup = make("div", { class: "fk-popup" }, this.count, this.list);
+    const box = make("div", { class: "fk-combobox" }, this.input, this.popup);
     this.element = labelled(id, words, this.input, this.about);
     this.input.replaceWith(box);
     box.prepend(this.input);
@@ -120,7 +120,15 @@ export class Combobox {
     this.list.hidden = !this.#rows.length;
     this.input.setAttribute("aria-expanded", String(this.#rows.length > 0));
     this.count.textContent = this.#told(typed, number);
+    this.#place();
     this.#activate(Math.min(active, this.#rows.length - 1));
+  }
+
+  /** Where there is no room to its right, the list grows to the left. */
+  #place() {
+    this.popup.classList.remove("fk-leftwards");
+    const edge = this.element.closest(".fidokit")?.getBoundingClientRect().right ?? Number.POSITIVE_INFINITY;
+    this.popup.classList.toggle("fk-leftwards", this.popup.getBoundingClientRect().right > edge);
   }
 
   /**
