@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fidokit.enhance import classify_with_masks as classify_with_masks
     from fidokit.errors import ErrorClusters as ErrorClusters
     from fidokit.errors import find_error_clusters as find_error_clusters
+    from fidokit.errors.sites import SiteComparison as SiteComparison
+    from fidokit.errors.sites import compare_sites as compare_sites
     from fidokit.exceptions import FidokitError as FidokitError
     from fidokit.methods import explain as explain
     from fidokit.methods import list_methods as list_methods
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from fidokit.study.run import open_study as open_study
     from fidokit.study.run import run_study as run_study
     from fidokit.study.study import Study as Study
+    from fidokit.widgets import AnswerWidget as AnswerWidget
     from fidokit.widgets import CompareWidget as CompareWidget
     from fidokit.widgets import ErrorWidget as ErrorWidget
     from fidokit.widgets import ExplainWidget as ExplainWidget
@@ -72,10 +75,12 @@ _HOMES = {
     "Preprocessing": "data.geometry",
     "RiseSettings": "methods.perturbation_settings",
     "SmoothGradSettings": "methods.gradient_settings",
+    "SiteComparison": "errors.sites",
     "Study": "study.study",
     "Taxonomy": "models.taxonomy",
     "classify_with_masks": "enhance",
     "compare": "study.compare",
+    "compare_sites": "errors.sites",
     "explain": "methods",
     "explain_pair": "methods.individuals",
     "find_error_clusters": "errors",
@@ -89,7 +94,7 @@ _HOMES = {
 }
 
 #: They need an extra, so that ``from fidokit import *`` leaves them out.
-_WIDGETS = ("CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
+_WIDGETS = ("AnswerWidget", "CompareWidget", "ErrorWidget", "ExplainWidget", "MaskOverlay")
 
 __all__ = [*_HOMES, "testbed"]
 

@@ -21,6 +21,7 @@ from fidokit.cli import (
     listing,
     planning,
     regions,
+    sites,
     studying,
 )
 from fidokit.cli.options import INTERRUPTED, options_of
@@ -71,7 +72,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"fidokit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    modules = (demo, explaining, planning, studying, regions, checking, errors, improving, exporting, lab, listing)
+    modules = (
+        demo,
+        explaining,
+        planning,
+        studying,
+        regions,
+        checking,
+        errors,
+        sites,
+        improving,
+        exporting,
+        lab,
+        listing,
+    )
     for module in modules:
         module.add(commands)
     return parser

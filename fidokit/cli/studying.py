@@ -25,7 +25,7 @@ from fidokit.cli.options import (
 )
 from fidokit.cli.regions import print_regions
 from fidokit.cli.text import cut, plain, table
-from fidokit.exceptions import SettingsError
+from fidokit.exceptions import SettingsError, StoreError
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -212,6 +212,7 @@ def print_study(study: Study) -> None:
         rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": number(row["seconds"])})
     print(table(rows))
     print("Means with 95 % bootstrap intervals over the photographs; the page has all metrics.\n")
+    _print_part_points(study)
     failures = study.failures()
     if len(failures):
         counts = failures.assign(method=failures["method"].fillna("all methods")).groupby(["method", "stage"])["reason"]
@@ -220,6 +221,26 @@ def print_study(study: Study) -> None:
             noun = "failure" if len(reasons) == 1 else "failures"
             print(plain(f"{len(reasons)} {noun} ({method}, {stage}): {cut(str(examples.index[0]), 300)}"))
         print("All of them are listed at the end of the page.\n")
+
+
+def _print_part_points(study: Study) -> None:
+    """For each part of the dataset, how often a mask points at it; nothing where no parts are annotated."""
+    try:
+        annotated = "part_points" in study.data.table.columns
+    except StoreError:  # the photographs have moved: the table of a study that is only shown is not worth an error
+        return
+    if not annotated:
+        return
+    found = study.part_points()
+    rows: dict[str | None, dict[str, str]] = {}
+    for method, kind, part, photographs, explained, *_ in found.itertuples(index=False, name=None):
+        row = rows.setdefault(part, {"part": plain(part or "all parts")})
+        row[f"{method} {kind}"] = f"{100 * explained:.0f} % of {photographs}"
+    if rows:
+        print(f"{table(list(rows.values()))}\n")
+        print(
+            "Photographs in which the part lies in the tenth of the picture where the mask is highest (chance: 10 %).\n"
+        )
 
 
 def print_verdicts(study: Study) -> None:

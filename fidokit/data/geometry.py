@@ -33,6 +33,8 @@ _RESAMPLING = {
 }
 #: Of `Fit` "trim": share of the height that is left out at top and bottom together, and most pixels of it.
 _TRIMMED, _MOST_TRIMMED = 0.3, 400
+#: Cells of the grid on which the box of a mask is told, and the largest aspect of the window that shows it.
+_CELLS, _WIDEST = 28, 1.5
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,85 @@ class Geometry:
             result[rows.start : rows.stop, columns.start : columns.stop] = np.asarray(part)
         return result
 
+    def unseen_share(self, box: Box | None = None) -> float:
+        """Share of a box, by default of the whole photograph, outside the window: the classifier never saw it.
+
+        A box without an area lies outside as a whole, or not at all.
+        """
+        whole = (0.0, 0.0, float(self.width), float(self.height))
+        x0, y0, x1, y1 = _common(box or whole, whole)
+        seen = _common((x0, y0, x1, y1), self.window)
+        area = (x1 - x0) * (y1 - y0)
+        if area <= 0:
+            return float(seen[2] < seen[0] or seen[3] < seen[1])
+        return 1.0 - max(seen[2] - seen[0], 0.0) * max(seen[3] - seen[1], 0.0) / area
+
+    def unseen_words(self, box: Box | None = None) -> str | None:
+        """What a reader must know of the part that the classifier never saw.
+
+        Args:
+            box: of the animal, where one is known.
+
+        Returns:
+            None where the classifier saw the whole photograph, or the animal's whole box.
+        """
+        share = self.unseen_share()
+        if round(100 * share) < 1:
+            return None
+        if box is None:
+            return f"{100 * share:.0f} % of this photograph is not seen by the classifier; the animal may be there."
+        hidden = self.unseen_share(box)
+        if round(100 * hidden) < 1:
+            return None
+        if round(100 * hidden) > 99:
+            return (
+                "The classifier does not see the animal: its box lies in the part of the photograph that is cut off "
+                f"({100 * share:.0f} %)."
+            )
+        return f"{100 * hidden:.0f} % of the animal's box lies where the classifier does not see the photograph."
+
+    def mask_box(self, mask: npt.ArrayLike, level: float = 0.5) -> Box | None:
+        """The box, in photograph pixels, around the places where a mask is high.
+
+        Args:
+            mask: (h, w) of any resolution, over the whole input.
+            level: share of the mask's highest value from which a place counts. Masks finer than 28 cells are averaged
+                to 28 first, so that single pixels do not stretch the box.
+
+        Returns:
+            None where the mask is 0 everywhere, or high only outside the photograph.
+        """
+        values = np.asarray(mask, np.float32)
+        cells = (min(values.shape[1], _CELLS), min(values.shape[0], _CELLS))
+        coarse = np.asarray(Image.fromarray(values).resize(cells, Image.Resampling.BOX))
+        if not coarse.max() > 0:
+            return None
+        rows, columns = np.nonzero(coarse >= level * coarse.max())
+        x0, y0, x1, y1 = self.window
+        width, height = (x1 - x0) / cells[0], (y1 - y0) / cells[1]
+        found = (
+            x0 + width * float(columns.min()),
+            y0 + height * float(rows.min()),
+            x0 + width * float(columns.max() + 1),
+            y0 + height * float(rows.max() + 1),
+        )
+        found = _common(found, (0.0, 0.0, float(self.width), float(self.height)))
+        return found if found[2] > found[0] and found[3] > found[1] else None
+
+    def view_of(self, box: Box) -> Box:
+        """The window of the photograph to look at a box: the box with a margin of half its side all around.
+
+        The box has at least a quarter of the window's height. A window that would be much wider than high, or higher
+        than wide, is widened as far as that allows; where the photograph ends, the window is moved or ends too.
+        """
+        x0, y0, x1, y1 = box
+        width, height = 2 * (x1 - x0), 2 * (y1 - y0)
+        height = min(max(height, width / _WIDEST), 4 * (y1 - y0))
+        width, height = min(max(width, height / _WIDEST), self.width), min(height, self.height)
+        left = _move_inside((x0 + x1 - width) / 2, width, self.width)
+        top = _move_inside((y0 + y1 - height) / 2, height, self.height)
+        return left, top, left + width, top + height
+
     def _scale(self) -> tuple[float, float]:
         x0, y0, x1, y1 = self.window
         return self.size[1] / (x1 - x0), self.size[0] / (y1 - y0)
@@ -159,6 +240,11 @@ class _SpanOnGrid:
         pad = math.ceil(0.5 * cells_per_pixel) + 1
         low, high = ((edge - begin) * cells_per_pixel + pad for edge in (start, stop))
         return cls(start, stop, max(low, 0.0), min(high, float(n_cells + 2 * pad)), pad)
+
+
+def _common(one: Box, other: Box) -> Box:
+    """What two boxes have in common; if that is nothing, an end lies before its start."""
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
 
 
 def _pixel_range(low: float, high: float, n_pixels: int) -> tuple[int, int]:

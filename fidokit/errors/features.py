@@ -124,7 +124,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
         StoreError: classifier or photographs are needed and cannot be found; the message says how to give them.
     """
     notes: list[str] = []
-    chosen = _choose_masks(study, method, kind, notes)
+    chosen = choose_masks(study, method, kind, notes)
     predictions = study.predictions()
     predicted = predictions["predicted"].notna().to_numpy()
     failures = {
@@ -158,7 +158,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     return reading.features([ids[i] for i in read], top, notes, failures)
 
 
-def _choose_masks(study: Study, method: str | None, kind: str | None, notes: list[str]) -> tuple[str, str] | None:
+def choose_masks(study: Study, method: str | None, kind: str | None, notes: list[str]) -> tuple[str, str] | None:
     """Label and kind of the masks to describe, None where none may be used."""
     if method is not None and method not in study.methods:
         raise SettingsError(f"there is no method {method!r}; there are {', '.join(study.methods)}")

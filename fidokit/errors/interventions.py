@@ -25,6 +25,7 @@ from fidokit.models.goals import probabilities
 from fidokit.study.metrics.panel import choose_panel
 from fidokit.study.metrics.ranks import soften
 from fidokit.study.metrics.standing import find_place
+from fidokit.study.study import Study
 
 #: Infills beside those of masks. ``photographs``: the blurred photographs of other classes that the study's panel
 #: chooses; ``neutral``: the classifier's mean colour, which it sees as zero; ``grey``: the image's own brightness.
@@ -73,6 +74,71 @@ def check_infills(infills: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
+class Infills:
+    """The infills of a study's images, by their names.
+
+    Args:
+        study: whose images they are.
+        names: see `check_infills`.
+        seed: of random infills.
+        most_photographs: so many of the ``photographs`` for one image, the first of the study's panel that suit it.
+        labels: whether labels say what ``photographs`` show; if not, the predicted classes alone do.
+    """
+
+    def __init__(
+        self,
+        study: Study,
+        names: Sequence[str],
+        seed: int,
+        most_photographs: int | None = None,
+        *,
+        labels: bool = True,
+    ) -> None:
+        self.study, self.names, self.seed = study, tuple(names), seed
+        self.most_photographs, self.labels = most_photographs, labels
+
+    def bank(self, image: Tensor, image_id: str, shown: tuple[object, object]) -> Tensor:
+        """(M, 3, H, W) infills of one (3, H, W) image.
+
+        Args:
+            image: in [0, 1].
+            image_id: of the image.
+            shown: its label and predicted class, neither of which a photograph that stands in may show.
+        """
+        key = image_keys(self.seed, [image_id])
+        made = [image[None][:0]]
+        for name in self.names:
+            if name == "photographs":
+                made += [blurred[None] for blurred in self._of_other_classes(image_id, shown)]
+            elif name == "neutral":
+                colour = torch.tensor(self.study.classifier.preprocessing.mean).view(1, 3, 1, 1)
+                made.append(colour.expand(1, *image.shape))
+            elif name == "grey":
+                luma = (mean(image[None]) * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+                made.append(luma.expand(1, *image.shape))
+            else:
+                made.append(Mixture.parse(name).bank(image[None], key, 1)[0])
+        return torch.cat(made)
+
+    def _of_other_classes(self, image_id: str, shown: tuple[object, object]) -> list[Tensor]:
+        """The blurred photographs of the panel that show neither what the image is nor what it was called."""
+        classes = with_members(shown, self.study.classifier.label_groups)
+        suitable = [made for other, own, made in self._panel if other != image_id and classes.isdisjoint(own)]
+        return suitable[: self.most_photographs]
+
+    @cached_property
+    def _panel(self) -> list[tuple[str, set[str], Tensor]]:
+        """(image_id, label and predicted class, blurred photograph), spread over the classes of the study."""
+        study, made = self.study, []
+        predictions = study.predictions() if self.labels else study.predictions().assign(label=None)
+        for entry in choose_panel(predictions)["photographs"]:
+            with suppress(ImageError):
+                image = study.data.load(study.positions[entry["image_id"]], study.classifier.preprocessing)[0]
+                shown = with_members((entry["label"], entry["predicted"]), study.classifier.label_groups)
+                made.append((entry["image_id"], shown, blur(image[None])[0]))
+        return made
+
+
 class Stopped(Exception):
     """The function that is told of the progress asked to stop."""
 
@@ -99,6 +165,7 @@ class Interventions:
         self.errors, self.infills, self.seed, self.bar = errors, tuple(infills), seed, bar
         self.on_progress, self.done, self.total = on_progress, 0, 0
         self.known: dict[tuple[int, Rule], _Answer] = {}
+        self._infills = Infills(errors.study, infills, seed)
         self._stack = ExitStack()
         self._session: Any = None
 
@@ -196,37 +263,9 @@ class Interventions:
 
     def _bank(self, image: Tensor, row: int) -> Tensor:
         """(M, 3, H, W) infills of one image."""
-        key = image_keys(self.seed, [self.errors.features.image_ids[row]])
-        made = [image[None][:0]]
-        for name in self.infills:
-            if name == "photographs":
-                made += [blurred[None] for blurred in self._of_other_classes(row)]
-            elif name == "neutral":
-                colour = torch.tensor(self.classifier.preprocessing.mean).view(1, 3, 1, 1)
-                made.append(colour.expand(1, *image.shape))
-            elif name == "grey":
-                luma = (mean(image[None]) * torch.tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-                made.append(luma.expand(1, *image.shape))
-            else:
-                made.append(Mixture.parse(name).bank(image[None], key, 1)[0])
-        return torch.cat(made)
-
-    def _of_other_classes(self, row: int) -> list[Tensor]:
-        """The blurred photographs of the panel that show neither what the image is nor what it was called."""
-        outcome, image_id = self.errors.outcome, self.errors.features.image_ids[row]
-        shown = with_members((outcome.label[row], outcome.predicted[row]), self.classifier.label_groups)
-        return [blurred for other, classes, blurred in self._panel if other != image_id and shown.isdisjoint(classes)]
-
-    @cached_property
-    def _panel(self) -> list[tuple[str, set[str], Tensor]]:
-        """(image_id, label and predicted class, blurred photograph), spread over the classes of the study."""
-        study, made = self.errors.study, []
-        for entry in choose_panel(study.predictions())["photographs"]:
-            with suppress(ImageError):
-                image = self.data.load(study.positions[entry["image_id"]], self.classifier.preprocessing)[0]
-                shown = with_members((entry["label"], entry["predicted"]), self.classifier.label_groups)
-                made.append((entry["image_id"], shown, blur(image[None])[0]))
-        return made
+        outcome = self.errors.outcome
+        shown = (outcome.label[row], outcome.predicted[row])
+        return self._infills.bank(image, self.errors.features.image_ids[row], shown)
 
     def _as_before(self, row: int) -> _Answer:
         outcome = self.errors.outcome

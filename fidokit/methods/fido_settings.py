@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, TypeAlias
 
 from fidokit._util.checks import (
     COUNT,
@@ -23,6 +23,8 @@ from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
 from fidokit.models.goals import EXPLAINED, Explained
 
+#: A name, names, or (name, weight) pairs.
+Infill: TypeAlias = str | tuple[str | tuple[str, float], ...]
 _BETA = Number(least=0, below=1)
 
 
@@ -39,14 +41,14 @@ class FidoSettings:
         temperature: of the samples. Near 0 they are binary and gradients noisy; at 1 the noise is a quarter of that
             at 0.1.
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
-        infill: a name, names, or (name, weight) pairs of `fidokit.methods.infill.INFILLS`, or a function from images
-            (E, 3, H, W) in [0, 1] and kept shares (E, 1, H, W) to filled images, such as a generative inpainter
-            (told apart by its code, see `fidokit._util.function_names`). ``inpaint`` leaves least of what it fills in,
-            see there: its joint masks rank more pairs of parts right (testbed, 20 drawn birds: 87 % against blur's
-            84 %; FunnyBirds, 34 pictures: 73 % against 69 %). But at the same price of area its regions are half as
-            large and keep less: on 40 drawn birds the SSR keeps 0.49 of the score and 0.42 is left without the SDR,
-            blur's 0.92 and 0.16. One infill is best while steps are few; with more of them a mixture gives masks that
-            find more of the object.
+        infill: of both kinds, in place of `ssr_infill` and `sdr_infill`: a name, names, or (name, weight) pairs of
+            `fidokit.methods.infill.INFILLS`, or a function from images (E, 3, H, W) in [0, 1] and kept shares
+            (E, 1, H, W) to filled images, such as a generative inpainter (told apart by its code, see
+            `fidokit._util.function_names`). None by default: each kind has its own.
+        ssr_infill: what stands in around the region that is kept. ``background`` does not depend on the mask: it cannot
+            continue the kept object into what was dropped, as ``inpaint`` does.
+        sdr_infill: what stands in for the region that is dropped. What ``blur`` leaves can still be seen, and
+            ``inpaint`` may continue the object: in turn, neither is enough.
         infill_draws: random infills made per image and name; each sample takes one of them.
         start: ``grad-cam`` starts from that map, at the price of one evaluation; ``flat`` from a half everywhere.
         start_low: importance logit where the Grad-CAM map is 0.
@@ -90,7 +92,9 @@ class FidoSettings:
     sampler: Sampler = "simplified"
     temperature: float = 1.0
     antithetic: bool = True
-    infill: str | tuple[str | tuple[str, float], ...] | InfillFunction = "blur"
+    infill: Infill | InfillFunction | None = None
+    ssr_infill: Infill = field(default="background", metadata={ADDED: True})
+    sdr_infill: Infill = field(default=("blur", "inpaint"), metadata={ADDED: True})
     infill_draws: int = 8
     start: Literal["grad-cam", "flat"] = "grad-cam"
     start_low: float = -4.0
@@ -125,8 +129,11 @@ class FidoSettings:
         cells = self.grid if isinstance(self.grid, tuple | list) else (self.grid, self.grid)
         good = self.grid is None or (len(cells) == 2 and all(map(COUNT.fits, cells)))
         require(self, "grid", good, f"{COUNT}, two of them (rows, columns), or None for one cell a pixel")
-        if not callable(self.infill):
-            Mixture.parse(self.infill)
+        self.mixtures()
+        own = [f.name for f in fields(self) if f.name.endswith("_infill") and getattr(self, f.name) != f.default]
+        require(
+            self, "infill", self.infill is None or not own, f"None, the default, where {' and '.join(own)} is given"
+        )
 
     @classmethod
     def fast(cls, **overrides: Any) -> FidoSettings:
@@ -182,6 +189,13 @@ class FidoSettings:
             "tolerance": 0.0,
         }
         return cls(**(published | overrides))
+
+    def mixtures(self) -> tuple[Mixture, Mixture] | None:
+        """What stands in for what the SSR and the SDR drop; None where a function does."""
+        if callable(self.infill):
+            return None
+        ssr, sdr = (self.ssr_infill, self.sdr_infill) if self.infill is None else (self.infill, self.infill)
+        return Mixture.parse(ssr), Mixture.parse(sdr)
 
     def grid_size(self, size: tuple[int, int]) -> tuple[int, int]:
         """(h, w) of the masks for an input of (H, W) pixels; never finer than the input."""

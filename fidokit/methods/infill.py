@@ -301,6 +301,11 @@ class Mixture:
         total = sum(weight for _, weight in pairs)
         return cls(tuple(name for name, _ in pairs), tuple(weight / total for _, weight in pairs))
 
+    def among(self, names: Sequence[str]) -> Mixture:
+        """The same, listed among other names, which are never drawn."""
+        weights = dict(zip(self.names, self.weights, strict=True))
+        return Mixture(tuple(names), tuple(weights.get(name, 0.0) for name in names))
+
     @property
     def depends_on_mask(self) -> bool:
         """Whether one of them, the last, is made anew for every mask."""

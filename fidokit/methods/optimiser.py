@@ -24,7 +24,7 @@ from fidokit.exceptions import MethodNotApplicable
 from fidokit.methods.base import resize_masks
 from fidokit.methods.blend import blend, upsample_kept
 from fidokit.methods.concrete import antithetic_uniform, read_out, sample, uniform
-from fidokit.methods.infill import InfillFunction, Mixture, filled_by
+from fidokit.methods.infill import KEPT, InfillFunction, Mixture, filled_by
 from fidokit.methods.layers import NO_GRADIENT, checked_values
 from fidokit.models.goals import Goal, area, total_variation
 
@@ -94,9 +94,12 @@ class Optimiser:
         self.settings = settings
         self.goal = goal.to(session.device)
         self.infill: InfillFunction | None = settings.infill if callable(settings.infill) else None
-        self.mixture = Mixture.parse("mean" if callable(settings.infill) else settings.infill)
-        ends = self.mixture.cumulative(settings.infill_draws)
-        self._ends = torch.tensor(ends, device=session.device)
+        kinds = settings.mixtures() or (Mixture.parse("mean"),) * 2
+        # One bank serves both kinds; each draws its own entries from it.
+        names = sorted(dict.fromkeys(kinds[0].names + kinds[1].names), key=KEPT.__contains__)
+        self.mixture = kinds[0].among(names)
+        ends = [kind.among(names).cumulative(settings.infill_draws) for kind in kinds]
+        self._ends = torch.tensor(ends, device=session.device).repeat_interleave(settings.samples, 0)
         # Maximise the odds of what is kept (SSR), minimise those of what is left (SDR).
         self._signs = torch.tensor([-1.0, 1.0], device=session.device).repeat_interleave(settings.samples)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -201,7 +204,8 @@ class Optimiser:
         offset = uniform(slots.key, _TURN, (1,))
         # A golden-ratio sequence visits the bank evenly even in few draws.
         turn = torch.frac(offset + _GOLDEN * (slots.step[:, None] * samples + order))
-        entry = torch.searchsorted(self._ends, turn.flatten().clamp(max=1 - 1e-6), right=True)
+        drawn = torch.searchsorted(self._ends, turn.T.clamp(max=1 - 1e-6).contiguous(), right=True)
+        entry = drawn.T.flatten()
         goal = replace(
             self.goal,
             target=None if self.goal.target is None else slots.target,

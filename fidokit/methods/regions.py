@@ -49,10 +49,11 @@ AREAS: tuple[float, ...] = tuple(float(area) for area in np.geomspace(0.008, 1.0
 _HALVINGS = 5
 #: Infills of the search.
 _SEARCHED = 3
-#: Areas by which the region is larger than the smallest one that was found, and the share of the way to the whole score
-#: (or to none) that the search asks for beyond the claim: the check is under infills that are new.
+#: Areas by which the region is larger than the smallest one that was found, and the share of the way to the whole
+#: score (or to none) that the search asks for beyond the claim: the check is under infills that are new. With half of
+#: the way 83 % of FIDO's sufficient regions held on 18 composites of the tuning part, with 0.8 of it all.
 MARGIN = 2
-_STRICTER = 0.5
+_STRICTER = 0.75
 #: Standard deviation of a region's softened edge, as a share of the shorter side.
 _EDGE = 0.01
 # Shifts that count as equally far away, as a share of the region beyond the smallest overlap.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from fidokit._util.html import Html
 from fidokit._version import __version__
 from fidokit.exceptions import StoreError
 from fidokit.figures.masks import KIND_NAMES, interval_columns
+from fidokit.report.answers import answer_section
 from fidokit.report.errors import errors_section
 from fidokit.report.images import SIGNS, images_section
 from fidokit.report.improvement import improvement_section
@@ -26,6 +28,7 @@ from fidokit.study.verdicts import verdicts
 
 if TYPE_CHECKING:
     from fidokit.enhance.judging import Improvement
+    from fidokit.errors.answer import Answer
     from fidokit.errors.result import ErrorClusters
     from fidokit.study.study import Study
 
@@ -66,6 +69,7 @@ def write_report(
     errors: ErrorClusters | None = None,
     improvement: Improvement | None = None,
     *,
+    answers: Sequence[Answer] = (),
     max_images: int = 200,
 ) -> Path:
     """Write a study as one HTML file that needs no network, no server and no other file.
@@ -77,6 +81,7 @@ def write_report(
         errors: of `fidokit.find_error_clusters`; with them the page has a section of systematic errors, with what
             ``errors.verify()`` has shown if it was called before.
         improvement: of `fidokit.classify_with_masks`; with it the page has a section that says whether masks helped.
+        answers: to questions about the study; the page has a section for each, with the photographs to look at.
         max_images: photographs shown, the wrong ones first, then those of the lowest margin; the page says how many
             were left out. A photograph takes 30 to 80 kB with the masks of three methods, so 200 of them open at once.
 
@@ -94,7 +99,7 @@ def write_report(
     check_number("max_images", max_images, COUNT_OR_ZERO)
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
-    content = _document(study, errors, improvement, max_images).encode("utf-8", "backslashreplace")
+    content = _document(study, errors, improvement, answers, max_images).encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
@@ -106,7 +111,13 @@ def write_report(
     return path
 
 
-def _document(study: Study, errors: ErrorClusters | None, improvement: Improvement | None, max_images: int) -> Html:
+def _document(
+    study: Study,
+    errors: ErrorClusters | None,
+    improvement: Improvement | None,
+    answers: Sequence[Answer],
+    max_images: int,
+) -> Html:
     script = data_file("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = (
@@ -121,7 +132,7 @@ def _document(study: Study, errors: ErrorClusters | None, improvement: Improveme
     return rendered(
         "report.html",
         policy=policy,
-        style=data_file("report.css"),
+        style=Html(data_file("report.css") + data_file("answers.css")),
         script=script,
         classifier=str(about["name"] or about["module"]),
         dataset=Path(study.manifest["dataset"]["root"]).name or "photographs",
@@ -135,6 +146,7 @@ def _document(study: Study, errors: ErrorClusters | None, improvement: Improveme
         verdicts=verdicts(study),
         ranks=_ranks(study, predictions),
         rank_heads=_RANK_HEADS,
+        answers=[answer_section(answer, place) for place, answer in enumerate(answers)],
         errors=None if errors is None else errors_section(errors),
         improvement=None if improvement is None else improvement_section(improvement),
         reading=_READING,

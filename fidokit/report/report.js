@@ -103,22 +103,10 @@
     const difference = textual ? collator.compare(a, b) : Number(a) - Number(b);
     return ascending ? difference : -difference;
   }
-  function startClusters() {
-    const table = (
-      /** @type {HTMLTableElement | null} */
-      document.getElementById("clusters")
-    );
-    if (!table?.tHead) return;
+  function sortable(table) {
+    if (!table.tHead) return;
     const body = table.tBodies[0];
     const rows = Array.from(body.rows);
-    filtered(rows, {
-      search: inputOf("cluster-search"),
-      choice: "cluster-kind",
-      kindOf: (row) => row.dataset.kind,
-      shown: elementOf("clusters-shown"),
-      nothing: elementOf("no-cluster"),
-      what: "clusters"
-    });
     const heads = Array.from(table.tHead.rows[0].cells);
     for (const [column, head] of heads.entries()) {
       const textual = head.dataset.sort === "text";
@@ -132,6 +120,29 @@
       };
       if (head.dataset.sort) addButton(head, sort);
     }
+  }
+  function startAnswers() {
+    for (const table of document.querySelectorAll(".answer table")) sortable(
+      /** @type {HTMLTableElement} */
+      table
+    );
+  }
+  function startClusters() {
+    const table = (
+      /** @type {HTMLTableElement | null} */
+      document.getElementById("clusters")
+    );
+    if (!table?.tHead) return;
+    const rows = Array.from(table.tBodies[0].rows);
+    filtered(rows, {
+      search: inputOf("cluster-search"),
+      choice: "cluster-kind",
+      kindOf: (row) => row.dataset.kind,
+      shown: elementOf("clusters-shown"),
+      nothing: elementOf("no-cluster"),
+      what: "clusters"
+    });
+    sortable(table);
     elementOf("cluster-tools").hidden = false;
   }
   function addButton(head, press) {
@@ -145,4 +156,5 @@
   // src/report.js
   startImages();
   startClusters();
+  startAnswers();
 })();

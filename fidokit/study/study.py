@@ -21,6 +21,7 @@ from fidokit.study.exports.exported import ExportedStudy
 from fidokit.study.metrics.measuring import Measuring, Request
 from fidokit.study.metrics.parts import PART_SCORES, PartScore, Removal
 from fidokit.study.metrics.table import metric_frame
+from fidokit.study.part_points import part_points_frame
 from fidokit.study.rank_falls import study_rank_falls
 from fidokit.study.regions import CuttingRegions, region_frame
 from fidokit.study.selection import SELECTABLE, Selection
@@ -289,6 +290,30 @@ class Study(HtmlDisplay, ExportedStudy):
         """
         labels, chosen = self.labels_of(methods), known_names(kinds, KINDS, "kind")
         return study_rank_falls(self, labels, chosen, area, controls, infills, seed, progress)
+
+    @unaffected()
+    def part_points(
+        self, methods: str | Sequence[str] | None = None, kinds: str | Sequence[str] | None = None, *, area: float = 0.1
+    ) -> pd.DataFrame:
+        """Which annotated parts the masks point at: how often a part's point lies where a mask is highest.
+
+        It needs the photographs' sizes and no classifier; the dataset must have part points, as CUB-200-2011 and
+        NABirds do. Points outside of the classifier's input are left out.
+
+        Args:
+            methods, kinds: as in `masks`.
+            area: the share of the input that counts as highest. A map without any meaning explains this share of the
+                points; the default, a tenth, is about as much as a bird's head in a photograph that it fills.
+
+        Returns:
+            One row per method, kind and part, and one of all parts (part None), its mean over photographs: method,
+            kind, part, photographs, explained (a share), low, high (95 % bootstrap interval over photographs).
+
+        Raises:
+            SettingsError: a method or kind that there is not, an area outside (0, 1], or no part points.
+            StoreError: the photographs cannot be found; the message says how to give them.
+        """
+        return part_points_frame(self, self.labels_of(methods), known_names(kinds, KINDS, "kind"), area)
 
     @unaffected()
     def regions(

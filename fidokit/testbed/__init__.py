@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from fidokit.testbed.dataset import intervene as intervene
     from fidokit.testbed.dataset import load as load
     from fidokit.testbed.dataset import scene_of as scene_of
+    from fidokit.testbed.dataset import survey as survey
     from fidokit.testbed.dataset import without_part as without_part
     from fidokit.testbed.drawing import render as render
     from fidokit.testbed.network import EMBEDDER_INPUT as EMBEDDER_INPUT
@@ -54,6 +55,7 @@ _HOMES = {
     "load": "dataset",
     "render": "drawing",
     "scene_of": "dataset",
+    "survey": "dataset",
     "watermark_biased": "network",
     "without_part": "dataset",
 }

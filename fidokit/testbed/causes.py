@@ -27,12 +27,12 @@ def plan(
     clutter: float = 0.4,
 ) -> list[Scene]:
     """The scenes of `fidokit.testbed.load`, undrawn; arguments and errors as there."""
-    chosen = _check_species(species)
-    _check_numbers(n, seed, size, clutter)
+    chosen = check_species(species)
+    check_numbers(n, seed, size, clutter)
     n, seed, size = int(n), int(seed), int(size)  # of numpy they would not go into JSON
-    rates = _rates_by_species(causes or {}, chosen)
+    rates = rates_by_species(causes or {}, chosen)
     named = _balanced(n, seed, chosen)
-    planted = _assign(named, seed, chosen, rates)
+    planted = assign(named, seed, chosen, rates)
     scenes = []
     for index, (name, cause) in enumerate(zip(named, planted, strict=True)):
         scenes.append(plant(compose(seed, index, name, size=size, clutter=float(clutter)), cause))
@@ -65,7 +65,7 @@ def _balanced(n: int, seed: int, chosen: list[str]) -> list[str]:
     return named[:n]
 
 
-def _assign(named: list[str], seed: int, chosen: list[str], rates: dict[str, dict[str, float]]) -> list[str]:
+def assign(named: list[str], seed: int, chosen: list[str], rates: dict[str, dict[str, float]]) -> list[str]:
     """A cause, or "none", for every picture, as near to the rates as whole numbers can be: by species, and over all."""
     planted = ["none"] * len(named)
     ranks = Stream(seed, "ranks").shuffled(range(len(chosen)))
@@ -83,7 +83,7 @@ def _assign(named: list[str], seed: int, chosen: list[str], rates: dict[str, dic
     return planted
 
 
-def _rates_by_species(causes: Rates, chosen: list[str]) -> dict[str, dict[str, float]]:
+def rates_by_species(causes: Rates, chosen: list[str]) -> dict[str, dict[str, float]]:
     if not isinstance(causes, Mapping):
         raise SettingsError(f'causes must be a mapping such as {{"habitat": 0.2}}, not {causes!r}')
     rates: dict[str, dict[str, float]] = {name: {} for name in chosen}
@@ -103,7 +103,7 @@ def _rates_by_species(causes: Rates, chosen: list[str]) -> dict[str, dict[str, f
     return rates
 
 
-def _check_species(species: Any) -> list[str]:
+def check_species(species: Any) -> list[str]:
     chosen = list(SPECIES) if species is None else [species] if isinstance(species, str) else list(species)
     unknown = [name for name in chosen if name not in SPECIES]
     if unknown or not chosen:
@@ -114,7 +114,7 @@ def _check_species(species: Any) -> list[str]:
     return chosen
 
 
-def _check_numbers(n: Any, seed: Any, size: Any, clutter: Any) -> None:
+def check_numbers(n: Any, seed: Any, size: Any, clutter: Any) -> None:
     for what, value, least in (("n", n, 1), ("seed", seed, 0), ("size", size, 64)):
         check_number(what, value, Number(least=least, whole=True))
     check_number("clutter", clutter, Number(least=0, most=4))

@@ -41,9 +41,10 @@ _BLADES: list[Colour] = [(0.36, 0.52, 0.18), (0.70, 0.62, 0.34), (0.24, 0.38, 0.
 def in_front(scene: Scene, bones: Skeleton, places: list[Anchor]) -> Iterator[Layer]:
     """Grass, twigs, leaves and berries that leave the small parts in view.
 
-    They depend on the pose and on a stream of their own, so they stay when a part or the habitat changes.
+    They depend on the pose and on a stream of their own, so they stay when a part or the habitat changes; at a site
+    they are the same things, those aside that this pose has behind them.
     """
-    stream = scene.stream("clutter")
+    stream = scene.surroundings("clutter")
     size = float(scene.size)
     for _ in range(round(scene.clutter * MOST)):
         kind = stream.pick(["blade", "blade", "blade", "twig", "leaves", "berries"])
@@ -151,6 +152,11 @@ def _touches(points: list[Point], radius: float, places: list[Anchor]) -> bool:
                 if qx * qx + qy * qy < reach * reach:
                     return True
     return False
+
+
+def post(top: Point, foot: Point, radius: float, size: int) -> Iterator[Layer]:
+    """A stump of rotten wood, from where something stands on it to its foot."""
+    yield from _line([top, foot], [radius, radius * 1.25], (0.42, 0.33, 0.24), size)
 
 
 def _line(points: list[Point], radii: list[float], colour: Colour, size: int) -> Iterator[Layer]:

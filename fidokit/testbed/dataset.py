@@ -1,4 +1,4 @@
-"""`load` and `individuals`: drawn pictures on disk as `LabelledImages`, and with one thing changed."""
+"""`load`, `survey` and `individuals`: drawn pictures on disk as `LabelledImages`, and with one thing changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from fidokit.testbed.causes import Rates, plan
 from fidokit.testbed.drawing import render
 from fidokit.testbed.own_marks import individual_name, plan_individuals
 from fidokit.testbed.scene import DRAWING, Scene
+from fidokit.testbed.sites import Faults, plan_survey
 from fidokit.testbed.species import GENUS_OF, OWN_MARK, PARTS
 
 _TABLE = "images.csv"
@@ -112,11 +113,70 @@ def individuals(
     return _written(plan_individuals(n, seed, count, size, clutter), folder)
 
 
+def survey(
+    n: int,
+    seed: int = 0,
+    *,
+    sites: int = 12,
+    causes: Rates | None = None,
+    shortcuts: int = 0,
+    stumps: int = 0,
+    bursts: int = 3,
+    blanks: float = 0.0,
+    wrong_labels: float = 0.0,
+    wrong_reasons: float = 0.0,
+    folder: str | Path | None = None,
+    size: int = 256,
+    species: Sequence[str] | None = None,
+    clutter: float = 0.4,
+) -> LabelledImages:
+    """Drawn birds before cameras that stay where they are; what surrounds them is the same from night to night.
+
+    An ordinary site is in one habitat, and the species come that are at home there. The same arguments give the same
+    pixels.
+
+    Args:
+        n: number of photographs, in bursts; the sites have them in turn.
+        seed: of everything random; see `load`.
+        sites: number of cameras.
+        causes: as for `load`. Habitat (one number for all species: a congener of those at home comes) and night are
+            those of whole bursts, the others come and go within them.
+        shortcuts: number of sites to which only species come whose congeners are at home there: a classifier that reads
+            the habitat takes them for these.
+        stumps: number of sites with a stump at a fixed place of the frame and on it a carved bird, which is larger than
+            the birds that come and of a congener's species.
+        bursts: photographs in a burst.
+        blanks: share of the photographs without a bird, which have the label of their burst; one photograph of each
+            burst shows the bird.
+        wrong_labels: share of the photographs with the label of a congener.
+        wrong_reasons: share of the photographs, at ordinary sites, whose bird hides its small parts at home and, where
+            the species owns one, beside its stamp or scale bar: a classifier that learnt these is right about it.
+        folder, size, species, clutter: as for `load`.
+
+    Returns:
+        One row a photograph, with the columns of `load` and site, sequence (the burst) and datetime. The answer that no
+        analysis may read: planted_label (the species, or "blank"), planted_cause (that of the photograph: as in `load`,
+        "stump" or "blank"; it is "habitat" at shortcut sites), planted_site ("none", "shortcut" or "stump"),
+        planted_reason ("none", "background" or "background and stamp") and planted_scene.
+
+    Raises:
+        SettingsError: as `load`.
+
+    Example:
+        >>> birds = fk.testbed.survey(24, sites=4, stumps=1, folder="survey")
+        >>> birds.table["site"].nunique(), birds.table["sequence"].nunique()
+        (4, 8)
+    """
+    faults = Faults(shortcuts, stumps, blanks, wrong_labels, wrong_reasons)
+    scenes, columns = plan_survey(n, seed, causes, sites, bursts, faults, species, size, clutter)
+    return _written(scenes, folder, columns)
+
+
 def scene_of(data: LabelledImages, i: int) -> Scene:
     """What the picture at position i of drawn pictures shows.
 
     Raises:
-        SettingsError: the data was not made by `load` or `individuals`.
+        SettingsError: the data was not made by `load`, `survey` or `individuals`.
     """
     if "planted_scene" not in data.table.columns:
         raise SettingsError(
@@ -164,12 +224,15 @@ def without_part(data: LabelledImages, i: int, part: str) -> Image.Image:
     return intervene(data, i, remove=part)
 
 
-def _written(scenes: list[Scene], folder: str | Path | None) -> LabelledImages:
-    """The pictures of these scenes, drawn where they are not there yet."""
-    digest = hashlib.sha256("\n".join([str(DRAWING), *(scene.to_json() for scene in scenes)]).encode()).hexdigest()
+def _written(
+    scenes: list[Scene], folder: str | Path | None, columns: Sequence[Mapping[str, str]] = ()
+) -> LabelledImages:
+    """The pictures of these scenes, drawn where they are not there yet, and for each what else its row says."""
+    lines = [str(DRAWING), *(scene.to_json() for scene in scenes), *(json.dumps(row) for row in columns)]
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     target = Path(folder) if folder is not None else Path(user_cache_dir("fidokit")) / "testbed" / digest[:32]
     if not _is_complete(target, digest):
-        _write(scenes, target, digest)
+        _write(scenes, target, digest, columns)
     return LabelledImages.from_csv(target / _TABLE)
 
 
@@ -185,7 +248,7 @@ def _is_complete(folder: Path, digest: str) -> bool:
         return False
 
 
-def _write(scenes: list[Scene], target: Path, digest: str) -> None:
+def _write(scenes: list[Scene], target: Path, digest: str, columns: Sequence[Mapping[str, str]]) -> None:
     """Draw into a folder beside the target, and rename it when it is whole."""
     _check_free(target, digest)
     try:
@@ -195,7 +258,7 @@ def _write(scenes: list[Scene], target: Path, digest: str) -> None:
     except OSError as error:
         raise SettingsError(f"{target} cannot be written ({error.strerror}); pass folder=, one that can") from error
     try:
-        _draw(scenes, half, digest)
+        _draw(scenes, half, digest, columns)
         half.chmod(0o755)
         if target.is_dir():
             shutil.rmtree(target)
@@ -229,7 +292,7 @@ def _remove_stale(target: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
+def _draw(scenes: list[Scene], folder: Path, digest: str, columns: Sequence[Mapping[str, str]]) -> None:
     for name in ("images", "object_masks", "part_maps"):
         (folder / name).mkdir()
     palette = [0, 0, 0, *(channel for colour in _PALETTE for channel in colour)]
@@ -250,9 +313,12 @@ def _draw(scenes: list[Scene], folder: Path, digest: str) -> None:
         values += [str(edge) for edge in picture.box] if picture.box is not None else [""] * 4
         values += [f"object_masks/{name}", f"part_maps/{name}", json.dumps(parts)]
         values += [GENUS_OF[drawn.species].name, drawn.habitat, drawn.cause, drawn.to_json()]
-        rows.append(values)
+        rows.append(dict(zip(_COLUMNS, values, strict=True)))
+    rows = [row | dict(more) for row, more in zip(rows, columns, strict=True)] if columns else rows
     with (folder / _TABLE).open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([_COLUMNS, *rows])
+        writer = csv.DictWriter(stream, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
     (folder / "testbed.json").write_text(json.dumps({"drawing": DRAWING, "scenes": digest}), encoding="utf-8")
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from fidokit.testbed.bird import Anchor, Layer, Skeleton, anchors, layers, skeleton
-from fidokit.testbed.clutter import covering, in_front, mark_layer
+from fidokit.testbed.clutter import covering, in_front, mark_layer, post
 from fidokit.testbed.habitats import Picture, blend, draw_habitat
 from fidokit.testbed.raster import Frame, clip01, ellipse, sheet_noise, smoothstep, white_noise
-from fidokit.testbed.scene import Scene
+from fidokit.testbed.scene import Scene, compose, decoy_side, ground
 from fidokit.testbed.species import OWN_MARK, PARTS
 
 
@@ -79,18 +80,39 @@ def _foreground(scene: Scene, bones: Skeleton, places: list[Anchor]) -> list[Lay
 
 def _background(scene: Scene, bones: Skeleton) -> Picture:
     size = scene.size
-    where = scene.stream("place")
-    horizon = min(max(bones.feet[1] / size - where.between(0.05, 0.22), 0.12), 0.9)
-    picture = draw_habitat(scene.habitat, scene.stream("habitat"), size, horizon, bones.feet, bones.unit)
-    ground = Frame.upright(
+    feet, unit = bones.feet, bones.unit
+    if scene.site is not None:
+        feet, unit = (0.5 * size, ground(scene.seed, scene.site) * size), 0.15 * size
+    horizon = min(max(feet[1] / size - scene.surroundings("place").between(0.05, 0.22), 0.12), 0.9)
+    picture = draw_habitat(scene.habitat, scene.surroundings("habitat"), size, horizon, feet, unit)
+    if scene.decoy is not None:
+        _decoy(picture, scene)
+    below = Frame.upright(
         bones.feet[0] - scene.light[0] * 0.4 * bones.unit, bones.feet[1] + 0.06 * bones.unit, bones.unit
     )
-    window = ground.window([(-1.3, 0.0), (1.3, 0.0)], 0.4, size)
-    if window is not None:
-        x, y = ground.grid(window)
+    window = below.window([(-1.3, 0.0), (1.3, 0.0)], 0.4, size)
+    if window is not None and any(scene.parts.values()):
+        x, y = below.grid(window)
         shadow = smoothstep(0.16, -0.26, ellipse(x, y, (0.0, 0.0), 1.1, 0.26)) * np.float32(0.42)
         blend(picture[window.slices], shadow, (0.07, 0.07, 0.09))
     return picture
+
+
+def _decoy(picture: Picture, scene: Scene) -> None:
+    """A carved bird of another species on a stump, in place."""
+    assert scene.decoy is not None
+    assert scene.site is not None
+    size, side = scene.size, decoy_side(scene.seed, scene.site)
+    carved = replace(
+        compose(scene.seed, scene.site, scene.decoy, size=size), length=0.5, x=0.5 + 0.21 * side, y=0.36, facing=-side
+    )
+    bones = skeleton(carved)
+    foot = (bones.feet[0], bones.feet[1] - 0.3 * bones.unit)
+    for layer in post(foot, (foot[0], 1.03 * size), 0.05 * size, size):
+        _lay(picture, layer)
+    for layer in layers(carved, bones):
+        if layer.part != "legs":
+            _lay(picture, layer)
 
 
 def _light(picture: Picture, scene: Scene) -> None:

@@ -38,6 +38,8 @@ class Scene:
         mark: one of `MARKS`, or None.
         individual: number of the bird whose own mark is drawn, see `fidokit.testbed.individuals`; None for a bird
             without one.
+        site: number of the camera, whose frame is the same in all its pictures; None for a frame of its own.
+        decoy: species of the carved bird that stands on a stump at a fixed place of the site's frame; None for none.
     """
 
     seed: int
@@ -58,18 +60,24 @@ class Scene:
     cause: str = "none"
     mark: str | None = None
     individual: int | None = None
+    site: int | None = None
+    decoy: str | None = None
 
     def stream(self, name: str) -> Stream:
         """The random stream of one aspect of this picture."""
         return Stream(self.seed, self.index, name)
 
+    def surroundings(self, name: str) -> Stream:
+        """The random stream of one aspect of what stays where it is: the same in all pictures of a site."""
+        return self.stream(name) if self.site is None else Stream(self.seed, "site", self.site, name)
+
     def to_json(self) -> str:
         """One line of JSON that `from_json` reads back without loss."""
         values = asdict(self)
-        if self.individual is None:
-            # Pictures of species are named by this text since before there were individuals.
-            del values["individual"]
-        return json.dumps(values)
+        # Pictures are named by this text, those of before there were individuals and sites included.
+        return json.dumps(
+            {k: v for k, v in values.items() if v is not None or k not in ("individual", "site", "decoy")}
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Scene:
@@ -113,6 +121,16 @@ def compose(seed: int, index: int, species: str, *, size: int = 256, clutter: fl
         light=(light.between(-0.8, 0.8), -light.between(0.5, 1.0), light.between(0.88, 1.08), light.between(-1.0, 1.0)),
         clutter=clutter,
     )
+
+
+def ground(seed: int, site: int) -> float:
+    """Where the birds of a site stand, as a share of the height."""
+    return Stream(seed, "site", site, "ground").between(0.75, 0.80)
+
+
+def decoy_side(seed: int, site: int) -> float:
+    """-1.0 if the site's decoy stands on the left of the frame, 1.0 on the right."""
+    return Stream(seed, "site", site, "decoy").sign()
 
 
 def shrunk(scene: Scene) -> Scene:

@@ -11,12 +11,19 @@ from fidokit._util.lazy import lazy_names
 from fidokit.exceptions import MissingExtra
 
 if TYPE_CHECKING:
+    from fidokit.widgets.answers import AnswerWidget as AnswerWidget
     from fidokit.widgets.compare import CompareWidget as CompareWidget
     from fidokit.widgets.errors import ErrorWidget as ErrorWidget
     from fidokit.widgets.explain import ExplainWidget as ExplainWidget
     from fidokit.widgets.overlay import MaskOverlay as MaskOverlay
 
-_HOMES = {"CompareWidget": "compare", "ErrorWidget": "errors", "ExplainWidget": "explain", "MaskOverlay": "overlay"}
+_HOMES = {
+    "AnswerWidget": "answers",
+    "CompareWidget": "compare",
+    "ErrorWidget": "errors",
+    "ExplainWidget": "explain",
+    "MaskOverlay": "overlay",
+}
 
 __all__ = [*_HOMES]
 

@@ -19,10 +19,13 @@ from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
 from fidokit.data.readers.left_out import told as left_out_words
 from fidokit.enhance.judging import Improvement
+from fidokit.errors.answer import Answer
 from fidokit.errors.result import ErrorClusters
 from fidokit.exceptions import FidokitError, ImageError
+from fidokit.figures.answers import cells_of, heads_of, with_box
 from fidokit.figures.errors import contact_sheet
 from fidokit.figures.masks import KIND_NAMES, masks_png
+from fidokit.figures.pictures import photographs_of
 from fidokit.methods.base import Kind, Masks
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
@@ -252,6 +255,38 @@ def _improvement_html(improvement: Improvement) -> Html:
         *(tag("div", f"Note: {note}") for note in improvement.notes),
         *_failures(improvement.failures[["image_id", "reason"]].itertuples(index=False, name=None), "not measured"),
     )
+
+
+@html_of.register
+def _answer_html(answer: Answer) -> Html:
+    """The headline of an answer, the first photographs to look at, and the beginning of its table."""
+    shown = [[joined([cell.text, " ", cell.remark]) for cell in row] for row in cells_of(answer, MOST_ROWS)]
+    left_out = len(answer.table) - len(shown)
+    return tag(
+        "div",
+        tag("p", tag("strong", answer.question)),
+        tag("p", answer.headline),
+        _examples(answer),
+        _table([head.title for head in heads_of(answer)], shown) if shown else None,
+        tag("p", f"and {counted(left_out, 'more row')}; to_frame() has all of them") if left_out else None,
+        *(tag("div", f"Note: {note}") for note in answer.notes),
+    )
+
+
+def _examples(answer: Answer) -> Html | None:
+    data, remark = photographs_of(answer.study)
+    if data is None or not len(answer.examples):
+        return tag("p", remark) if remark else None
+    shown = []
+    for example in answer.examples.head(_MOST_THUMBNAILS).to_dict("records"):
+        words = joined([name_tag(example["group"]), ": " if example["caption"] else None, example["caption"] or None])
+        try:
+            photograph = data.open(answer.study.positions[example["image_id"]])
+            picture = picture_tag(with_box(photograph, example, _TYPICAL), example["image_id"])
+        except ImageError as error:
+            picture = tag("span", name_tag(example["image_id"]), ": ", str(error))
+        shown.append(tag("div", picture, tag("div", words), style=f"width:{_TYPICAL}px"))
+    return tag("div", *shown, style="display:flex;flex-wrap:wrap;gap:8px")
 
 
 @html_of.register

@@ -286,3 +286,71 @@ def test_lists_and_numpy_numbers_are_taken_and_compare_equal():
     given = Preprocessing(size=[np.int64(64), 96.0], mean=np.full(3, 0.5, np.float32), std=[0.5, 0.5, 1])
     assert given == Preprocessing(size=(64, 96), mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 1.0))
     assert hash(given) == hash(dataclasses.replace(given))
+
+
+# what the classifier never saw, and where to look
+
+LANDSCAPE = Geometry(640, 480, (80.0, 0.0, 560.0, 480.0), (224, 224))
+
+
+def brute_unseen(geometry, box):
+    """Share of a box's pixels, of a tenth each, whose centre lies outside the window."""
+    xs = np.arange(box[0] + 0.05, box[2], 0.1)
+    ys = np.arange(box[1] + 0.05, box[3], 0.1)
+    x0, y0, x1, y1 = geometry.window
+    return 1 - ((xs > x0) & (xs < x1)).mean() * ((ys > y0) & (ys < y1)).mean()
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 640, 480), (60, 10, 100, 30), (0, 0, 50, 50), (200, 200, 300, 300), (540, 470, 600, 480)]
+)
+def test_unseen_share_is_that_of_the_pixels(box):
+    assert LANDSCAPE.unseen_share(box) == pytest.approx(brute_unseen(LANDSCAPE, box), abs=1e-3)
+
+
+def test_unseen_share_of_a_window_beyond_the_photograph_counts_only_the_photograph():
+    assert Geometry(100, 50, (0.0, -25.0, 100.0, 75.0), (64, 64)).unseen_share() == 0
+    assert Geometry.whole(30, 20).unseen_share() == 0
+    assert LANDSCAPE.unseen_share() == pytest.approx(0.25)
+
+
+def test_unseen_words_say_outright_where_a_box_lies():
+    assert LANDSCAPE.unseen_words() == (
+        "25 % of this photograph is not seen by the classifier; the animal may be there."
+    )
+    assert LANDSCAPE.unseen_words((0, 0, 60, 60)) == (
+        "The classifier does not see the animal: its box lies in the part of the photograph that is cut off (25 %)."
+    )
+    assert LANDSCAPE.unseen_words((60, 0, 100, 60)) == (
+        "50 % of the animal's box lies where the classifier does not see the photograph."
+    )
+    assert LANDSCAPE.unseen_words((200, 0, 260, 60)) is None
+    assert Geometry.whole(30, 20).unseen_words() is None
+    assert LANDSCAPE.unseen_words((60.0, 10.0, 60.0, 10.0)).startswith("The classifier does not see the animal")
+
+
+def test_the_box_of_a_mask_encloses_its_high_places():
+    mask = np.zeros((14, 14), np.float32)
+    mask[3:5, 7:9] = 0.8
+    mask[13, 0] = 0.3
+    cell = 480 / 14
+    assert LANDSCAPE.mask_box(mask) == pytest.approx((80 + 7 * cell, 3 * cell, 80 + 9 * cell, 5 * cell))
+    assert LANDSCAPE.mask_box(mask, level=0.2) == pytest.approx((80, 3 * cell, 80 + 9 * cell, 480))
+    assert LANDSCAPE.mask_box(np.zeros((7, 7), np.float32)) is None
+    fine = np.kron(mask, np.ones((16, 16), np.float32))
+    fine[200, 10] = 1.0  # a single pixel does not stretch the box
+    assert LANDSCAPE.mask_box(fine) == pytest.approx(LANDSCAPE.mask_box(np.kron(mask, np.ones((2, 2)))), abs=1e-3)
+
+
+@pytest.mark.parametrize("box", [(300, 200, 320, 215), (0, 0, 12, 40), (100, 100, 400, 120), (620, 470, 640, 480)])
+def test_the_view_of_a_box_holds_it_and_shows_it_large(box):
+    x0, y0, x1, y1 = LANDSCAPE.view_of(box)
+    assert 0 <= x0 <= box[0]
+    assert 0 <= y0 <= box[1]
+    assert box[2] <= x1 <= 640
+    assert box[3] <= y1 <= 480
+    assert (box[3] - box[1]) / (y1 - y0) >= 0.25
+
+
+def test_the_view_of_nearly_everything_is_the_photograph():
+    assert LANDSCAPE.view_of((80, 0, 560, 480)) == (0, 0, 640, 480)

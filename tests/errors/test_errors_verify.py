@@ -180,7 +180,7 @@ def test_an_answer_is_the_largest_probability_over_all_infills(errors):
     study, classifier = errors.study, errors.study.classifier
     with changes(errors, ("zeros", "photographs")) as made:
         answer = made.answers([row], [rule])[row, rule]
-        panel = made._panel
+        panel = made._infills._panel
     shown = {errors.outcome.label[row], errors.outcome.predicted[row]}
     others = [image_id for image_id, classes, _ in panel if shown.isdisjoint(classes)]
     assert 0 < len(others) < len(panel)

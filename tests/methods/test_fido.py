@@ -256,6 +256,19 @@ def test_every_infill_runs(infill):
     assert torch.isfinite(masks.joint).all()
 
 
+def test_each_kind_has_its_own_infill():
+    images, classifier = photographs(2), tiny()
+
+    def masks(**infills):
+        return fk.explain(classifier, images, settings=FAST, tolerance=0.0, **infills)
+
+    both = masks(ssr_infill="inpaint", sdr_infill="zeros")
+    torch.testing.assert_close(both.ssr, masks(infill="inpaint").ssr, atol=1e-4, rtol=0)
+    torch.testing.assert_close(both.sdr, masks(infill="zeros").sdr, atol=1e-4, rtol=0)
+    assert (both.ssr - masks(infill="zeros").ssr).abs().max() > 0.01
+    assert (both.sdr - masks(infill="inpaint").sdr).abs().max() > 0.01
+
+
 def test_inpaint_in_the_step_is_the_infill_of_that_name():
     classifier, images = tiny(size=(96, 96)), photographs(2, (96, 96))
     with classifier.session() as session:
@@ -378,6 +391,8 @@ def test_ctrl_c_while_slots_are_refilled_keeps_what_was_finished(monkeypatch):
         {"infill": "fog"},
         {"infill": ()},
         {"infill": (("blur", -1.0),)},
+        {"sdr_infill": "fog"},
+        {"infill": "zeros", "ssr_infill": "mean"},
         {"sampler": "gumbel"},
         {"grid": 0},
         {"beta2": 1.0},

@@ -8,7 +8,7 @@ import { build, context } from "esbuild";
 
 const HERE = import.meta.dirname;
 const STATIC = resolve(HERE, "../static");
-const WIDGETS = ["mask_overlay", "compare", "errors", "explain"];
+const WIDGETS = ["answers", "mask_overlay", "compare", "errors", "explain"];
 
 /** Not minified: a bundle is committed, and its changes are to be read. */
 const SHARED = {

@@ -92,6 +92,11 @@ function listen(model, events) {
 function changes(show) {
   return Object.entries(show).map(([trait, act]) => [`change:${trait}`, act]);
 }
+function save(name, content, type) {
+  const address = URL.createObjectURL(new Blob([bytesOf(content)], { type }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1e4);
+}
 
 // src/text.js
 var SPACES = /\s+/;
@@ -953,6 +958,530 @@ var Gallery = class {
   }
 };
 
+// src/overlay_controls.js
+var THUMBNAIL = 76;
+var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
+function shareInWords(name, share) {
+  return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
+}
+var Slider = class {
+  /**
+   * @param {string} id
+   * @param {SliderName} name
+   * @param {string} words
+   * @param {(share: number) => void} change
+   */
+  constructor(id, name, words, change) {
+    this.name = name;
+    this.input = make("input", { type: "range", min: 0, max: 100, step: 1, id });
+    this.value = make("output", { class: "fk-number", for: id });
+    this.input.addEventListener("input", () => change(this.input.valueAsNumber / 100));
+    this.element = make(
+      "div",
+      { class: "fk-field" },
+      make("label", { for: id, textContent: words }),
+      make("div", { class: "fk-slider" }, this.input, this.value)
+    );
+  }
+  /** @param {number} share */
+  show(share) {
+    this.input.value = String(Math.round(share * 100));
+    this.value.textContent = shareInWords(this.name, share);
+  }
+};
+var OverlayControls = class {
+  /** The name of the colours that the legend shows. */
+  #legend = "";
+  /**
+   * @param {string} id that the identifiers of its elements begin with; the keys are described by `${id}-help`.
+   * @param {Record<string, Uint8Array>} tables colour map name -> 768 bytes.
+   * @param {(changes: Partial<Settings>) => void} set
+   */
+  constructor(id, tables, set) {
+    this.id = id;
+    this.tables = tables;
+    this.set = set;
+    this.list = make("div", { class: "fk-layers" });
+    this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
+    this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
+    this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.outline = make("input", { type: "checkbox" });
+    this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
+    this.compare = select();
+    this.compare.addEventListener("change", () => set({ compare: Number(this.compare.value) }));
+    this.compareField = labelled(`${id}-compare`, "Compare with", this.compare);
+    this.colours = select(Object.keys(tables).map((name) => [name, name]));
+    this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
+    const { ramp, legend } = emptyLegend();
+    this.ramp = ramp;
+    this.element = make(
+      "div",
+      { class: "fk-panel" },
+      this.chooser,
+      this.opacity.element,
+      this.threshold.element,
+      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.compareField,
+      this.swipe.element,
+      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      make(
+        "details",
+        { class: "fk-help" },
+        make("summary", { textContent: "Keys" }),
+        make("p", { id: `${id}-help`, textContent: HELP })
+      )
+    );
+  }
+  /**
+   * Offer these layers; each gets its input and its thumbnail.
+   * @param {Layer[]} layers
+   */
+  offerLayers(layers) {
+    const rows = layers.map((layer, position) => {
+      layer.input = make("input", { type: "radio", name: `${this.id}-layer`, value: position });
+      layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
+      layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
+      const name = make("bdi", { textContent: layer.name });
+      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+    });
+    this.list.replaceChildren(...rows);
+    offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
+  }
+  /**
+   * Show these settings of these layers.
+   * @param {Settings} settings
+   * @param {Layer[]} layers
+   */
+  show(settings, layers) {
+    this.opacity.show(settings.opacity);
+    this.threshold.show(settings.threshold);
+    this.swipe.show(settings.swipe);
+    this.outline.checked = settings.outline;
+    this.colours.value = settings.colours;
+    this.compare.value = String(settings.compare);
+    for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
+    this.chooser.hidden = layers.length === 0;
+    this.compareField.hidden = layers.length < 2;
+    this.swipe.element.hidden = settings.compare < 0;
+    if (this.#legend === settings.colours) return;
+    this.#legend = settings.colours;
+    drawRamp(this.ramp, this.tables[settings.colours]);
+  }
+};
+
+// src/overlay.js
+var FINE = 512;
+var MOST_ZOOM = 32;
+var BUTTON_ZOOM = 1.5;
+var MOST_PIXELS = 1400;
+var PANEL = 234;
+var GRIP = 14;
+var DIGIT = /^[1-9]$/;
+var PATIENCE = 120;
+var Overlay = class {
+  id = uniqueName("overlay");
+  canvas = make("canvas", {
+    class: "fk-canvas",
+    tabIndex: 0,
+    role: "application",
+    "aria-describedby": `${this.id}-help`,
+    "aria-roledescription": "zoomable picture"
+  });
+  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  readout = make("output", { class: "fk-readout" });
+  spoken = make("span", { class: "fk-unseen", role: "status" });
+  under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  painter = new Painter(this.canvas);
+  /** @type {Layer[]} */
+  #layers = [];
+  /** @type {VersionedPhotograph | null} */
+  #photograph = null;
+  /** Of the photographs that were to be shown, the last one's number. */
+  #turn = 0;
+  /** The point whose values are read. @type {Point | null} */
+  #point = null;
+  /** Whether the pointer chose it. */
+  #pointing = false;
+  /** @type {Held | null} */
+  #held = null;
+  /** Layers whose thumbnails are to be drawn again. @type {Set<Layer>} */
+  #stale = /* @__PURE__ */ new Set();
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #waiting = null;
+  /** @type {number | null} */
+  #drawing = null;
+  #destroyed = false;
+  /** @param {Record<string, Bytes>} tables colour map name -> 768 bytes. */
+  constructor(tables) {
+    this.tables = Object.fromEntries(Object.entries(tables).map(([name, data]) => [name, bytesOf(data)]));
+    this.state = {
+      opacity: 0.75,
+      threshold: 0,
+      outline: false,
+      colours: Object.keys(tables)[0],
+      layer: 0,
+      compare: -1,
+      swipe: 0.5,
+      hidden: false,
+      ...WHOLE
+    };
+    this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
+    this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
+    this.#listen();
+    this.resizing = new ResizeObserver(() => this.#resize());
+    this.resizing.observe(this.element);
+    this.#show();
+  }
+  /** Let go of what outlives the elements. */
+  destroy() {
+    this.resizing.disconnect();
+    this.#photograph?.bitmap.close();
+    this.#destroyed = true;
+  }
+  /**
+   * Show a photograph; `null`, or one without data, for none.
+   * @param {SentPhotograph | null} photograph
+   */
+  async setPhotograph(photograph) {
+    this.#turn += 1;
+    const version = this.#turn;
+    const bitmap = photograph?.data?.byteLength ? await createImageBitmap(new Blob([bytesOf(photograph.data)], { type: photograph.type })) : null;
+    if (version !== this.#turn || this.#destroyed) {
+      bitmap?.close();
+      return;
+    }
+    this.#photograph?.bitmap.close();
+    const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
+    this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
+    Object.assign(this.state, WHOLE);
+    this.#point = null;
+    for (const layer of this.#layers) forget(layer).fine = null;
+    this.#resize();
+    this.#drawThumbnails(this.#layers);
+  }
+  /**
+   * Show these masks; the chosen one stays chosen where its name is still there.
+   * @param {SentLayer[]} layers
+   */
+  setLayers(layers) {
+    const [chosen, other] = [this.#layers[this.state.layer]?.name, this.#layers[this.state.compare]?.name];
+    const names = layers.map((layer) => layer.name);
+    this.#layers = layers.map(emptyLayer);
+    if (chosen !== void 0) this.state.layer = Math.max(0, names.indexOf(chosen));
+    if (other !== void 0) this.state.compare = names.indexOf(other);
+    this.controls.offerLayers(this.#layers);
+    this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  /**
+   * Show other values of the mask at a position.
+   * @param {number} position
+   * @param {number} height
+   * @param {number} width
+   * @param {Bytes} data
+   */
+  updateLayer(position, height, width, data) {
+    const layer = this.#layers[position];
+    if (!layer) return;
+    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    this.#drawThumbnails([layer]);
+    if (position === this.state.layer || position === this.state.compare) this.#schedule();
+    this.#read();
+  }
+  /**
+   * Show the mask of this name, if there is one.
+   * @param {string} name
+   */
+  show(name) {
+    const position = this.#layers.findIndex((layer) => layer.name === name);
+    if (position >= 0) this.set({ layer: position });
+  }
+  /**
+   * Change settings, as the controls do.
+   * @param {Partial<Settings & View>} changes
+   */
+  set(changes2) {
+    const { state } = this;
+    Object.assign(state, changes2);
+    state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
+    if (state.compare >= this.#layers.length) state.compare = -1;
+    const recoloured = "colours" in changes2 || "threshold" in changes2;
+    if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
+    if (recoloured) this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  #zoomButtons() {
+    const titled = (words, label, act) => button(words, act, { title: label, "aria-label": label });
+    return make(
+      "div",
+      { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
+      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
+      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      titled("Whole picture", "Show the whole picture", () => this.#reset())
+    );
+  }
+  /** Put the state into the controls, and draw. */
+  #show() {
+    this.controls.show(this.state, this.#layers);
+    const shown = this.#layers[this.state.layer]?.name;
+    this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.#schedule();
+    this.#read();
+  }
+  /**
+   * The mask at the resolution that its colours are computed at.
+   * @param {Layer} layer
+   */
+  #fine(layer) {
+    layer.fine ??= upsampled(layer, ...fineSize(this.#photograph));
+    return layer.fine;
+  }
+  #colours() {
+    return lookup(this.tables[this.state.colours], this.state.threshold);
+  }
+  /**
+   * Draw thumbnails, at most a few times a second.
+   * @param {Layer[]} layers
+   */
+  #drawThumbnails(layers) {
+    for (const layer of layers) this.#stale.add(layer);
+    this.#waiting ??= setTimeout(() => {
+      this.#waiting = null;
+      if (this.#destroyed) return;
+      for (const layer of this.#layers) {
+        if (this.#stale.has(layer)) drawSmall(layer.thumbnail, this.#photograph, layer, this.#colours(), THUMBNAIL);
+      }
+      this.#stale.clear();
+    }, PATIENCE);
+  }
+  #resize() {
+    const photograph = this.#photograph;
+    this.stage.classList.toggle("fk-bare", !photograph);
+    if (!photograph || !this.element.clientWidth) return;
+    const beside = getComputedStyle(this.element).gridTemplateColumns.includes(" ");
+    const wide = this.element.clientWidth - (beside ? PANEL : 0);
+    const most = Number.parseFloat(getComputedStyle(this.stage).getPropertyValue("--fk-height")) || 480;
+    const aspect = photograph.width / photograph.height;
+    const width = Math.min(wide, most * aspect);
+    const density = Math.min(window.devicePixelRatio || 1, MOST_PIXELS / Math.max(width, width / aspect));
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${width / aspect}px`;
+    this.under.style.maxWidth = `${Math.max(width, 320)}px`;
+    const size = { width: Math.round(width * density), height: Math.round(width / aspect * density) };
+    if (this.canvas.width !== size.width || this.canvas.height !== size.height) Object.assign(this.canvas, size);
+    this.#draw();
+  }
+  #schedule() {
+    this.#drawing ??= requestAnimationFrame(() => {
+      this.#drawing = null;
+      if (!this.#destroyed) this.#draw();
+    });
+  }
+  #draw() {
+    const photograph = this.#photograph;
+    const { state } = this;
+    if (!photograph) return;
+    const read = document.activeElement === this.canvas && !this.#pointing ? this.#point : null;
+    const chosen = state.hidden ? [] : [this.#layers[state.layer], this.#layers[state.compare]];
+    const shown = chosen.filter((layer) => layer !== void 0);
+    for (const layer of shown) {
+      if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
+      layer.painted = layer.surface;
+    }
+    this.painter.draw(photograph, shown, seenPart(state), state, read);
+  }
+  /** Say the masks' values at the point, if there is one. */
+  #read(aloud = false) {
+    const photograph = this.#photograph;
+    if (!this.#point || !photograph) {
+      this.readout.textContent = "";
+      return;
+    }
+    const [x, y] = this.#point;
+    const [x0, y0, x1, y1] = photograph.window;
+    const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
+    const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
+    const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
+    const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
+    if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
+    this.readout.replaceChildren(make("span", { textContent: place }), ...words);
+    if (aloud) this.spoken.textContent = [place, ...known.map(({ name, text }) => `${name} ${text}`)].join(", ");
+  }
+  /**
+   * @param {number} factor
+   * @param {Point | null} anchor
+   */
+  #zoomBy(factor, anchor = null) {
+    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+  }
+  #reset() {
+    this.set(WHOLE);
+    this.canvas.classList.remove("fk-movable");
+  }
+  // --- pointer and keys -------------------------------------------------------------------------------------------
+  #listen() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => this.#grab(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, () => {
+        this.#held = null;
+      });
+    }
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#held || document.activeElement === canvas) return;
+      this.#point = null;
+      this.#read();
+    });
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("dblclick", (event) => this.#zoomBy(2, this.#placeOf(event)));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#schedule());
+  }
+  /**
+   * The pointer's place, in shares of the picture.
+   * @param {MouseEvent} event
+   */
+  #placeOf(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const place = (
+      /** @type {Point} */
+      [
+        (event.clientX - box.left) / box.width,
+        (event.clientY - box.top) / box.height
+      ]
+    );
+    return pointIn(seenPart(this.state), place);
+  }
+  /** @param {WheelEvent} event */
+  #wheel(event) {
+    if (document.activeElement !== this.canvas && !event.ctrlKey) return;
+    event.preventDefault();
+    this.#zoomBy(wheelFactor(event), this.#placeOf(event));
+  }
+  /** @param {PointerEvent} event */
+  #nearDivider(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const far = Math.abs(event.clientX - box.left - this.state.swipe * box.width);
+    return this.state.compare >= 0 && far < GRIP;
+  }
+  /** @param {PointerEvent} event */
+  #grab(event) {
+    if (event.button !== 0) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.focus({ preventScroll: true });
+    const what = this.#nearDivider(event) ? "divider" : "picture";
+    this.#held = { what, x: event.clientX, y: event.clientY, from: seenPart(this.state) };
+    this.#move(event);
+  }
+  /** @param {PointerEvent} event */
+  #move(event) {
+    this.#pointing = true;
+    const box = this.canvas.getBoundingClientRect();
+    const held = this.#held;
+    if (held?.what === "divider") {
+      this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
+    } else if (held && this.state.zoom > 1) {
+      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+    }
+    this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
+    this.#point = this.#placeOf(event);
+    this.#read();
+  }
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.#press(event.key, event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  /**
+   * Do what a key is for; false where it is for nothing.
+   * @param {string} key
+   * @param {boolean} shift
+   */
+  #press(key, shift) {
+    const direction = ARROWS.get(key);
+    if (direction) this.#step(direction, shift ? 5 : 1);
+    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
+    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
+    else if (key === "0") this.#reset();
+    else if (key === " ") this.set({ hidden: !this.state.hidden });
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else return false;
+    return true;
+  }
+  /** @param {number} position of a layer. */
+  #choose(position) {
+    this.set({ layer: position, hidden: false });
+    this.spoken.textContent = this.#layers[position].name;
+  }
+  /**
+   * @param {Point} direction
+   * @param {number} steps
+   */
+  #step(direction, steps) {
+    this.#pointing = false;
+    const part = seenPart(this.state);
+    this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
+    this.set(centredOn(this.#point, part[2]));
+    this.#read(true);
+  }
+};
+function emptyLayer({ name, height, width, data }) {
+  return forget({
+    name,
+    height,
+    width,
+    values: bytesOf(data),
+    version: 0,
+    fine: null,
+    surface: make("canvas"),
+    painted: null,
+    line: null,
+    input: make("input"),
+    thumbnail: make("canvas")
+  });
+}
+function fineSize(photograph) {
+  const { window: [x0, y0, x1, y1] = [0, 0, 1, 1], width = 1, height = 1 } = photograph ?? {};
+  const [across, down] = [(x1 - x0) * width, (y1 - y0) * height];
+  const { bitmap = { width: 0, height: 0 } } = photograph ?? {};
+  const scale = Math.min(FINE, Math.max(bitmap.width, bitmap.height, 64)) / Math.max(across, down);
+  return [Math.max(1, Math.round(down * scale)), Math.max(1, Math.round(across * scale))];
+}
+
+// src/image_detail.js
+var ImageDetail = class {
+  title = make("h3", { tabIndex: -1 });
+  /**
+   * @param {Record<string, Bytes>} tables
+   * @param {() => void} close
+   */
+  constructor(tables, close) {
+    this.overlay = new Overlay(tables);
+    const line = make("div", { class: "fk-line" }, this.title, button("Close", close));
+    const properties = { class: "fk-detail", "aria-label": "One image", hidden: true };
+    this.element = make("section", properties, line, this.overlay.element);
+  }
+  /** @param {Known | { image?: undefined }} known */
+  show(known) {
+    const wasHidden = this.element.hidden;
+    this.element.hidden = !known.image;
+    if (!known.image) return;
+    const [image, label, predicted] = [known.image, known.label || "none", known.predicted].map(
+      (text) => make("bdi", { textContent: text })
+    );
+    this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
+    if (wasHidden) this.title.focus();
+  }
+};
+
 // src/scatter.js
 var FILLED = 0.94;
 function range(values) {
@@ -1186,10 +1715,10 @@ function drawnSprite(colour, state, size) {
 }
 
 // src/map.js
-var MOST_ZOOM = 60;
+var MOST_ZOOM2 = 60;
 var REACH = 9;
 var CLICK = 4;
-var BUTTON_ZOOM = 1.5;
+var BUTTON_ZOOM2 = 1.5;
 var TOOLS = (
   /** @type {const} */
   [
@@ -1198,7 +1727,7 @@ var TOOLS = (
     ["move", "Move"]
   ]
 );
-var HELP = "With the map in focus: arrow keys go from image to image, Enter selects that one, the space bar adds it or takes it out; a selects all in view, Escape none; plus and minus zoom, 0 shows all. A drag selects with the chosen tool, with the shift key held it adds; the wheel zooms while the map is in focus.";
+var HELP2 = "With the map in focus: arrow keys go from image to image, Enter selects that one, the space bar adds it or takes it out; a selects all in view, Escape none; plus and minus zoom, 0 shows all. A drag selects with the chosen tool, with the shift key held it adds; the wheel zooms while the map is in focus.";
 var ScatterMap = class {
   id = uniqueName("map");
   base = make("canvas", { class: "fk-map-base", "aria-hidden": "true" });
@@ -1287,12 +1816,12 @@ var ScatterMap = class {
     const zoom = make(
       "div",
       { class: "fk-zoom", role: "group", "aria-label": "Zoom of the map" },
-      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
-      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM2)),
+      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM2)),
       titled("All", "Show all images", () => this.#reset())
     );
     const drags = make("legend", { class: "fk-unseen", textContent: "A drag" });
-    const help = make("p", { id: `${this.id}-help`, textContent: HELP });
+    const help = make("p", { id: `${this.id}-help`, textContent: HELP2 });
     return make(
       "div",
       { class: "fk-map-box" },
@@ -1471,8 +2000,8 @@ var ScatterMap = class {
   #press(key, shift) {
     const direction = ARROWS.get(key);
     if (direction) this.#step(direction);
-    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM);
-    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM);
+    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM2);
+    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM2);
     else if (key === "0") this.#reset();
     else if (key === "Escape") this.#select([], false);
     else if (key === "a") this.#select(this.#inView(), shift);
@@ -1515,7 +2044,7 @@ var ScatterMap = class {
    * @param {Point | null} anchor
    */
   #zoomBy(factor, anchor = null) {
-    this.#look(zoomedMap(this.#view, this.base, factor, MOST_ZOOM, anchor));
+    this.#look(zoomedMap(this.#view, this.base, factor, MOST_ZOOM2, anchor));
   }
   #reset() {
     this.#look({ ...WHOLE });
@@ -1526,504 +2055,6 @@ var ScatterMap = class {
     this.#draw();
   }
 };
-
-// src/overlay_controls.js
-var THUMBNAIL = 76;
-var HELP2 = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
-function shareInWords(name, share) {
-  return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
-}
-var Slider = class {
-  /**
-   * @param {string} id
-   * @param {SliderName} name
-   * @param {string} words
-   * @param {(share: number) => void} change
-   */
-  constructor(id, name, words, change) {
-    this.name = name;
-    this.input = make("input", { type: "range", min: 0, max: 100, step: 1, id });
-    this.value = make("output", { class: "fk-number", for: id });
-    this.input.addEventListener("input", () => change(this.input.valueAsNumber / 100));
-    this.element = make(
-      "div",
-      { class: "fk-field" },
-      make("label", { for: id, textContent: words }),
-      make("div", { class: "fk-slider" }, this.input, this.value)
-    );
-  }
-  /** @param {number} share */
-  show(share) {
-    this.input.value = String(Math.round(share * 100));
-    this.value.textContent = shareInWords(this.name, share);
-  }
-};
-var OverlayControls = class {
-  /** The name of the colours that the legend shows. */
-  #legend = "";
-  /**
-   * @param {string} id that the identifiers of its elements begin with; the keys are described by `${id}-help`.
-   * @param {Record<string, Uint8Array>} tables colour map name -> 768 bytes.
-   * @param {(changes: Partial<Settings>) => void} set
-   */
-  constructor(id, tables, set) {
-    this.id = id;
-    this.tables = tables;
-    this.set = set;
-    this.list = make("div", { class: "fk-layers" });
-    this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
-    this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
-    this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
-    this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
-    this.outline = make("input", { type: "checkbox" });
-    this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
-    this.compare = select();
-    this.compare.addEventListener("change", () => set({ compare: Number(this.compare.value) }));
-    this.compareField = labelled(`${id}-compare`, "Compare with", this.compare);
-    this.colours = select(Object.keys(tables).map((name) => [name, name]));
-    this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
-    const { ramp, legend } = emptyLegend();
-    this.ramp = ramp;
-    this.element = make(
-      "div",
-      { class: "fk-panel" },
-      this.chooser,
-      this.opacity.element,
-      this.threshold.element,
-      labelledCheck(`${id}-outline`, "Outline", this.outline),
-      this.compareField,
-      this.swipe.element,
-      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
-      make(
-        "details",
-        { class: "fk-help" },
-        make("summary", { textContent: "Keys" }),
-        make("p", { id: `${id}-help`, textContent: HELP2 })
-      )
-    );
-  }
-  /**
-   * Offer these layers; each gets its input and its thumbnail.
-   * @param {Layer[]} layers
-   */
-  offerLayers(layers) {
-    const rows = layers.map((layer, position) => {
-      layer.input = make("input", { type: "radio", name: `${this.id}-layer`, value: position });
-      layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
-      layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
-      const name = make("bdi", { textContent: layer.name });
-      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
-    });
-    this.list.replaceChildren(...rows);
-    offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
-  }
-  /**
-   * Show these settings of these layers.
-   * @param {Settings} settings
-   * @param {Layer[]} layers
-   */
-  show(settings, layers) {
-    this.opacity.show(settings.opacity);
-    this.threshold.show(settings.threshold);
-    this.swipe.show(settings.swipe);
-    this.outline.checked = settings.outline;
-    this.colours.value = settings.colours;
-    this.compare.value = String(settings.compare);
-    for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
-    this.chooser.hidden = layers.length === 0;
-    this.compareField.hidden = layers.length < 2;
-    this.swipe.element.hidden = settings.compare < 0;
-    if (this.#legend === settings.colours) return;
-    this.#legend = settings.colours;
-    drawRamp(this.ramp, this.tables[settings.colours]);
-  }
-};
-
-// src/overlay.js
-var FINE = 512;
-var MOST_ZOOM2 = 32;
-var BUTTON_ZOOM2 = 1.5;
-var MOST_PIXELS = 1400;
-var PANEL = 234;
-var GRIP = 14;
-var DIGIT = /^[1-9]$/;
-var PATIENCE = 120;
-var Overlay = class {
-  id = uniqueName("overlay");
-  canvas = make("canvas", {
-    class: "fk-canvas",
-    tabIndex: 0,
-    role: "application",
-    "aria-describedby": `${this.id}-help`,
-    "aria-roledescription": "zoomable picture"
-  });
-  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
-  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
-  readout = make("output", { class: "fk-readout" });
-  spoken = make("span", { class: "fk-unseen", role: "status" });
-  under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
-  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
-  painter = new Painter(this.canvas);
-  /** @type {Layer[]} */
-  #layers = [];
-  /** @type {VersionedPhotograph | null} */
-  #photograph = null;
-  /** Of the photographs that were to be shown, the last one's number. */
-  #turn = 0;
-  /** The point whose values are read. @type {Point | null} */
-  #point = null;
-  /** Whether the pointer chose it. */
-  #pointing = false;
-  /** @type {Held | null} */
-  #held = null;
-  /** Layers whose thumbnails are to be drawn again. @type {Set<Layer>} */
-  #stale = /* @__PURE__ */ new Set();
-  /** @type {ReturnType<typeof setTimeout> | null} */
-  #waiting = null;
-  /** @type {number | null} */
-  #drawing = null;
-  #destroyed = false;
-  /** @param {Record<string, Bytes>} tables colour map name -> 768 bytes. */
-  constructor(tables) {
-    this.tables = Object.fromEntries(Object.entries(tables).map(([name, data]) => [name, bytesOf(data)]));
-    this.state = {
-      opacity: 0.75,
-      threshold: 0,
-      outline: false,
-      colours: Object.keys(tables)[0],
-      layer: 0,
-      compare: -1,
-      swipe: 0.5,
-      hidden: false,
-      ...WHOLE
-    };
-    this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
-    this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
-    this.#listen();
-    this.resizing = new ResizeObserver(() => this.#resize());
-    this.resizing.observe(this.element);
-    this.#show();
-  }
-  /** Let go of what outlives the elements. */
-  destroy() {
-    this.resizing.disconnect();
-    this.#photograph?.bitmap.close();
-    this.#destroyed = true;
-  }
-  /**
-   * Show a photograph; `null`, or one without data, for none.
-   * @param {SentPhotograph | null} photograph
-   */
-  async setPhotograph(photograph) {
-    this.#turn += 1;
-    const version = this.#turn;
-    const bitmap = photograph?.data?.byteLength ? await createImageBitmap(new Blob([bytesOf(photograph.data)], { type: photograph.type })) : null;
-    if (version !== this.#turn || this.#destroyed) {
-      bitmap?.close();
-      return;
-    }
-    this.#photograph?.bitmap.close();
-    const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
-    this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
-    Object.assign(this.state, WHOLE);
-    this.#point = null;
-    for (const layer of this.#layers) forget(layer).fine = null;
-    this.#resize();
-    this.#drawThumbnails(this.#layers);
-  }
-  /**
-   * Show these masks; the chosen one stays chosen where its name is still there.
-   * @param {SentLayer[]} layers
-   */
-  setLayers(layers) {
-    const [chosen, other] = [this.#layers[this.state.layer]?.name, this.#layers[this.state.compare]?.name];
-    const names = layers.map((layer) => layer.name);
-    this.#layers = layers.map(emptyLayer);
-    if (chosen !== void 0) this.state.layer = Math.max(0, names.indexOf(chosen));
-    if (other !== void 0) this.state.compare = names.indexOf(other);
-    this.controls.offerLayers(this.#layers);
-    this.#drawThumbnails(this.#layers);
-    this.#show();
-  }
-  /**
-   * Show other values of the mask at a position.
-   * @param {number} position
-   * @param {number} height
-   * @param {number} width
-   * @param {Bytes} data
-   */
-  updateLayer(position, height, width, data) {
-    const layer = this.#layers[position];
-    if (!layer) return;
-    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
-    this.#drawThumbnails([layer]);
-    if (position === this.state.layer || position === this.state.compare) this.#schedule();
-    this.#read();
-  }
-  /**
-   * Show the mask of this name, if there is one.
-   * @param {string} name
-   */
-  show(name) {
-    const position = this.#layers.findIndex((layer) => layer.name === name);
-    if (position >= 0) this.set({ layer: position });
-  }
-  /**
-   * Change settings, as the controls do.
-   * @param {Partial<Settings & View>} changes
-   */
-  set(changes2) {
-    const { state } = this;
-    Object.assign(state, changes2);
-    state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
-    if (state.compare >= this.#layers.length) state.compare = -1;
-    const recoloured = "colours" in changes2 || "threshold" in changes2;
-    if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
-    if (recoloured) this.#drawThumbnails(this.#layers);
-    this.#show();
-  }
-  #zoomButtons() {
-    const titled = (words, label, act) => button(words, act, { title: label, "aria-label": label });
-    return make(
-      "div",
-      { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
-      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM2)),
-      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM2)),
-      titled("Whole picture", "Show the whole picture", () => this.#reset())
-    );
-  }
-  /** Put the state into the controls, and draw. */
-  #show() {
-    this.controls.show(this.state, this.#layers);
-    const shown = this.#layers[this.state.layer]?.name;
-    this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
-    this.#schedule();
-    this.#read();
-  }
-  /**
-   * The mask at the resolution that its colours are computed at.
-   * @param {Layer} layer
-   */
-  #fine(layer) {
-    layer.fine ??= upsampled(layer, ...fineSize(this.#photograph));
-    return layer.fine;
-  }
-  #colours() {
-    return lookup(this.tables[this.state.colours], this.state.threshold);
-  }
-  /**
-   * Draw thumbnails, at most a few times a second.
-   * @param {Layer[]} layers
-   */
-  #drawThumbnails(layers) {
-    for (const layer of layers) this.#stale.add(layer);
-    this.#waiting ??= setTimeout(() => {
-      this.#waiting = null;
-      if (this.#destroyed) return;
-      for (const layer of this.#layers) {
-        if (this.#stale.has(layer)) drawSmall(layer.thumbnail, this.#photograph, layer, this.#colours(), THUMBNAIL);
-      }
-      this.#stale.clear();
-    }, PATIENCE);
-  }
-  #resize() {
-    const photograph = this.#photograph;
-    this.stage.classList.toggle("fk-bare", !photograph);
-    if (!photograph || !this.element.clientWidth) return;
-    const beside = getComputedStyle(this.element).gridTemplateColumns.includes(" ");
-    const wide = this.element.clientWidth - (beside ? PANEL : 0);
-    const most = Number.parseFloat(getComputedStyle(this.stage).getPropertyValue("--fk-height")) || 480;
-    const aspect = photograph.width / photograph.height;
-    const width = Math.min(wide, most * aspect);
-    const density = Math.min(window.devicePixelRatio || 1, MOST_PIXELS / Math.max(width, width / aspect));
-    this.canvas.style.width = `${width}px`;
-    this.canvas.style.height = `${width / aspect}px`;
-    this.under.style.maxWidth = `${Math.max(width, 320)}px`;
-    const size = { width: Math.round(width * density), height: Math.round(width / aspect * density) };
-    if (this.canvas.width !== size.width || this.canvas.height !== size.height) Object.assign(this.canvas, size);
-    this.#draw();
-  }
-  #schedule() {
-    this.#drawing ??= requestAnimationFrame(() => {
-      this.#drawing = null;
-      if (!this.#destroyed) this.#draw();
-    });
-  }
-  #draw() {
-    const photograph = this.#photograph;
-    const { state } = this;
-    if (!photograph) return;
-    const read = document.activeElement === this.canvas && !this.#pointing ? this.#point : null;
-    const chosen = state.hidden ? [] : [this.#layers[state.layer], this.#layers[state.compare]];
-    const shown = chosen.filter((layer) => layer !== void 0);
-    for (const layer of shown) {
-      if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
-      layer.painted = layer.surface;
-    }
-    this.painter.draw(photograph, shown, seenPart(state), state, read);
-  }
-  /** Say the masks' values at the point, if there is one. */
-  #read(aloud = false) {
-    const photograph = this.#photograph;
-    if (!this.#point || !photograph) {
-      this.readout.textContent = "";
-      return;
-    }
-    const [x, y] = this.#point;
-    const [x0, y0, x1, y1] = photograph.window;
-    const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
-    const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
-    const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
-    const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
-    if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
-    this.readout.replaceChildren(make("span", { textContent: place }), ...words);
-    if (aloud) this.spoken.textContent = [place, ...known.map(({ name, text }) => `${name} ${text}`)].join(", ");
-  }
-  /**
-   * @param {number} factor
-   * @param {Point | null} anchor
-   */
-  #zoomBy(factor, anchor = null) {
-    this.set(zoomed(this.state, factor, MOST_ZOOM2, anchor));
-    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
-  }
-  #reset() {
-    this.set(WHOLE);
-    this.canvas.classList.remove("fk-movable");
-  }
-  // --- pointer and keys -------------------------------------------------------------------------------------------
-  #listen() {
-    const { canvas } = this;
-    canvas.addEventListener("pointerdown", (event) => this.#grab(event));
-    canvas.addEventListener("pointermove", (event) => this.#move(event));
-    for (const name of ["pointerup", "pointercancel"]) {
-      canvas.addEventListener(name, () => {
-        this.#held = null;
-      });
-    }
-    canvas.addEventListener("pointerleave", () => {
-      if (this.#held || document.activeElement === canvas) return;
-      this.#point = null;
-      this.#read();
-    });
-    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    canvas.addEventListener("dblclick", (event) => this.#zoomBy(2, this.#placeOf(event)));
-    canvas.addEventListener("keydown", (event) => this.#key(event));
-    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#schedule());
-  }
-  /**
-   * The pointer's place, in shares of the picture.
-   * @param {MouseEvent} event
-   */
-  #placeOf(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const place = (
-      /** @type {Point} */
-      [
-        (event.clientX - box.left) / box.width,
-        (event.clientY - box.top) / box.height
-      ]
-    );
-    return pointIn(seenPart(this.state), place);
-  }
-  /** @param {WheelEvent} event */
-  #wheel(event) {
-    if (document.activeElement !== this.canvas && !event.ctrlKey) return;
-    event.preventDefault();
-    this.#zoomBy(wheelFactor(event), this.#placeOf(event));
-  }
-  /** @param {PointerEvent} event */
-  #nearDivider(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const far = Math.abs(event.clientX - box.left - this.state.swipe * box.width);
-    return this.state.compare >= 0 && far < GRIP;
-  }
-  /** @param {PointerEvent} event */
-  #grab(event) {
-    if (event.button !== 0) return;
-    this.canvas.setPointerCapture(event.pointerId);
-    this.canvas.focus({ preventScroll: true });
-    const what = this.#nearDivider(event) ? "divider" : "picture";
-    this.#held = { what, x: event.clientX, y: event.clientY, from: seenPart(this.state) };
-    this.#move(event);
-  }
-  /** @param {PointerEvent} event */
-  #move(event) {
-    this.#pointing = true;
-    const box = this.canvas.getBoundingClientRect();
-    const held = this.#held;
-    if (held?.what === "divider") {
-      this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
-    } else if (held && this.state.zoom > 1) {
-      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
-    }
-    this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
-    this.#point = this.#placeOf(event);
-    this.#read();
-  }
-  /** @param {KeyboardEvent} event */
-  #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (!this.#press(event.key, event.shiftKey)) return;
-    event.preventDefault();
-    event.stopPropagation();
-  }
-  /**
-   * Do what a key is for; false where it is for nothing.
-   * @param {string} key
-   * @param {boolean} shift
-   */
-  #press(key, shift) {
-    const direction = ARROWS.get(key);
-    if (direction) this.#step(direction, shift ? 5 : 1);
-    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM2, this.#point);
-    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM2, this.#point);
-    else if (key === "0") this.#reset();
-    else if (key === " ") this.set({ hidden: !this.state.hidden });
-    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
-    else return false;
-    return true;
-  }
-  /** @param {number} position of a layer. */
-  #choose(position) {
-    this.set({ layer: position, hidden: false });
-    this.spoken.textContent = this.#layers[position].name;
-  }
-  /**
-   * @param {Point} direction
-   * @param {number} steps
-   */
-  #step(direction, steps) {
-    this.#pointing = false;
-    const part = seenPart(this.state);
-    this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
-    this.set(centredOn(this.#point, part[2]));
-    this.#read(true);
-  }
-};
-function emptyLayer({ name, height, width, data }) {
-  return forget({
-    name,
-    height,
-    width,
-    values: bytesOf(data),
-    version: 0,
-    fine: null,
-    surface: make("canvas"),
-    painted: null,
-    line: null,
-    input: make("input"),
-    thumbnail: make("canvas")
-  });
-}
-function fineSize(photograph) {
-  const { window: [x0, y0, x1, y1] = [0, 0, 1, 1], width = 1, height = 1 } = photograph ?? {};
-  const [across, down] = [(x1 - x0) * width, (y1 - y0) * height];
-  const { bitmap = { width: 0, height: 0 } } = photograph ?? {};
-  const scale = Math.min(FINE, Math.max(bitmap.width, bitmap.height, 64)) / Math.max(across, down);
-  return [Math.max(1, Math.round(down * scale)), Math.max(1, Math.round(across * scale))];
-}
 
 // src/queue.js
 var HEARING = 4e3;
@@ -2145,11 +2176,6 @@ var Images = class {
     return cluster >= 0 ? [...lines, `cluster ${cluster}`] : lines;
   }
 };
-function save(name, content, type) {
-  const address = URL.createObjectURL(new Blob([bytesOf(content)], { type }));
-  make("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 1e4);
-}
 var SelectionTools = class {
   name = make("input", { type: "text", value: "selection", autocomplete: "off", spellcheck: false, size: 12 });
   said = make("span", { role: "status" });
@@ -2173,30 +2199,6 @@ var SelectionTools = class {
   setCount(count) {
     for (const each of [this.csv, this.put, this.clear]) each.disabled = !count;
     this.said.textContent = "";
-  }
-};
-var ImageDetail = class {
-  title = make("h3", { tabIndex: -1 });
-  /**
-   * @param {Record<string, Bytes>} tables
-   * @param {() => void} close
-   */
-  constructor(tables, close) {
-    this.overlay = new Overlay(tables);
-    const line = make("div", { class: "fk-line" }, this.title, button("Close", close));
-    const properties = { class: "fk-detail", "aria-label": "One image", hidden: true };
-    this.element = make("section", properties, line, this.overlay.element);
-  }
-  /** @param {Known | { image?: undefined }} known */
-  show(known) {
-    const wasHidden = this.element.hidden;
-    this.element.hidden = !known.image;
-    if (!known.image) return;
-    const [image, label, predicted] = [known.image, known.label || "none", known.predicted].map(
-      (text) => make("bdi", { textContent: text })
-    );
-    this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
   }
 };
 function render({ model, el }) {

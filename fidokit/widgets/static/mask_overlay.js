@@ -1,5 +1,22 @@
 // Written by fidokit/widgets/js/build.js; change the sources there.
 
+// src/bytes.js
+function bytesOf(data) {
+  if (data instanceof Uint8Array) return (
+    /** @type {Uint8Array<ArrayBuffer>} */
+    data
+  );
+  if (ArrayBuffer.isView(data)) {
+    return new Uint8Array(
+      /** @type {ArrayBuffer} */
+      data.buffer,
+      data.byteOffset,
+      data.byteLength
+    );
+  }
+  return new Uint8Array(data);
+}
+
 // src/dom.js
 var ATTRIBUTES = /* @__PURE__ */ new Set(["role", "for", "list"]);
 function make(name, properties = {}, ...children) {
@@ -49,23 +66,6 @@ function listen(model, events) {
   return () => {
     for (const [event, act] of events) model.off(event, act);
   };
-}
-
-// src/bytes.js
-function bytesOf(data) {
-  if (data instanceof Uint8Array) return (
-    /** @type {Uint8Array<ArrayBuffer>} */
-    data
-  );
-  if (ArrayBuffer.isView(data)) {
-    return new Uint8Array(
-      /** @type {ArrayBuffer} */
-      data.buffer,
-      data.byteOffset,
-      data.byteLength
-    );
-  }
-  return new Uint8Array(data);
 }
 
 // src/geometry.js

@@ -1,6 +1,8 @@
 // Elements of a page, and a widget's ties to its model.
 
-/** @import { Listener, Model, Send, Verdict } from "./types.d.ts" */
+/** @import { Bytes, Listener, Model, Send, Verdict } from "./types.d.ts" */
+
+import { bytesOf } from "./bytes.js";
 
 /** Set as attributes: they are no properties, or are not written like them. */
 const ATTRIBUTES = new Set(["role", "for", "list"]);
@@ -166,4 +168,16 @@ export function listen(model, events) {
  */
 export function changes(show) {
   return Object.entries(show).map(([trait, act]) => [`change:${trait}`, act]);
+}
+
+/**
+ * Let the browser save a file.
+ * @param {string} name
+ * @param {Bytes} content
+ * @param {string} type
+ */
+export function save(name, content, type) {
+  const address = URL.createObjectURL(new Blob([bytesOf(content)], { type }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }

@@ -2,14 +2,15 @@
 // and goes to the kernel through a queue that loses none.
 
 /** @import { About } from "./gallery.js" */
+/** @import { Known } from "./image_detail.js" */
 /** @import { Bytes, Cluster, Listener, Rendered, Send, SentLayer, SentPhotograph, Verdict } from "./types.d.ts" */
 
 import { bytesOf, numbersOf } from "./bytes.js";
 import { ClusterTable, Evidence } from "./clusters.js";
-import { button, changes, labelled, listen, make, say, sender, uniqueName, verdict, widgetRoot } from "./dom.js";
+import { button, changes, labelled, listen, make, save, say, sender, uniqueName, widgetRoot } from "./dom.js";
 import { Gallery } from "./gallery.js";
+import { ImageDetail } from "./image_detail.js";
 import { ScatterMap } from "./map.js";
-import { Overlay } from "./overlay.js";
 import { lookup } from "./picture.js";
 import { SelectionQueue } from "./queue.js";
 import { figure } from "./text.js";
@@ -27,7 +28,6 @@ import { Pictures } from "./tiles.js";
  * selection it was.
  * @typedef {{ rows: Bytes, cluster: number | null, counts: number[], view: string, number: number }} Selection
  */
-/** @typedef {{ image: string, state: Verdict, label: string, predicted: string }} Known of an image. */
 /**
  * @typedef {{
  *   _tables: Record<string, Bytes>, _static_class: string, _points: SentPoints, _ids: string[], _clusters: Cluster[],
@@ -89,18 +89,6 @@ export class Images {
   }
 }
 
-/**
- * Let the browser save a file.
- * @param {string} name
- * @param {Bytes} content
- * @param {string} type
- */
-function save(name, content, type) {
-  const address = URL.createObjectURL(new Blob([bytesOf(content)], { type }));
-  make("a", { href: address, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
-}
-
 /** What can be done with the selection. */
 class SelectionTools {
   name = make("input", { type: "text", value: "selection", autocomplete: "off", spellcheck: false, size: 12 });
@@ -127,34 +115,6 @@ class SelectionTools {
   setCount(count) {
     for (const each of [this.csv, this.put, this.clear]) each.disabled = !count;
     this.said.textContent = "";
-  }
-}
-
-/** One image, large. */
-class ImageDetail {
-  title = make("h3", { tabIndex: -1 });
-
-  /**
-   * @param {Record<string, Bytes>} tables
-   * @param {() => void} close
-   */
-  constructor(tables, close) {
-    this.overlay = new Overlay(tables);
-    const line = make("div", { class: "fk-line" }, this.title, button("Close", close));
-    const properties = { class: "fk-detail", "aria-label": "One image", hidden: true };
-    this.element = make("section", properties, line, this.overlay.element);
-  }
-
-  /** @param {Known | { image?: undefined }} known */
-  show(known) {
-    const wasHidden = this.element.hidden;
-    this.element.hidden = !known.image;
-    if (!known.image) return;
-    const [image, label, predicted] = [known.image, known.label || "none", known.predicted].map((text) =>
-      make("bdi", { textContent: text }),
-    );
-    this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
-    if (wasHidden) this.title.focus();
   }
 }
 

@@ -1,6 +1,7 @@
 // The report's script: it stands in the page, and only it may run there.
 
-import { startClusters, startImages } from "./report_page.js";
+import { startAnswers, startClusters, startImages } from "./report_page.js";
 
 startImages();
 startClusters();
+startAnswers();

@@ -128,20 +128,14 @@ export function compareValues(a, b, ascending, textual) {
   return ascending ? difference : -difference;
 }
 
-/** Start the controls of the clusters, if there are any. */
-export function startClusters() {
-  const table = /** @type {HTMLTableElement | null} */ (document.getElementById("clusters"));
-  if (!table?.tHead) return;
+/**
+ * Let the heads of a table's columns sort its rows, where they say how.
+ * @param {HTMLTableElement} table
+ */
+function sortable(table) {
+  if (!table.tHead) return;
   const body = table.tBodies[0];
   const rows = Array.from(body.rows);
-  filtered(rows, {
-    search: inputOf("cluster-search"),
-    choice: "cluster-kind",
-    kindOf: (row) => row.dataset.kind,
-    shown: elementOf("clusters-shown"),
-    nothing: elementOf("no-cluster"),
-    what: "clusters",
-  });
   const heads = Array.from(table.tHead.rows[0].cells);
   for (const [column, head] of heads.entries()) {
     const textual = head.dataset.sort === "text";
@@ -155,6 +149,27 @@ export function startClusters() {
     };
     if (head.dataset.sort) addButton(head, sort);
   }
+}
+
+/** Start the tables of the answers, if there are any. */
+export function startAnswers() {
+  for (const table of document.querySelectorAll(".answer table")) sortable(/** @type {HTMLTableElement} */ (table));
+}
+
+/** Start the controls of the clusters, if there are any. */
+export function startClusters() {
+  const table = /** @type {HTMLTableElement | null} */ (document.getElementById("clusters"));
+  if (!table?.tHead) return;
+  const rows = Array.from(table.tBodies[0].rows);
+  filtered(rows, {
+    search: inputOf("cluster-search"),
+    choice: "cluster-kind",
+    kindOf: (row) => row.dataset.kind,
+    shown: elementOf("clusters-shown"),
+    nothing: elementOf("no-cluster"),
+    what: "clusters",
+  });
+  sortable(table);
   elementOf("cluster-tools").hidden = false;
 }
 

@@ -8,6 +8,7 @@ import { openPage } from "./page.js";
 
 const STATIC = new URL("../../static/", import.meta.url);
 const WIDGETS = {
+  answers: ["render"],
   mask_overlay: ["initialize", "render"],
   compare: ["render"],
   errors: ["render"],

@@ -1,0 +1,1325 @@
+// Written by fidokit/widgets/js/build.js; change the sources there.
+
+// src/bytes.js
+function bytesOf(data) {
+  if (data instanceof Uint8Array) return (
+    /** @type {Uint8Array<ArrayBuffer>} */
+    data
+  );
+  if (ArrayBuffer.isView(data)) {
+    return new Uint8Array(
+      /** @type {ArrayBuffer} */
+      data.buffer,
+      data.byteOffset,
+      data.byteLength
+    );
+  }
+  return new Uint8Array(data);
+}
+
+// src/dom.js
+var ATTRIBUTES = /* @__PURE__ */ new Set(["role", "for", "list"]);
+function make(name, properties = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key === "class") made.className = String(value);
+    else if (key === "dataset") Object.assign(made.dataset, value);
+    else if (key.startsWith("aria-") || ATTRIBUTES.has(key)) made.setAttribute(key, String(value));
+    else Reflect.set(made, key, value);
+  }
+  if (made.tabIndex >= 0) made.dataset.lmSuppressShortcuts = "true";
+  made.append(...children.filter((child) => child !== null && child !== void 0));
+  return made;
+}
+function button(words, press, properties = {}) {
+  const made = make("button", { type: "button", textContent: words, ...properties });
+  made.addEventListener("click", press);
+  return made;
+}
+function select(options = [], properties = {}) {
+  const made = make("select", properties);
+  offer(made, options);
+  return made;
+}
+function offer(element, options) {
+  element.replaceChildren(...options.map(([value, words]) => make("option", { value, textContent: words })));
+}
+function labelled(id, words, input, ...more) {
+  input.id = id;
+  return make("div", { class: "fk-field" }, make("label", { for: id, textContent: words }), input, ...more);
+}
+function labelledCheck(id, words, input) {
+  input.id = id;
+  return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words }));
+}
+function verdict(state) {
+  const signs = { right: "✓", wrong: "✗", "not judged": "–" };
+  return make(
+    "span",
+    { class: "fk-verdict", dataset: { state } },
+    make("span", { "aria-hidden": "true", textContent: `${signs[state]} ` }),
+    state
+  );
+}
+function paragraph(text) {
+  return make("p", {}, make("bdi", { textContent: text }));
+}
+function say(element, words) {
+  element.textContent = words;
+  element.hidden = !words;
+}
+function uniqueName(kind) {
+  const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
+  return `fidokit-${kind}-${random.join("")}`;
+}
+function widgetRoot(staticClass, ...children) {
+  const form = `.${CSS.escape(staticClass)}`;
+  const rule = make("style", { textContent: `${form}, .jp-OutputArea-child:has(${form}) { display: none; }` });
+  return make("div", { class: "fidokit", dataset: { lmSuppressShortcuts: "true" } }, rule, ...children);
+}
+function sender(model) {
+  return (message, buffers) => model.send(message, void 0, buffers);
+}
+function listen(model, events) {
+  for (const [event, act] of events) model.on(event, act);
+  return () => {
+    for (const [event, act] of events) model.off(event, act);
+  };
+}
+function changes(show) {
+  return Object.entries(show).map(([trait, act]) => [`change:${trait}`, act]);
+}
+function save(name, content, type) {
+  const address = URL.createObjectURL(new Blob([bytesOf(content)], { type }));
+  make("a", { href: address, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(address), 1e4);
+}
+
+// src/geometry.js
+var WHOLE = Object.freeze({ zoom: 1, x: 0.5, y: 0.5 });
+var HAIR = 1e-9;
+var STEP = 0.02;
+var LINES = 1;
+function clamp(value, low, high) {
+  return Math.min(Math.max(value, low), high);
+}
+function seenPart({ zoom, x, y }) {
+  const share = 1 / zoom;
+  return [clamp(x - share / 2, 0, 1 - share), clamp(y - share / 2, 0, 1 - share), share];
+}
+function centreOf([left, top, share]) {
+  return [left + share / 2, top + share / 2];
+}
+function zoomed(view, factor, most, anchor = null) {
+  const [centreX, centreY] = centreOf(seenPart(view));
+  const zoom = clamp(view.zoom * factor, 1, most);
+  const [x, y] = anchor ?? [centreX, centreY];
+  const kept = view.zoom / zoom;
+  return { zoom, x: x + (centreX - x) * kept, y: y + (centreY - y) * kept };
+}
+function centredOn([x, y], share) {
+  return { x: clamp(x, share / 2, 1 - share / 2), y: clamp(y, share / 2, 1 - share / 2) };
+}
+function panned(part, [across, down]) {
+  const [x, y] = centreOf(part);
+  return centredOn([x - across * part[2], y - down * part[2]], part[2]);
+}
+function pointIn([left, top, share], [across, down]) {
+  return [left + clamp(across, 0, 1 - HAIR) * share, top + clamp(down, 0, 1 - HAIR) * share];
+}
+function stepped([x, y], [dx, dy], share, steps) {
+  const far = STEP * share * steps;
+  return [clamp(x + far * dx, 0, 1 - HAIR), clamp(y + far * dy, 0, 1 - HAIR)];
+}
+function valueAt({ height, width, values }, [across, down]) {
+  if (across < 0 || down < 0 || across >= 1 || down >= 1) return null;
+  return values[Math.floor(down * height) * width + Math.floor(across * width)] / 255;
+}
+function wheelFactor({ deltaY, deltaMode }) {
+  return Math.exp(-deltaY * (deltaMode === LINES ? 0.05 : 15e-4));
+}
+var ARROWS = /* @__PURE__ */ new Map(
+  /** @type {[string, Point][]} */
+  [
+    ["ArrowLeft", [-1, 0]],
+    ["ArrowRight", [1, 0]],
+    ["ArrowUp", [0, -1]],
+    ["ArrowDown", [0, 1]]
+  ]
+);
+
+// src/picture.js
+function upsampled(mask, rows, columns) {
+  const { height, width, values } = mask;
+  if (rows <= height && columns <= width) return { height, width, values };
+  const across = new Float32Array(height * columns);
+  for (let x = 0; x < columns; x++) {
+    const place = clamp((x + 0.5) * width / columns - 0.5, 0, width - 1);
+    const left = Math.floor(place);
+    const right = Math.min(left + 1, width - 1);
+    const share = place - left;
+    for (let y = 0; y < height; y++) {
+      const row = y * width;
+      across[y * columns + x] = values[row + left] * (1 - share) + values[row + right] * share;
+    }
+  }
+  const out = new Uint8ClampedArray(rows * columns);
+  for (let y = 0; y < rows; y++) {
+    const place = clamp((y + 0.5) * height / rows - 0.5, 0, height - 1);
+    const top = Math.floor(place) * columns;
+    const bottom = Math.min(Math.floor(place) + 1, height - 1) * columns;
+    const share = place - Math.floor(place);
+    const row = y * columns;
+    for (let x = 0; x < columns; x++) out[row + x] = across[top + x] * (1 - share) + across[bottom + x] * share;
+  }
+  return { height: rows, width: columns, values: out };
+}
+function lookup(table, threshold) {
+  const words = new Uint32Array(256);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) {
+    bytes.set(table.subarray(3 * value, 3 * value + 3), 4 * value);
+    bytes[4 * value + 3] = value / 255 >= threshold ? value : 0;
+  }
+  return words;
+}
+function opaqueLookup(table) {
+  const words = lookup(table, 0);
+  const bytes = new Uint8Array(words.buffer);
+  for (let value = 0; value < 256; value++) bytes[4 * value + 3] = 255;
+  return words;
+}
+function coloured({ values }, words) {
+  const pixels = new Uint32Array(values.length);
+  for (let i = 0; i < pixels.length; i++) pixels[i] = words[values[i]];
+  return pixels;
+}
+function contextOf(canvas) {
+  return (
+    /** @type {CanvasRenderingContext2D} */
+    canvas.getContext("2d")
+  );
+}
+function paint(canvas, mask, words) {
+  if (canvas.width !== mask.width || canvas.height !== mask.height) {
+    canvas.width = mask.width;
+    canvas.height = mask.height;
+  }
+  const data = new Uint8ClampedArray(coloured(mask, words).buffer);
+  contextOf(canvas).putImageData(new ImageData(data, mask.width, mask.height), 0, 0);
+}
+function outlinePieces({ height, width, values }, level) {
+  const pieces = [];
+  const at = (x, y) => x >= 0 && y >= 0 && x < width && y < height ? values[y * width + x] : 0;
+  const edge = Math.max(level, 0.5);
+  const cut = (a, b) => a === b ? 0.5 : (edge - a) / (b - a);
+  const toShares = ([x, y]) => [clamp((x + 0.5) / width, 0, 1), clamp((y + 0.5) / height, 0, 1)];
+  for (let y = -1; y < height; y++) {
+    for (let x = -1; x < width; x++) {
+      const [a, b, c, d] = [at(x, y), at(x + 1, y), at(x + 1, y + 1), at(x, y + 1)];
+      const sort = sortOf(a, b, c, d, edge);
+      if (sort === 0 || sort === 15) continue;
+      const found = segments(
+        sort,
+        [x + cut(a, b), y],
+        [x + 1, y + cut(b, c)],
+        [x + cut(d, c), y + 1],
+        [x, y + cut(a, d)]
+      );
+      for (const [from, to] of found) pieces.push([toShares(from), toShares(to)]);
+    }
+  }
+  return pieces;
+}
+function sortOf(a, b, c, d, edge) {
+  return (a >= edge ? 8 : 0) + (b >= edge ? 4 : 0) + (c >= edge ? 2 : 0) + (d >= edge ? 1 : 0);
+}
+function segments(sort, top, right, bottom, left) {
+  switch (sort) {
+    case 1:
+    case 14:
+      return [[left, bottom]];
+    case 2:
+    case 13:
+      return [[bottom, right]];
+    case 3:
+    case 12:
+      return [[left, right]];
+    case 4:
+    case 11:
+      return [[top, right]];
+    case 6:
+    case 9:
+      return [[top, bottom]];
+    case 7:
+    case 8:
+      return [[left, top]];
+    case 5:
+      return [
+        [left, top],
+        [bottom, right]
+      ];
+    default:
+      return [
+        [left, bottom],
+        [top, right]
+      ];
+  }
+}
+function outline(mask, level) {
+  const path = new Path2D();
+  for (const [from, to] of outlinePieces(mask, level)) {
+    path.moveTo(...from);
+    path.lineTo(...to);
+  }
+  return path;
+}
+
+// src/painter.js
+var versions = 0;
+function forget(layer) {
+  layer.painted = null;
+  layer.line = null;
+  layer.version = ++versions;
+  return layer;
+}
+var Painter = class {
+  /** @type {Map<string, { key: string, surface: HTMLCanvasElement }>} */
+  #kept = /* @__PURE__ */ new Map();
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    this.canvas = canvas;
+    this.context = /** @type {CanvasRenderingContext2D} */
+    canvas.getContext("2d", { alpha: false });
+  }
+  /**
+   * @param {VersionedPhotograph} photograph
+   * @param {Layer[]} shown no layer, one, or the two at both sides of the divider; they are painted.
+   * @param {Part} seen
+   * @param {Look} look
+   * @param {Point | null} point where the cross is drawn, in shares of the picture.
+   */
+  draw(photograph, shown, seen, look, point) {
+    const { canvas, context } = this;
+    const [left, top, share] = seen;
+    const view = { left, top, share, across: canvas.width / share, down: canvas.height / share, photograph };
+    const place = [photograph.version, canvas.width, canvas.height, ...seen];
+    const masks = [...place, shown.length > 1 ? look.swipe : 1, ...shown.map((layer) => layer.version)];
+    const parts = shown.map((layer, i) => ({ layer, stretch: stretchOf(i, shown.length, view, look.swipe) }));
+    context.globalAlpha = 1;
+    const ground = this.#keep("ground", [...place, shown.length > 0], (to) => drawGround(to, view, shown.length > 0));
+    context.drawImage(ground, 0, 0);
+    if (!shown.length) return;
+    context.globalAlpha = look.opacity;
+    context.drawImage(
+      this.#keep("masks", masks, (to) => {
+        for (const { layer, stretch } of parts) drawMask(to, view, stretch, layer);
+      }),
+      0,
+      0
+    );
+    context.globalAlpha = 1;
+    if (!look.outline && shown.length < 2 && !point) return;
+    context.drawImage(
+      this.#keep("marks", [...masks, look.threshold, look.outline, point], (to) => {
+        for (const { layer, stretch } of look.outline ? parts : [])
+          drawOutline(to, view, stretch, layer, look.threshold);
+        if (shown.length > 1) drawDivider(to, look.swipe * canvas.width);
+        if (point) drawCross(to, (point[0] - left) * view.across, (point[1] - top) * view.down);
+      }),
+      0,
+      0
+    );
+  }
+  /**
+   * A canvas of the picture's size with what `draw` draws; as it was, while the key is.
+   * @param {string} name
+   * @param {unknown[]} parts of the key.
+   * @param {(context: CanvasRenderingContext2D) => void} draw
+   */
+  #keep(name, parts, draw) {
+    const key = parts.join();
+    const kept = this.#kept.get(name) ?? { key: "", surface: document.createElement("canvas") };
+    this.#kept.set(name, kept);
+    if (kept.key !== key) {
+      kept.key = key;
+      Object.assign(kept.surface, { width: this.canvas.width, height: this.canvas.height });
+      draw(contextOf(kept.surface));
+    }
+    return kept.surface;
+  }
+};
+function stretchOf(side, sides, { left, share }, swipe) {
+  const divider = left + share * swipe;
+  if (sides < 2) return [left, left + share];
+  return side === 0 ? [left, divider] : [divider, left + share];
+}
+function drawGround(context, seen, masked) {
+  const { left, top, share, across, photograph } = seen;
+  const { width, height } = photograph.bitmap;
+  const [x0, y0, x1, y1] = photograph.window;
+  const edge = 0.5 / photograph.width;
+  context.imageSmoothingEnabled = across < 6 * width;
+  const part = (
+    /** @type {const} */
+    [left * width, top * height, share * width, share * height]
+  );
+  context.drawImage(photograph.bitmap, ...part, 0, 0, context.canvas.width, context.canvas.height);
+  if (!masked || x0 <= edge && y0 <= edge && x1 >= 1 - edge && y1 >= 1 - edge) return;
+  useShares(context, seen);
+  context.beginPath();
+  context.rect(0, 0, 1, 1);
+  context.rect(x0, y0, x1 - x0, y1 - y0);
+  context.fillStyle = "rgb(12 14 16 / 0.55)";
+  context.fill("evenodd");
+}
+function drawMask(context, seen, stretch, layer) {
+  within(context, seen, stretch, ([x0, y0, x1, y1]) => {
+    context.drawImage(
+      /** @type {HTMLCanvasElement} */
+      layer.painted,
+      x0,
+      y0,
+      x1 - x0,
+      y1 - y0
+    );
+  });
+}
+function drawOutline(context, seen, stretch, layer, threshold) {
+  layer.line ??= outline(layer.fine ?? layer, 255 * (threshold || 0.5));
+  const { line } = layer;
+  within(context, seen, stretch, (window2) => strokeTwice(context, line, window2));
+}
+function useShares(context, { left, top, across, down }) {
+  context.setTransform(across, 0, 0, down, -left * across, -top * down);
+}
+function within(context, seen, [from, to], draw) {
+  context.save();
+  useShares(context, seen);
+  context.beginPath();
+  context.rect(from, 0, to - from, 1);
+  context.clip();
+  draw(seen.photograph.window);
+  context.restore();
+}
+var TWO_TONES = (
+  /** @type {const} */
+  [
+    ["rgb(0 0 0 / 0.7)", 2],
+    ["#fff", 1]
+  ]
+);
+function strokeTwice(context, line, [x0, y0, x1, y1]) {
+  const path = new Path2D();
+  const inWindow = new DOMMatrix([x1 - x0, 0, 0, y1 - y0, x0, y0]);
+  path.addPath(line, DOMMatrix.fromMatrix(context.getTransform()).multiply(inWindow));
+  context.save();
+  context.setTransform(1, 0, 0, 1, 0, 0);
+  for (const [strokeStyle, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle, lineWidth: 2 * wide * (window.devicePixelRatio || 1), lineCap: "round" });
+    context.stroke(path);
+  }
+  context.restore();
+}
+function drawDivider(context, x) {
+  const { height } = context.canvas;
+  const thick = window.devicePixelRatio || 1;
+  for (const [colour, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle: colour, fillStyle: colour, lineWidth: 2 * wide * thick });
+    context.beginPath();
+    context.moveTo(x, 0);
+    context.lineTo(x, height);
+    context.stroke();
+    context.beginPath();
+    context.arc(x, height / 2, (5 + 2 * wide) * thick, 0, 2 * Math.PI);
+    context.fill();
+  }
+}
+function drawCross(context, x, y) {
+  const arm = 9 * (window.devicePixelRatio || 1);
+  for (const [strokeStyle, wide] of TWO_TONES) {
+    Object.assign(context, { strokeStyle, lineWidth: wide * arm / 6 });
+    context.beginPath();
+    context.moveTo(x - arm, y);
+    context.lineTo(x + arm, y);
+    context.moveTo(x, y - arm);
+    context.lineTo(x, y + arm);
+    context.stroke();
+  }
+}
+var SMALL_MASK = 76;
+function smallSize({ width, height }, side, density) {
+  const scale = side * Math.min(2, density) / Math.max(width, height);
+  return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
+}
+function drawSmall(canvas, photograph, layer, words, side, opacity = 1) {
+  const shown = photograph ?? layer;
+  if (!shown) return;
+  Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
+  const context = contextOf(canvas);
+  if (photograph) context.drawImage(photograph.bitmap, 0, 0, canvas.width, canvas.height);
+  if (!layer) return;
+  const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
+  context.setTransform(canvas.width, 0, 0, canvas.height, 0, 0);
+  context.globalAlpha = opacity;
+  layer.small ??= document.createElement("canvas");
+  paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
+  context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
+}
+
+// src/tiles.js
+var MOST_PICTURES = 300;
+var Pictures = class {
+  /** @type {Map<Key, Picture>} */
+  #kept = /* @__PURE__ */ new Map();
+  /** @type {Set<Key>} */
+  #asked = /* @__PURE__ */ new Set();
+  /** @type {Key[]} */
+  #fresh = [];
+  #destroyed = false;
+  /**
+   * @param {(keys: Key[]) => void} ask called with keys whose pictures are needed; they arrive by `take`.
+   * @param {(key: Key) => void} changed called with the key of a picture that has come.
+   */
+  constructor(ask, changed) {
+    this.ask = ask;
+    this.changed = changed;
+  }
+  destroy() {
+    this.#giveBack();
+    this.#destroyed = true;
+  }
+  /**
+   * The picture of a key; undefined while it is not there, which asks for it.
+   * @param {Key} key
+   */
+  get(key) {
+    const picture = this.#kept.get(key);
+    if (picture) {
+      this.#kept.delete(key);
+      this.#kept.set(key, picture);
+    } else if (!this.#asked.has(key)) {
+      if (!this.#fresh.length) queueMicrotask(() => this.ask(this.#fresh.splice(0)));
+      this.#asked.add(key);
+      this.#fresh.push(key);
+    }
+    return picture;
+  }
+  /** Forget all, as when other masks are shown. */
+  clear() {
+    this.#giveBack();
+    this.#kept.clear();
+    this.#asked.clear();
+  }
+  /**
+   * A picture that the kernel sent: photograph and layers, and their data in order.
+   * @param {Key} key
+   * @param {SentPhotograph} photograph
+   * @param {SentLayer[]} layers
+   * @param {DataView[]} buffers
+   */
+  async take(key, photograph, layers, buffers) {
+    const bitmap = buffers[0].byteLength ? await createImageBitmap(new Blob([bytesOf(buffers[0])], { type: photograph.type })) : null;
+    if (this.#destroyed) {
+      bitmap?.close();
+      return;
+    }
+    this.#asked.delete(key);
+    this.#kept.get(key)?.photograph?.bitmap.close();
+    const { width = 0, height = 0, reason = "" } = photograph;
+    const window2 = (
+      /** @type {Window} */
+      photograph.window
+    );
+    this.#kept.set(key, {
+      photograph: bitmap && { bitmap, width, height, window: window2 },
+      reason,
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[i + 1])]))
+    });
+    for (const [old, picture] of this.#kept) {
+      if (this.#kept.size <= MOST_PICTURES) break;
+      picture.photograph?.bitmap.close();
+      this.#kept.delete(old);
+    }
+    this.changed(key);
+  }
+  #giveBack() {
+    for (const picture of this.#kept.values()) picture.photograph?.bitmap.close();
+  }
+};
+function smallLayer({ height, width }, data) {
+  return { height, width, values: bytesOf(data) };
+}
+function drawTile(canvas, picture, name, words, side, opacity) {
+  const layer = name === null ? null : picture.layers.get(name);
+  drawSmall(canvas, picture.photograph, layer, words, side, opacity);
+}
+function drawRamp(canvas, table) {
+  const values = Uint8Array.from({ length: 256 }, (_, value) => value);
+  paint(canvas, { height: 1, width: 256, values }, opaqueLookup(table));
+}
+function emptyLegend() {
+  const ramp = make("canvas", { class: "fk-ramp", width: 256, height: 1, "aria-hidden": "true" });
+  const ends = ["0", "1"].map((textContent) => make("span", { textContent }));
+  return { ramp, legend: make("div", { class: "fk-legend" }, ends[0], ramp, ends[1]) };
+}
+
+// src/overlay_controls.js
+var THUMBNAIL = 76;
+var HELP = "With the picture in focus: arrow keys move the point that is read, and the picture when it is enlarged; plus and minus zoom, 0 shows the whole picture; 1 to 9 choose a mask; the space bar hides it. The wheel zooms while the picture is in focus; a drag moves it.";
+function shareInWords(name, share) {
+  return name === "threshold" ? share.toFixed(2) : `${Math.round(share * 100)} %`;
+}
+var Slider = class {
+  /**
+   * @param {string} id
+   * @param {SliderName} name
+   * @param {string} words
+   * @param {(share: number) => void} change
+   */
+  constructor(id, name, words, change) {
+    this.name = name;
+    this.input = make("input", { type: "range", min: 0, max: 100, step: 1, id });
+    this.value = make("output", { class: "fk-number", for: id });
+    this.input.addEventListener("input", () => change(this.input.valueAsNumber / 100));
+    this.element = make(
+      "div",
+      { class: "fk-field" },
+      make("label", { for: id, textContent: words }),
+      make("div", { class: "fk-slider" }, this.input, this.value)
+    );
+  }
+  /** @param {number} share */
+  show(share) {
+    this.input.value = String(Math.round(share * 100));
+    this.value.textContent = shareInWords(this.name, share);
+  }
+};
+var OverlayControls = class {
+  /** The name of the colours that the legend shows. */
+  #legend = "";
+  /**
+   * @param {string} id that the identifiers of its elements begin with; the keys are described by `${id}-help`.
+   * @param {Record<string, Uint8Array>} tables colour map name -> 768 bytes.
+   * @param {(changes: Partial<Settings>) => void} set
+   */
+  constructor(id, tables, set) {
+    this.id = id;
+    this.tables = tables;
+    this.set = set;
+    this.list = make("div", { class: "fk-layers" });
+    this.chooser = make("fieldset", { class: "fk-field" }, make("legend", { textContent: "Mask" }), this.list);
+    this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
+    this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
+    this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
+    this.outline = make("input", { type: "checkbox" });
+    this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
+    this.compare = select();
+    this.compare.addEventListener("change", () => set({ compare: Number(this.compare.value) }));
+    this.compareField = labelled(`${id}-compare`, "Compare with", this.compare);
+    this.colours = select(Object.keys(tables).map((name) => [name, name]));
+    this.colours.addEventListener("change", () => set({ colours: this.colours.value }));
+    const { ramp, legend } = emptyLegend();
+    this.ramp = ramp;
+    this.element = make(
+      "div",
+      { class: "fk-panel" },
+      this.chooser,
+      this.opacity.element,
+      this.threshold.element,
+      labelledCheck(`${id}-outline`, "Outline", this.outline),
+      this.compareField,
+      this.swipe.element,
+      make("div", { class: "fk-field" }, labelled(`${id}-colours`, "Colours", this.colours), legend),
+      make(
+        "details",
+        { class: "fk-help" },
+        make("summary", { textContent: "Keys" }),
+        make("p", { id: `${id}-help`, textContent: HELP })
+      )
+    );
+  }
+  /**
+   * Offer these layers; each gets its input and its thumbnail.
+   * @param {Layer[]} layers
+   */
+  offerLayers(layers) {
+    const rows = layers.map((layer, position) => {
+      layer.input = make("input", { type: "radio", name: `${this.id}-layer`, value: position });
+      layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
+      layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
+      const name = make("bdi", { textContent: layer.name });
+      return make("label", { class: "fk-layer", title: layer.name }, layer.input, layer.thumbnail, name);
+    });
+    this.list.replaceChildren(...rows);
+    offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
+  }
+  /**
+   * Show these settings of these layers.
+   * @param {Settings} settings
+   * @param {Layer[]} layers
+   */
+  show(settings, layers) {
+    this.opacity.show(settings.opacity);
+    this.threshold.show(settings.threshold);
+    this.swipe.show(settings.swipe);
+    this.outline.checked = settings.outline;
+    this.colours.value = settings.colours;
+    this.compare.value = String(settings.compare);
+    for (const [position, layer] of layers.entries()) layer.input.checked = position === settings.layer;
+    this.chooser.hidden = layers.length === 0;
+    this.compareField.hidden = layers.length < 2;
+    this.swipe.element.hidden = settings.compare < 0;
+    if (this.#legend === settings.colours) return;
+    this.#legend = settings.colours;
+    drawRamp(this.ramp, this.tables[settings.colours]);
+  }
+};
+
+// src/text.js
+var SPACES = /\s+/;
+var MARKS = /\p{M}/gu;
+function figure(value) {
+  if (value === null || value === void 0 || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 1e-4 ? value.toPrecision(2) : value.toExponential(1);
+}
+function counted(value) {
+  return value.toLocaleString("en");
+}
+function folded(text) {
+  return text.normalize("NFKD").replace(MARKS, "").toLowerCase();
+}
+function wordsOf(typed) {
+  return typed.split(SPACES).filter(Boolean);
+}
+
+// src/overlay.js
+var FINE = 512;
+var MOST_ZOOM = 32;
+var BUTTON_ZOOM = 1.5;
+var MOST_PIXELS = 1400;
+var PANEL = 234;
+var GRIP = 14;
+var DIGIT = /^[1-9]$/;
+var PATIENCE = 120;
+var Overlay = class {
+  id = uniqueName("overlay");
+  canvas = make("canvas", {
+    class: "fk-canvas",
+    tabIndex: 0,
+    role: "application",
+    "aria-describedby": `${this.id}-help`,
+    "aria-roledescription": "zoomable picture"
+  });
+  empty = make("p", { class: "fk-empty", textContent: "No photograph yet" });
+  stage = make("div", { class: "fk-stage" }, this.canvas, this.empty);
+  readout = make("output", { class: "fk-readout" });
+  spoken = make("span", { class: "fk-unseen", role: "status" });
+  under = make("div", { class: "fk-under" }, this.readout, this.#zoomButtons());
+  view = make("div", { class: "fk-view" }, this.stage, this.under, this.spoken);
+  painter = new Painter(this.canvas);
+  /** @type {Layer[]} */
+  #layers = [];
+  /** @type {VersionedPhotograph | null} */
+  #photograph = null;
+  /** Of the photographs that were to be shown, the last one's number. */
+  #turn = 0;
+  /** The point whose values are read. @type {Point | null} */
+  #point = null;
+  /** Whether the pointer chose it. */
+  #pointing = false;
+  /** @type {Held | null} */
+  #held = null;
+  /** Layers whose thumbnails are to be drawn again. @type {Set<Layer>} */
+  #stale = /* @__PURE__ */ new Set();
+  /** @type {ReturnType<typeof setTimeout> | null} */
+  #waiting = null;
+  /** @type {number | null} */
+  #drawing = null;
+  #destroyed = false;
+  /** @param {Record<string, Bytes>} tables colour map name -> 768 bytes. */
+  constructor(tables) {
+    this.tables = Object.fromEntries(Object.entries(tables).map(([name, data]) => [name, bytesOf(data)]));
+    this.state = {
+      opacity: 0.75,
+      threshold: 0,
+      outline: false,
+      colours: Object.keys(tables)[0],
+      layer: 0,
+      compare: -1,
+      swipe: 0.5,
+      hidden: false,
+      ...WHOLE
+    };
+    this.controls = new OverlayControls(this.id, this.tables, (changes2) => this.set(changes2));
+    this.element = make("div", { class: "fk-overlay" }, this.view, this.controls.element);
+    this.#listen();
+    this.resizing = new ResizeObserver(() => this.#resize());
+    this.resizing.observe(this.element);
+    this.#show();
+  }
+  /** Let go of what outlives the elements. */
+  destroy() {
+    this.resizing.disconnect();
+    this.#photograph?.bitmap.close();
+    this.#destroyed = true;
+  }
+  /**
+   * Show a photograph; `null`, or one without data, for none.
+   * @param {SentPhotograph | null} photograph
+   */
+  async setPhotograph(photograph) {
+    this.#turn += 1;
+    const version = this.#turn;
+    const bitmap = photograph?.data?.byteLength ? await createImageBitmap(new Blob([bytesOf(photograph.data)], { type: photograph.type })) : null;
+    if (version !== this.#turn || this.#destroyed) {
+      bitmap?.close();
+      return;
+    }
+    this.#photograph?.bitmap.close();
+    const { width = 1, height = 1, window: window2 = [0, 0, 1, 1] } = photograph ?? {};
+    this.#photograph = bitmap && { bitmap, width, height, window: window2, version };
+    Object.assign(this.state, WHOLE);
+    this.#point = null;
+    for (const layer of this.#layers) forget(layer).fine = null;
+    this.#resize();
+    this.#drawThumbnails(this.#layers);
+  }
+  /**
+   * Show these masks; the chosen one stays chosen where its name is still there.
+   * @param {SentLayer[]} layers
+   */
+  setLayers(layers) {
+    const [chosen, other] = [this.#layers[this.state.layer]?.name, this.#layers[this.state.compare]?.name];
+    const names = layers.map((layer) => layer.name);
+    this.#layers = layers.map(emptyLayer);
+    if (chosen !== void 0) this.state.layer = Math.max(0, names.indexOf(chosen));
+    if (other !== void 0) this.state.compare = names.indexOf(other);
+    this.controls.offerLayers(this.#layers);
+    this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  /**
+   * Show other values of the mask at a position.
+   * @param {number} position
+   * @param {number} height
+   * @param {number} width
+   * @param {Bytes} data
+   */
+  updateLayer(position, height, width, data) {
+    const layer = this.#layers[position];
+    if (!layer) return;
+    Object.assign(forget(layer), { height, width, values: bytesOf(data), fine: null });
+    this.#drawThumbnails([layer]);
+    if (position === this.state.layer || position === this.state.compare) this.#schedule();
+    this.#read();
+  }
+  /**
+   * Show the mask of this name, if there is one.
+   * @param {string} name
+   */
+  show(name) {
+    const position = this.#layers.findIndex((layer) => layer.name === name);
+    if (position >= 0) this.set({ layer: position });
+  }
+  /**
+   * Change settings, as the controls do.
+   * @param {Partial<Settings & View>} changes
+   */
+  set(changes2) {
+    const { state } = this;
+    Object.assign(state, changes2);
+    state.layer = clamp(state.layer, 0, Math.max(0, this.#layers.length - 1));
+    if (state.compare >= this.#layers.length) state.compare = -1;
+    const recoloured = "colours" in changes2 || "threshold" in changes2;
+    if (recoloured || "outline" in changes2) for (const layer of this.#layers) forget(layer);
+    if (recoloured) this.#drawThumbnails(this.#layers);
+    this.#show();
+  }
+  #zoomButtons() {
+    const titled = (words, label, act) => button(words, act, { title: label, "aria-label": label });
+    return make(
+      "div",
+      { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
+      titled("−", "Zoom out", () => this.#zoomBy(1 / BUTTON_ZOOM)),
+      titled("+", "Zoom in", () => this.#zoomBy(BUTTON_ZOOM)),
+      titled("Whole picture", "Show the whole picture", () => this.#reset())
+    );
+  }
+  /** Put the state into the controls, and draw. */
+  #show() {
+    this.controls.show(this.state, this.#layers);
+    const shown = this.#layers[this.state.layer]?.name;
+    this.canvas.setAttribute("aria-label", shown ? `Photograph with the mask ${shown}` : "Photograph");
+    this.#schedule();
+    this.#read();
+  }
+  /**
+   * The mask at the resolution that its colours are computed at.
+   * @param {Layer} layer
+   */
+  #fine(layer) {
+    layer.fine ??= upsampled(layer, ...fineSize(this.#photograph));
+    return layer.fine;
+  }
+  #colours() {
+    return lookup(this.tables[this.state.colours], this.state.threshold);
+  }
+  /**
+   * Draw thumbnails, at most a few times a second.
+   * @param {Layer[]} layers
+   */
+  #drawThumbnails(layers) {
+    for (const layer of layers) this.#stale.add(layer);
+    this.#waiting ??= setTimeout(() => {
+      this.#waiting = null;
+      if (this.#destroyed) return;
+      for (const layer of this.#layers) {
+        if (this.#stale.has(layer)) drawSmall(layer.thumbnail, this.#photograph, layer, this.#colours(), THUMBNAIL);
+      }
+      this.#stale.clear();
+    }, PATIENCE);
+  }
+  #resize() {
+    const photograph = this.#photograph;
+    this.stage.classList.toggle("fk-bare", !photograph);
+    if (!photograph || !this.element.clientWidth) return;
+    const beside = getComputedStyle(this.element).gridTemplateColumns.includes(" ");
+    const wide = this.element.clientWidth - (beside ? PANEL : 0);
+    const most = Number.parseFloat(getComputedStyle(this.stage).getPropertyValue("--fk-height")) || 480;
+    const aspect = photograph.width / photograph.height;
+    const width = Math.min(wide, most * aspect);
+    const density = Math.min(window.devicePixelRatio || 1, MOST_PIXELS / Math.max(width, width / aspect));
+    this.canvas.style.width = `${width}px`;
+    this.canvas.style.height = `${width / aspect}px`;
+    this.under.style.maxWidth = `${Math.max(width, 320)}px`;
+    const size = { width: Math.round(width * density), height: Math.round(width / aspect * density) };
+    if (this.canvas.width !== size.width || this.canvas.height !== size.height) Object.assign(this.canvas, size);
+    this.#draw();
+  }
+  #schedule() {
+    this.#drawing ??= requestAnimationFrame(() => {
+      this.#drawing = null;
+      if (!this.#destroyed) this.#draw();
+    });
+  }
+  #draw() {
+    const photograph = this.#photograph;
+    const { state } = this;
+    if (!photograph) return;
+    const read = document.activeElement === this.canvas && !this.#pointing ? this.#point : null;
+    const chosen = state.hidden ? [] : [this.#layers[state.layer], this.#layers[state.compare]];
+    const shown = chosen.filter((layer) => layer !== void 0);
+    for (const layer of shown) {
+      if (!layer.painted) paint(layer.surface, this.#fine(layer), this.#colours());
+      layer.painted = layer.surface;
+    }
+    this.painter.draw(photograph, shown, seenPart(state), state, read);
+  }
+  /** Say the masks' values at the point, if there is one. */
+  #read(aloud = false) {
+    const photograph = this.#photograph;
+    if (!this.#point || !photograph) {
+      this.readout.textContent = "";
+      return;
+    }
+    const [x, y] = this.#point;
+    const [x0, y0, x1, y1] = photograph.window;
+    const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
+    const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
+    const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
+    const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
+    if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
+    this.readout.replaceChildren(make("span", { textContent: place }), ...words);
+    if (aloud) this.spoken.textContent = [place, ...known.map(({ name, text }) => `${name} ${text}`)].join(", ");
+  }
+  /**
+   * @param {number} factor
+   * @param {Point | null} anchor
+   */
+  #zoomBy(factor, anchor = null) {
+    this.set(zoomed(this.state, factor, MOST_ZOOM, anchor));
+    this.canvas.classList.toggle("fk-movable", this.state.zoom > 1);
+  }
+  #reset() {
+    this.set(WHOLE);
+    this.canvas.classList.remove("fk-movable");
+  }
+  // --- pointer and keys -------------------------------------------------------------------------------------------
+  #listen() {
+    const { canvas } = this;
+    canvas.addEventListener("pointerdown", (event) => this.#grab(event));
+    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    for (const name of ["pointerup", "pointercancel"]) {
+      canvas.addEventListener(name, () => {
+        this.#held = null;
+      });
+    }
+    canvas.addEventListener("pointerleave", () => {
+      if (this.#held || document.activeElement === canvas) return;
+      this.#point = null;
+      this.#read();
+    });
+    canvas.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
+    canvas.addEventListener("dblclick", (event) => this.#zoomBy(2, this.#placeOf(event)));
+    canvas.addEventListener("keydown", (event) => this.#key(event));
+    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#schedule());
+  }
+  /**
+   * The pointer's place, in shares of the picture.
+   * @param {MouseEvent} event
+   */
+  #placeOf(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const place = (
+      /** @type {Point} */
+      [
+        (event.clientX - box.left) / box.width,
+        (event.clientY - box.top) / box.height
+      ]
+    );
+    return pointIn(seenPart(this.state), place);
+  }
+  /** @param {WheelEvent} event */
+  #wheel(event) {
+    if (document.activeElement !== this.canvas && !event.ctrlKey) return;
+    event.preventDefault();
+    this.#zoomBy(wheelFactor(event), this.#placeOf(event));
+  }
+  /** @param {PointerEvent} event */
+  #nearDivider(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const far = Math.abs(event.clientX - box.left - this.state.swipe * box.width);
+    return this.state.compare >= 0 && far < GRIP;
+  }
+  /** @param {PointerEvent} event */
+  #grab(event) {
+    if (event.button !== 0) return;
+    this.canvas.setPointerCapture(event.pointerId);
+    this.canvas.focus({ preventScroll: true });
+    const what = this.#nearDivider(event) ? "divider" : "picture";
+    this.#held = { what, x: event.clientX, y: event.clientY, from: seenPart(this.state) };
+    this.#move(event);
+  }
+  /** @param {PointerEvent} event */
+  #move(event) {
+    this.#pointing = true;
+    const box = this.canvas.getBoundingClientRect();
+    const held = this.#held;
+    if (held?.what === "divider") {
+      this.set({ swipe: clamp((event.clientX - box.left) / box.width, 0, 1) });
+    } else if (held && this.state.zoom > 1) {
+      this.set(panned(held.from, [(event.clientX - held.x) / box.width, (event.clientY - held.y) / box.height]));
+    }
+    this.canvas.classList.toggle("fk-dividing", held ? held.what === "divider" : this.#nearDivider(event));
+    this.#point = this.#placeOf(event);
+    this.#read();
+  }
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!this.#press(event.key, event.shiftKey)) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  /**
+   * Do what a key is for; false where it is for nothing.
+   * @param {string} key
+   * @param {boolean} shift
+   */
+  #press(key, shift) {
+    const direction = ARROWS.get(key);
+    if (direction) this.#step(direction, shift ? 5 : 1);
+    else if (key === "+" || key === "=") this.#zoomBy(BUTTON_ZOOM, this.#point);
+    else if (key === "-") this.#zoomBy(1 / BUTTON_ZOOM, this.#point);
+    else if (key === "0") this.#reset();
+    else if (key === " ") this.set({ hidden: !this.state.hidden });
+    else if (DIGIT.test(key) && Number(key) <= this.#layers.length) this.#choose(Number(key) - 1);
+    else return false;
+    return true;
+  }
+  /** @param {number} position of a layer. */
+  #choose(position) {
+    this.set({ layer: position, hidden: false });
+    this.spoken.textContent = this.#layers[position].name;
+  }
+  /**
+   * @param {Point} direction
+   * @param {number} steps
+   */
+  #step(direction, steps) {
+    this.#pointing = false;
+    const part = seenPart(this.state);
+    this.#point = stepped(this.#point ?? centreOf(part), direction, part[2], steps);
+    this.set(centredOn(this.#point, part[2]));
+    this.#read(true);
+  }
+};
+function emptyLayer({ name, height, width, data }) {
+  return forget({
+    name,
+    height,
+    width,
+    values: bytesOf(data),
+    version: 0,
+    fine: null,
+    surface: make("canvas"),
+    painted: null,
+    line: null,
+    input: make("input"),
+    thumbnail: make("canvas")
+  });
+}
+function fineSize(photograph) {
+  const { window: [x0, y0, x1, y1] = [0, 0, 1, 1], width = 1, height = 1 } = photograph ?? {};
+  const [across, down] = [(x1 - x0) * width, (y1 - y0) * height];
+  const { bitmap = { width: 0, height: 0 } } = photograph ?? {};
+  const scale = Math.min(FINE, Math.max(bitmap.width, bitmap.height, 64)) / Math.max(across, down);
+  return [Math.max(1, Math.round(down * scale)), Math.max(1, Math.round(across * scale))];
+}
+
+// src/image_detail.js
+var ImageDetail = class {
+  title = make("h3", { tabIndex: -1 });
+  /**
+   * @param {Record<string, Bytes>} tables
+   * @param {() => void} close
+   */
+  constructor(tables, close) {
+    this.overlay = new Overlay(tables);
+    const line = make("div", { class: "fk-line" }, this.title, button("Close", close));
+    const properties = { class: "fk-detail", "aria-label": "One image", hidden: true };
+    this.element = make("section", properties, line, this.overlay.element);
+  }
+  /** @param {Known | { image?: undefined }} known */
+  show(known) {
+    const wasHidden = this.element.hidden;
+    this.element.hidden = !known.image;
+    if (!known.image) return;
+    const [image, label, predicted] = [known.image, known.label || "none", known.predicted].map(
+      (text) => make("bdi", { textContent: text })
+    );
+    this.title.replaceChildren(image, " ", verdict(known.state), ", label ", label, ", called ", predicted);
+    if (wasHidden) this.title.focus();
+  }
+};
+
+// src/answers.js
+var TILE = 176;
+var LONG = 30;
+var collator = new Intl.Collator(void 0, { numeric: true, sensitivity: "base" });
+function rowsThatFit(rows, typed) {
+  const words = wordsOf(folded(typed));
+  return [...rows.keys()].filter((place) => {
+    const all = folded(rows[place].map(([text]) => text).join("\n"));
+    return words.every((word) => all.includes(word));
+  });
+}
+function rowsByColumn(rows, places, column, down) {
+  return [...places].sort((one, other) => {
+    const [a, b] = [rows[one][column][2], rows[other][column][2]];
+    if (a === null || b === null) return Number(a === null) - Number(b === null);
+    const difference = typeof a === "string" ? collator.compare(a, String(b)) : a - Number(b);
+    return down ? -difference : difference;
+  });
+}
+var AnswerTable = class {
+  id = uniqueName("answer");
+  search = make("input", { type: "search", autocomplete: "off", spellcheck: false });
+  count = make("p", { role: "status", class: "fk-count" });
+  body = make("tbody");
+  /** @type {number | null} */
+  #by = null;
+  #down = false;
+  /** @type {number | null} */
+  #chosen = null;
+  /** @type {Map<number, { line: HTMLElement, input: HTMLInputElement }>} */
+  #lines = /* @__PURE__ */ new Map();
+  /**
+   * @param {Sent} answer
+   * @param {(row: number | null) => void} choose
+   * @param {() => void} csv
+   */
+  constructor({ heads, rows, total }, choose, csv) {
+    this.headings = heads;
+    this.rows = rows;
+    this.total = total;
+    this.choose = choose;
+    this.classes = heads.map(([, , , textual], column) => {
+      if (!textual) return "fk-figure";
+      return rows.some((row) => row[column][0].length > LONG) ? "fk-sentence" : "";
+    });
+    this.search.addEventListener("input", () => this.#list());
+    this.heads = heads.map(([, title, remark], column) => {
+      const sort = button(title, () => this.#sort(column), {
+        title: remark ? `${title}: ${remark}` : `Sort by ${title}`
+      });
+      return make("th", { scope: "col", class: this.classes[column] }, sort);
+    });
+    this.none = button("Show all examples", () => choose(null));
+    const head = make("thead", {}, make("tr", {}, ...this.heads));
+    const table = make("table", { class: "fk-clusters fk-answer-table" }, head, this.body);
+    const find = labelled(`${this.id}-search`, "Search", this.search);
+    const tools = make("div", { class: "fk-tools" }, find, this.none, button("Save as CSV", csv), this.count);
+    const scroll = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "The table" }, table);
+    this.element = make("section", { class: "fk-clusters-box", "aria-label": "The answer" }, tools, scroll);
+    this.#list();
+  }
+  /** @param {number | null} row the chosen row, null for none. */
+  setChosen(row) {
+    this.#chosen = row;
+    this.none.disabled = row === null;
+    for (const [place, { line, input }] of this.#lines) {
+      line.classList.toggle("fk-chosen-row", place === row);
+      input.checked = place === row;
+    }
+  }
+  /** @param {number} column */
+  #sort(column) {
+    this.#down = this.#by === column ? !this.#down : !this.headings[column][3];
+    this.#by = column;
+    this.#list();
+  }
+  #list() {
+    const fits = rowsThatFit(this.rows, this.search.value);
+    const places = this.#by === null ? fits : rowsByColumn(this.rows, fits, this.#by, this.#down);
+    for (const [column, head] of this.heads.entries()) {
+      const way = this.#down ? "descending" : "ascending";
+      head.setAttribute("aria-sort", column === this.#by ? way : "none");
+    }
+    this.#lines = new Map(places.map((place) => [place, this.#line(place)]));
+    this.body.replaceChildren(...[...this.#lines.values()].map(({ line }) => line));
+    const rest = this.total > this.rows.length ? ` (the first ${counted(this.rows.length)} are listed)` : "";
+    this.count.textContent = places.length ? `${counted(places.length)} of ${counted(this.total)} rows${rest}` : "No row fits";
+    this.setChosen(this.#chosen);
+  }
+  /** @param {number} place */
+  #line(place) {
+    const [first, ...others] = this.rows[place];
+    const input = make("input", { type: "radio", name: this.id, value: place, "aria-label": `Row ${first[0]}` });
+    input.addEventListener("change", () => this.choose(place));
+    const name = make("label", { class: "fk-choose" }, input, make("bdi", { textContent: first[0] }));
+    const line = make(
+      "tr",
+      { dataset: { place } },
+      make("th", { scope: "row" }, name),
+      ...others.map(
+        ([text, remark], i) => make(
+          "td",
+          { class: this.classes[i + 1] },
+          make("bdi", { textContent: text }),
+          remark ? make("span", { class: "fk-interval", textContent: remark }) : null
+        )
+      )
+    );
+    line.addEventListener("click", (event) => {
+      if (!/** @type {HTMLElement} */
+      event.target.closest("label")) this.choose(place);
+    });
+    return { line, input };
+  }
+};
+var Photographs = class {
+  count = make("p", { class: "fk-count", role: "status" });
+  list = make("ul", { class: "fk-gallery fk-answer-photographs" });
+  /** @type {Map<string, { canvas: HTMLCanvasElement, reason: HTMLElement }>} */
+  #tiles = /* @__PURE__ */ new Map();
+  /**
+   * @param {Pictures<string>} pictures
+   * @param {(key: string) => void} open
+   */
+  constructor(pictures, open) {
+    this.pictures = pictures;
+    this.open = open;
+    this.element = make("section", { "aria-label": "Photographs" }, this.count, this.list);
+  }
+  /** @param {Shown[]} shown */
+  show(shown) {
+    this.#tiles.clear();
+    this.list.replaceChildren(...shown.map((photograph) => this.#tile(photograph)));
+    this.count.textContent = shown.length ? `${counted(shown.length)} photograph${shown.length === 1 ? "" : "s"}` : "This row has no photographs to show";
+    for (const { key } of shown) this.draw(key);
+  }
+  /** @param {string} key */
+  draw(key) {
+    const tile = this.#tiles.get(key);
+    const picture = tile && this.pictures.get(key);
+    if (!picture) return;
+    drawTile(tile.canvas, picture, null, new Uint32Array(0), TILE, 1);
+    tile.reason.textContent = picture.reason;
+  }
+  /** @param {Shown} photograph */
+  #tile({ key, image, group, caption }) {
+    const canvas = make("canvas", { class: "fk-tile", width: 1, height: 1, "aria-hidden": "true" });
+    const reason = make("span", { class: "fk-reason" });
+    const frame = make("span", { class: "fk-frame" }, canvas, reason);
+    const label = `Show ${image} large`;
+    const open = make("button", { type: "button", class: "fk-open", "aria-label": label }, frame);
+    open.addEventListener("click", () => this.open(key));
+    this.#tiles.set(key, { canvas, reason });
+    const words = [group, caption, image].filter(Boolean).map((textContent) => make("bdi", { textContent }));
+    return make("li", { title: image }, open, ...words.map((word) => make("span", {}, word)));
+  }
+};
+function render({ model, el }) {
+  const send = sender(model);
+  const answer = model.get("_answer");
+  const pictures = new Pictures(
+    (images) => send({ do: "pictures", images }),
+    (key) => photographs.draw(key)
+  );
+  const photographs = new Photographs(pictures, (image) => send({ do: "open", image }));
+  const table = new AnswerTable(
+    answer,
+    (row) => send({ do: "choose", row }),
+    () => send({ do: "csv" })
+  );
+  const detail = new ImageDetail(model.get("_tables"), () => send({ do: "open", image: null }));
+  const alert = make("p", { class: "fk-message", role: "alert", hidden: true });
+  const remark = make("p", { class: "fk-remark", hidden: true });
+  const notes = make(
+    "details",
+    { hidden: !answer.notes.length },
+    make("summary", { textContent: "What was assumed, and what could not be said" }),
+    ...answer.notes.map(paragraph)
+  );
+  const said = make(
+    "div",
+    { class: "fk-summary-lines" },
+    make("h3", { textContent: answer.question }),
+    make("p", { textContent: answer.headline }),
+    notes
+  );
+  const parts = [remark, alert, said, table.element, photographs.element, detail.element];
+  el.append(widgetRoot(model.get("_static_class"), make("div", { class: "fk-errors" }, ...parts)));
+  const traits = {
+    row: () => table.setChosen(model.get("row")),
+    _shown: () => photographs.show(model.get("_shown")),
+    _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
+    _layers: () => detail.overlay.setLayers(model.get("_layers")),
+    _about: () => detail.show(model.get("_about")),
+    _message: () => say(alert, model.get("_message")),
+    _remark: () => say(remark, model.get("_remark"))
+  };
+  const take = (content, buffers) => {
+    if (content.kind === "picture") pictures.take(content.image, content.photograph, content.layers, buffers);
+    if (content.kind === "csv") save(content.name, buffers[0], "text/csv");
+  };
+  const stop = listen(model, [["msg:custom", take], ...changes(traits)]);
+  for (const act of Object.values(traits)) act();
+  return () => {
+    stop();
+    for (const part of [pictures, detail.overlay]) part.destroy();
+  };
+}
+var answers_default = { render };
+export {
+  answers_default as default,
+  rowsByColumn,
+  rowsThatFit
+};
