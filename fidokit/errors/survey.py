@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fidokit._util.wording import given
 from fidokit.data.readers.table import OWN_COLUMNS, SECRET_PREFIX
 from fidokit.exceptions import SettingsError
 
@@ -28,7 +29,8 @@ def site_column(table: pd.DataFrame, by: str | None = None) -> str:
     found = _column(table, "site", by)
     if found is None:
         raise SettingsError(
-            f"no column says at which camera a photograph was taken; name one with by=: {_candidates(table)}"
+            f"no column says at which camera a photograph was taken; name one with {given(by=...)}: "
+            f"{_candidates(table)}"
         )
     return found
 

@@ -34,7 +34,7 @@ def test_the_first_that_is_not_empty():
 
 def test_errors_list_the_columns_that_would_do():
     bare = TABLE.drop(columns=["location", "site", "deployment"])
-    with pytest.raises(SettingsError, match=r"no column says at which camera .* with by=: camera$"):
+    with pytest.raises(SettingsError, match=r"no column says at which camera .* with by=\.\.\.: camera$"):
         site_column(bare)
     with pytest.raises(SettingsError, match="no column 'burst' that could name the sequence; there are: site, dep"):
         sequence_column(TABLE, "burst")
