@@ -285,23 +285,29 @@ class ExplainWidget(RunningWidget):
             asked = {name: self._gallery.one(name) for name in wanted if name not in self._looked}
             if asked and self.state not in self.BUSY:
                 self._stop_looking()
-                self._looking = LookJob(self.classifier, asked, self._show_look)
+                self._looking = LookJob(self.classifier, asked, self._show_looks)
                 self._looking.start()
 
     def _stop_looking(self) -> None:
         if self._looking is not None:
             self._looking.stop()
 
-    def _show_look(self, image_id: str, likely: list[tuple[str, float]]) -> None:
+    def _show_looks(self, looks: Mapping[str, list[tuple[str, float]]]) -> None:
         with self._lock:
-            predicted = likely[0][0] if likely else None
-            label, classifier = self._gallery.describe(image_id)["label"], self.classifier
-            match = match_labels([label], classifier.class_names, classifier.label_groups)
-            known = label in match.classes and predicted is not None
-            right = known and is_right(match[label], predicted, classifier.label_groups)
-            state = ("right" if right else "wrong") if known else "not judged"
-            pairs = [list(pair) for pair in likely]
-            self._looked = {**self._looked, image_id: {"predicted": predicted or "", "state": state, "likely": pairs}}
+            self._looked = {
+                **self._looked,
+                **{image_id: self._look_of(image_id, looks[image_id]) for image_id in looks},
+            }
+
+    def _look_of(self, image_id: str, likely: list[tuple[str, float]]) -> dict[str, Any]:
+        """What the classifier says of a photograph, and whether that is what its label means."""
+        predicted = likely[0][0] if likely else None
+        label, classifier = self._gallery.describe(image_id)["label"], self.classifier
+        match = match_labels([label], classifier.class_names, classifier.label_groups)
+        state = "not judged"
+        if label in match.classes and predicted is not None:
+            state = "right" if is_right(match[label], predicted, classifier.label_groups) else "wrong"
+        return {"predicted": predicted or "", "state": state, "likely": [list(pair) for pair in likely]}
 
     def _take_part(self, name: str, part: int, parts: int, content: bytes = b"") -> None:
         """A piece of an uploaded file: servers refuse messages of some ten megabytes."""
@@ -396,7 +402,7 @@ class _WidgetListener(Listener):
 
     def predicted(self, prediction: dict[str, object], likely: list[tuple[str, float]]) -> None:
         widget = self.widget
-        widget._show_look(widget.image_id, likely)
+        widget._show_looks({widget.image_id: likely})
         with widget._lock:
             if widget.state == "preparing":
                 widget.state = "running"

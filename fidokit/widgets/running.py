@@ -174,27 +174,34 @@ class LookJob(BackgroundJob):
     Args:
         classifier: the notebook may use it meanwhile.
         photographs: image_id -> a dataset of it alone.
-        told: called with an image_id and `Classifier.likeliest`; not at all where the photograph cannot be read.
+        told: called with image_id -> `Classifier.likeliest` of some, twice a second at most; photographs that cannot be
+            read are left out.
     """
 
     def __init__(
         self,
         classifier: Classifier,
         photographs: Mapping[str, LabelledImages],
-        told: Callable[[str, list[tuple[str, float]]], None],
+        told: Callable[[Mapping[str, list[tuple[str, float]]]], None],
     ) -> None:
         super().__init__("fidokit-look")
         self.classifier, self.photographs, self.told = classifier, photographs, told
 
     def _run(self) -> None:
+        found: dict[str, list[tuple[str, float]]] = {}
+        throttle = Throttle(most=2.0)
         # What goes wrong is said where an explanation is asked for.
         with suppress(Exception), self.classifier.session() as session:
             for image_id, data in self.photographs.items():
                 if self._stop.is_set():
-                    return
+                    break
                 with suppress(Exception):
                     logits = session.logits(data.load(0, self.classifier.preprocessing)[0][None])[0]
-                    self.told(image_id, self.classifier.likeliest(logits))
+                    found[image_id] = self.classifier.likeliest(logits)
+                    if throttle(lambda: self.told(dict(found))):
+                        found.clear()
+        if found:
+            self.told(found)
 
 
 class ExplainJob(BackgroundJob):
