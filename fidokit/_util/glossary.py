@@ -100,7 +100,7 @@ GLOSSARY: dict[str, Term] = {
     ),
     "margin": Term(
         "Margin",
-        "Log-odds by which the predicted class leads the runner-up.",
+        "Score by which the predicted class leads the runner-up.",
         "Near 0 the classifier wavers: look at those photographs first.",
     ),
     "log_odds": Term(
@@ -275,7 +275,8 @@ GLOSSARY: dict[str, Term] = {
     "proof": Term(
         "Proved, supported, not shown",
         "What changing the pixels showed on the held-out half: proved beats every control, supported turns more errors "
-        "right but not for certain, not shown does not.",
+        "right but not for certain, not shown does not. Where light, sharpness or size is the cause, no fill-in can "
+        "mend it: “not a matter of pixels to fill in”.",
         "Act on what is proved; collect more photographs for what is supported.",
     ),
     # Classified again.

@@ -1,4 +1,4 @@
-"""Intervals of shares, and p-values as people read them."""
+"""Intervals of shares, and figures with intervals and p-values as people read them."""
 
 from __future__ import annotations
 

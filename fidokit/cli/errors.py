@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.glossary import GLOSSARY
 from fidokit._util.numbers import signed, with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
@@ -57,12 +58,18 @@ def _print_errors(errors: ErrorClusters) -> None:
         return
     if systematic.empty:
         print("None of the clusters is systematic; the clearest of them:")
-    print(table([_cells(row) for row in shown.to_dict("records")]) + "\n")
+    print(table([_cells(row) for row in shown.to_dict("records")]))
+    print("Errors and expected: on the half of the photographs that the cluster was found on.")
+    for key in ("holdout", "q_value", *(("effect",) if errors.verification is not None else ())):
+        print(f"{GLOSSARY[key].name}: {GLOSSARY[key].text}")
+    print()
     proofs = {} if errors.verification is None else errors.verification.table.set_index("cluster")["sentence"].to_dict()
     for row in shown.to_dict("records"):
-        print(plain(f"Cluster {row['cluster']}: {row['sentence']}"))
+        print(plain(f"Cluster {row['cluster']}, {row['name']}: {row['sentence']}."))
         if row["cluster"] in proofs:
-            print(plain(f"  {proofs[row['cluster']]}"))
+            print(plain(f"  {proofs[row['cluster']]}."))
+        if row["systematic"]:
+            print(plain(f"  What to do: {row['advice']}"))
     print()
 
 
@@ -74,7 +81,7 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "expected": f"{100 * row['expected_rate']:.0f} %",
         "held out": f"{row['holdout_n_errors']} of {row['holdout_size']}",
         "q": f"{row['q_value']:.1g}",
-        "mostly": " called ".join(pair) if all(isinstance(name, str) for name in pair) else "",
+        "mostly": " taken for ".join(pair) if all(isinstance(name, str) for name in pair) else "",
     }
     if isinstance(row["verdict"], str):
         effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], signed)

@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
     improve.add_argument("--top", type=int, default=5, metavar="K", help="of the top-k accuracy; default 5")
     improve.add_argument("--seed", type=int, default=0, help="of the folds and of all that is random; default 0")
     improve.add_argument(
-        "--controls", default="all", help="all, none, or names separated by commas; without any, no gain is claimed"
+        "--controls", default="all", help="all, none, or names separated by commas; without any, no gain is proven"
     )
 
 

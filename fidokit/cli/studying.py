@@ -60,6 +60,13 @@ def add(commands: Any) -> None:
     add_run(report)
     report.add_argument("--out", type=Path, metavar="FILE", help="the page; default report.html in the study's folder")
     report.add_argument("--max-images", type=int, default=200, metavar="N", help="photographs shown; default 200")
+    report.add_argument(
+        "--select",
+        nargs="+",
+        metavar="WHICH",
+        help="a short page of these photographs alone: image_ids, or one condition on the columns of the predictions, "
+        "such as 'correct == False and margin < 0.1'",
+    )
 
 
 def add_dataset(command: argparse.ArgumentParser) -> None:
@@ -182,6 +189,7 @@ def study_ranks(names: str | None) -> list[str] | None:
 def print_study(study: Study) -> None:
     """How often the classifier is right, also rank by rank, what the masks do, and what failed."""
     from fidokit.figures.masks import interval_columns
+    from fidokit.study.compare import METRIC_DIRECTIONS
 
     predictions = study.predictions()
     judged = predictions["correct"].dropna()
@@ -211,7 +219,12 @@ def print_study(study: Study) -> None:
             cells[name.replace("_", " ")] = with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
         rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": number(row["seconds"])})
     print(table(rows))
-    print("Means with 95 % bootstrap intervals over the photographs; the page has all metrics.\n")
+    good = {1: "higher is better", -1: "lower is better"}
+    told = "; ".join(
+        f"{name.replace('_', ' ')}: {good[METRIC_DIRECTIONS[name]]}" for name in measures if METRIC_DIRECTIONS.get(name)
+    )
+    print(f"Means with 95 % intervals where there are two photographs or more. {told.capitalize()}.")
+    print("The page has all metrics, and says what each of them means.\n")
     _print_part_points(study)
     failures = study.failures()
     if len(failures):
@@ -259,6 +272,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from fidokit.report.page import write_report
 
     out = arguments.out or place_in(arguments.study, "report.html", "--out FILE")
-    page = write_report(opened_study(arguments), out, max_images=arguments.max_images)
+    chosen = arguments.select
+    select = chosen[0] if chosen is not None and len(chosen) == 1 else chosen
+    page = write_report(opened_study(arguments), out, max_images=arguments.max_images, select=select)
     print(plain(f"Page: {page}"))
     return 0

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from PIL import Image
+from scipy.ndimage import label, sum_labels
 
 from fidokit._util.checks import NOT_NEGATIVE, SHARE, is_number, require_numbers
 from fidokit._util.function_names import function_name
@@ -35,6 +36,8 @@ _RESAMPLING = {
 _TRIMMED, _MOST_TRIMMED = 0.3, 400
 #: Cells of the grid on which the box of a mask is told, and the largest aspect of the window that shows it.
 _CELLS, _WIDEST = 28, 1.5
+#: Weight of a patch of a mask, as a share of the heaviest one's, from which the mask's box holds it.
+_HEAVY = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,8 @@ class Geometry:
         Args:
             mask: (h, w) of any resolution, over the whole input.
             level: share of the mask's highest value from which a place counts. Masks finer than 28 cells are averaged
-                to 28 first, so that single pixels do not stretch the box.
+                to 28 first, and patches that weigh less than a third of the heaviest are left out, so that specks do
+                not stretch the box.
 
         Returns:
             None where the mask is 0 everywhere, or high only outside the photograph.
@@ -170,7 +174,10 @@ class Geometry:
         coarse = np.asarray(Image.fromarray(values).resize(cells, Image.Resampling.BOX))
         if not coarse.max() > 0:
             return None
-        rows, columns = np.nonzero(coarse >= level * coarse.max())
+        patches, n = label(coarse >= level * coarse.max(), np.ones((3, 3)))
+        weights = np.asarray(sum_labels(coarse, patches, range(1, n + 1)))
+        heavy = 1 + np.flatnonzero(weights >= _HEAVY * weights.max())
+        rows, columns = np.nonzero(np.isin(patches, heavy))
         x0, y0, x1, y1 = self.window
         width, height = (x1 - x0) / cells[0], (y1 - y0) / cells[1]
         found = (

@@ -142,14 +142,13 @@ def verdict(before: float, own: Paired, controls: Mapping[str, Paired]) -> tuple
             return False, f"No gain: no answer changed, {percent(before)} are right with and without masks."
         return False, f"No proven gain: {change}, which may be chance."
     if not controls:
-        return False, f"No gain is claimed: {change}, but no control of equal cost was measured."
+        return False, f"No proven gain: {change}, but no control of equal cost was measured."
     names = [name for name, paired in controls.items() if not paired.better]
     if names:
         closest = min((controls[name] for name in names), key=lambda paired: paired.difference)
         return False, (
-            f"No gain proven to come from the masks: {change}, but that is not shown to be more than "
-            f"{_joined_names(names)} of equal cost (the smallest lead is {points(closest.difference)}, "
-            f"{described(closest)})."
+            f"No proven gain from the masks: {change}, but that is not shown to be more than {_joined_names(names)} of "
+            f"equal cost (the smallest lead is {points(closest.difference)}, {described(closest)})."
         )
     closest = min(controls.values(), key=lambda paired: paired.difference)
     return True, (

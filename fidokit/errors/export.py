@@ -97,7 +97,7 @@ def to_fiftyone(errors: ClusterTables, name: str | None = None) -> Any:
         raise SettingsError(f"FiftyOne cannot make the dataset {name!r}: {error}; pass another name") from error
     systematic = errors.clusters[errors.clusters["systematic"]]
     held = [
-        (str(cluster), str(sentence), errors.found.members[int(cluster)])
+        (str(cluster), str(sentence), errors.found.of(int(cluster)))
         for cluster, sentence in zip(systematic["cluster"], systematic["sentence"], strict=True)
     ]
     preprocessing = Preprocessing(**errors.study.manifest["classifier"]["preprocessing"])

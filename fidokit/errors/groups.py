@@ -74,12 +74,14 @@ class Found:
 
     Attributes:
         finders: trees, tails and values; their groups, in order, are `groups`. They look images up.
-        groups: what each group is; its position is the number of the cluster.
+        groups: what each group is, the systematic ones first, then by p-value. Clusters are numbered from 1 in this
+            order: number n is the group at position n - 1.
         members: (G, N) whether the image is in the group.
         typical: (G, N) float32, how typical the image is of the group; only the order among members means anything.
         holdout: (N,) whether the image is of the held-out half.
         table: a row a group; see `evidence_table`.
-        superseded: systematic group -> groups that it makes superfluous.
+        superseded: position of a systematic group -> positions of groups that it makes superfluous.
+        order: (G,) where each group stands among those of the finders.
     """
 
     finders: list[GroupFinder]
@@ -89,6 +91,22 @@ class Found:
     holdout: Bools
     table: pd.DataFrame
     superseded: dict[int, list[int]]
+    order: Ints
+
+    def of(self, number: int) -> Bools:
+        """(N,) whether each image is in the cluster of this number."""
+        inside: Bools = self.members[number - 1]
+        return inside
+
+    def cause_of(self, number: int) -> Bools:
+        """(N,) whether each image is in this cluster or in one that it makes superfluous."""
+        inside: Bools = np.logical_or.reduce(self.members[[number - 1, *self.superseded.get(number - 1, [])]], axis=0)
+        return inside
+
+    def look_up(self, features: Features) -> tuple[Bools, npt.NDArray[np.float32]]:
+        """Members and how typical they are, as above, of other images."""
+        members, typical = look_up(self.finders, features)
+        return members[self.order], typical[self.order]
 
 
 def group_and_test(
@@ -110,7 +128,18 @@ def group_and_test(
     members, typical = look_up(finders, features)
     table, superseded = evidence_table(members, holdout, outcome, stability)
     groups = [group for finder in finders for group in finder.groups]
-    return Found(finders, groups, members, typical, holdout, table, superseded)
+    order = np.lexsort([table["p_value"], ~table["systematic"].astype(bool)]).astype(np.int64)
+    place = {int(group): position for position, group in enumerate(order)}
+    return Found(
+        finders,
+        [groups[group] for group in order],
+        members[order],
+        typical[order],
+        holdout,
+        table.iloc[order].reset_index(drop=True),
+        {place[group]: [place[other] for other in others] for group, others in superseded.items()},
+        order,
+    )
 
 
 def halves(ids: Sequence[str], strata: Ints, seed: int, bursts: Sequence[str | None] | None = None) -> Bools:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fidokit._util.display import HtmlDisplay
-from fidokit.errors.clusters import FEWEST, look_up
+from fidokit.errors.clusters import FEWEST
 from fidokit.errors.export import to_csv, to_fiftyone
 from fidokit.errors.features import Features, extract
 from fidokit.errors.groups import Found, Outcome
@@ -96,7 +96,7 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
             )
         features = extract(study, *self.masks)
         outcome = Outcome.read(study.predictions(), features.image_ids)
-        members, typical = look_up(self.found.finders, features)
+        members, typical = self.found.look_up(features)
         halves = np.full(len(features), "new", dtype=object)
         return self._member_table(
             features.image_ids, members, typical, halves, correctness(outcome), self._layout.look_up(features)
@@ -133,11 +133,12 @@ class ErrorClusters(HtmlDisplay, ClusterTables):
         if wrong > 0:
             k = len(self._systematic())
             few = int((~self.found.holdout).sum()) < FEWEST
-            lines.append(
-                f"There are too few images to group: {n}, of which half are held out; {2 * FEWEST} are the least."
-                if few
-                else f"{k} of {len(self)} groups of images {'is' if k == 1 else 'are'} systematic."
+            told = (
+                f"{k} of {len(self)} groups of images {'is' if k == 1 else 'are'} systematic: more errors than chance "
+                "explains, confirmed on images that took no part in finding them."
             )
+            least = f"There are too few images to group: {n}, of which half are held out; {2 * FEWEST} are the least."
+            lines.append(least if few else told)
         table = self.clusters
         lines += [f"- {text}." for text in table.loc[table["systematic"], "sentence"]]
         if self.features.failures:

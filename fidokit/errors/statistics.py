@@ -35,17 +35,23 @@ _WORDS: dict[str, tuple[str, str]] = {
     "surroundings saturation": ("pale surroundings", "surroundings of strong colours"),
     "surroundings warmth": ("cold colours around the animal", "warm colours around the animal"),
     "surroundings greenness": ("little green around the animal", "much green around the animal"),
-    "mask area": ("a small mask", "a large mask"),
-    "mask outside": ("little mask outside the animal", "much mask outside the animal"),
-    "mask x": ("the mask far to the left", "the mask far to the right"),
-    "mask y": ("the mask near the top", "the mask near the bottom"),
-    "mask at edge": ("little mask at the edge", "much mask at the edge"),
-    "evidence outside": ("little evidence outside the animal", "much evidence outside the animal"),
-    "evidence at edge": ("little evidence at the edge", "much evidence at the edge"),
+    "mask area": ("the classifier uses little of the picture", "the classifier uses much of the picture"),
+    "mask outside": ("the classifier looks at the animal alone", "the classifier looks beside the animal"),
+    "mask x": ("the classifier looks far to the left", "the classifier looks far to the right"),
+    "mask y": ("the classifier looks near the top", "the classifier looks near the bottom"),
+    "mask at edge": ("the classifier looks away from the edge", "the classifier looks at the edge of the picture"),
+    "evidence outside": (
+        "what speaks for the answer lies on the animal",
+        "what speaks for the answer lies beside the animal",
+    ),
+    "evidence at edge": (
+        "what speaks for the answer lies away from the edge",
+        "what speaks for the answer lies at the edge",
+    ),
 }
 # The same for statistics of single parts and columns.
 _WORDS_OF: dict[str, tuple[str, str]] = {
-    "mask on ": ("little mask on the {}", "much mask on the {}"),
+    "mask on ": ("the classifier hardly looks at the {}", "the classifier looks mainly at the {}"),
     "visible ": ("the {} hidden", "the {} in full view"),
     "column ": ("low {}", "high {}"),
 }

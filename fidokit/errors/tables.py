@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -30,10 +30,21 @@ CLUSTER_COLUMNS = [
     *("holdout_error_rate", "holdout_p", "stability", "systematic", "true_class", "predicted_class", "sentence"),
     *_VERIFY_COLUMNS,
     *("holdout_n_errors", "expected_rate_score", "p_value_score", "words", "pairs", "properties", "superseded_by"),
+    *("name", "advice"),
 ]
 #: Columns of `ErrorClusters.members` and `ErrorClusters.assign`.
 MEMBER_COLUMNS = ["image_id", "cluster", "half", "rank", "correct", "x", "y"]
-_TEXTS = ["true_class", "predicted_class", "sentence", "words", "pairs", "properties", "superseded_by"]
+_TEXTS = [
+    "true_class",
+    "predicted_class",
+    "sentence",
+    "words",
+    "pairs",
+    "properties",
+    "superseded_by",
+    "name",
+    "advice",
+]
 
 
 class ClusterTables:
@@ -68,7 +79,8 @@ class ClusterTables:
 
         Counts, rates and the first tests are those of the discovery half, as far as labels are known:
 
-        - cluster: its number, by which everything else names it; size, n_errors, error_rate.
+        - cluster: its number, from 1 in the order of this table, by which everything else names it; size, n_errors,
+          error_rate.
         - expected_rate: from the true classes alone; p_value: exact, errors might fall on any image of the same class
           (see `fidokit.errors.evidence.p_values`); q_value: corrected over all clusters (Benjamini-Hochberg).
         - expected_rate_score, p_value_score: from class and score. A cause that lowers the score, such as night, is
@@ -81,6 +93,7 @@ class ClusterTables:
         - true_class, predicted_class: of the most frequent confusion; pairs: the most frequent ones.
         - words: what the images are; properties: what the errors have and others of their classes have not;
           sentence: all of it.
+        - name: what to call it, in a few words; advice: what to do about it. Both follow what `verify` has proved.
         - effect, effect_low, effect_high, effect_p, verdict: from `verify`, missing before.
         """
         table = self._described.copy()
@@ -89,21 +102,40 @@ class ClusterTables:
             for name in _VERIFY_COLUMNS:
                 values = table["cluster"].map(verified[name])
                 table[name] = values.astype(object).where(values.notna(), None) if name == "verdict" else values
+            for proof in self.verification.table.to_dict("records"):
+                table.loc[table["cluster"] == proof["cluster"], ["name", "advice"]] = self._called(
+                    proof["cluster"], proof
+                )
         return table
+
+    def _called(self, number: int, proof: Mapping[Any, Any] | None = None) -> tuple[str, str]:
+        """Name and advice of a cluster."""
+        group, properties = self.found.groups[number - 1], self._properties[number - 1]
+        what = words.own_words(group, self.class_names)
+        return words.cluster_name(what, properties, proof), words.advice(group, properties, proof)
+
+    @cached_property
+    def _properties(self) -> list[list[words.Property]]:
+        """What the errors of each cluster have in common."""
+        describer = words.Describer(self.features, self.outcome.codes()[0], np.flatnonzero(self.outcome.judged))
+        table = self.found.table
+        # What more than chance explains is described; anything can be found in common in the rest.
+        told = (table["q_value"] <= ALPHA) & (table["n_errors"] > 0)
+        return [
+            describer.properties(inside, self.outcome.wrong) if own else []
+            for inside, own in zip(self.found.members, told, strict=True)
+        ]
 
     @cached_property
     def _described(self) -> pd.DataFrame:
         outcome, found, rows = self.outcome, self.found, np.flatnonzero(~self.found.holdout & self.outcome.judged)
-        describer = words.Describer(self.features, outcome.codes()[0], np.flatnonzero(outcome.judged))
-        superseded_by = {g: owner for owner, others in found.superseded.items() for g in others}
+        superseded_by = {g: owner + 1 for owner, others in found.superseded.items() for g in others}
         counts = [{str(k): v for k, v in row.items()} for row in found.table.to_dict("records")]
         texts = []
         for g, (group, row) in enumerate(zip(found.groups, counts, strict=True)):
             errors = rows[(found.members[g] & outcome.wrong)[rows]]
             pairs = words.pairs(outcome.label[errors], outcome.predicted[errors])
-            # What more than chance explains is described; anything can be found in common in the rest.
-            told = row["q_value"] <= ALPHA and row["n_errors"] > 0
-            properties = describer.properties(found.members[g], outcome.wrong) if told else []
+            properties = self._properties[g]
             texts.append(
                 {
                     "true_class": pairs[0][0] if pairs else None,
@@ -113,17 +145,17 @@ class ClusterTables:
                     "pairs": words.pairs_words(pairs),
                     "properties": "; ".join(p.words for p in properties),
                     "superseded_by": superseded_by.get(g, -1),
+                    **dict(zip(("name", "advice"), self._called(g + 1), strict=True)),
                 }
             )
         described = pd.DataFrame(texts, index=found.table.index, columns=_TEXTS)
         table = pd.concat([found.table, described], axis=1).assign(
-            cluster=np.arange(len(found.groups), dtype=np.int64),
+            cluster=np.arange(1, len(found.groups) + 1, dtype=np.int64),
             **{name: None if name == "verdict" else np.nan for name in _VERIFY_COLUMNS},
         )
         table["verdict"] = table["verdict"].astype(object)
         table["superseded_by"] = table["superseded_by"].astype(np.int64)
-        order = np.lexsort([table["cluster"], table["p_value"], ~table["systematic"].astype(bool)])
-        return table.iloc[order].reset_index(drop=True)[CLUSTER_COLUMNS]
+        return table[CLUSTER_COLUMNS]
 
     @property
     def members(self) -> pd.DataFrame:
@@ -140,7 +172,7 @@ class ClusterTables:
         one that holds it, -1 for none), and x, y: near to images in which the classifier sees the same."""
         cluster = np.full(len(self.features), -1, np.int64)
         for g in self._systematic()[::-1]:
-            cluster[self.found.members[g]] = g
+            cluster[self.found.of(g)] = g
         own = self._predictions
         return own[["image_id", "path", "label", "predicted"]].assign(
             correct=self._correct,
@@ -159,7 +191,7 @@ class ClusterTables:
             SettingsError: there is no such cluster.
         """
         (number,) = self.check_clusters([cluster])
-        order = _by_rank(self.found.members[number], self.found.typical[number])
+        order = _by_rank(self.found.of(number), self.found.typical[number - 1])
         halves = np.where(self.found.holdout[order], "holdout", "discovery").astype(object)
         own = self._predictions.iloc[order].reset_index(drop=True)
         return own[["image_id", "path", "label", "predicted", "correct", "score"]].assign(
@@ -173,18 +205,16 @@ class ClusterTables:
             SettingsError: there is no such cluster.
         """
         for number in numbers:
-            if not is_whole(number) or not 0 <= number < len(self):
+            if not is_whole(number) or not 1 <= number <= len(self):
                 raise SettingsError(
-                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 0, see the column "
+                    f"there is no cluster {number!r}; the {len(self)} clusters are numbered from 1, see the column "
                     "`cluster` of `clusters`"
                 )
         return [int(number) for number in numbers]
 
     def _systematic(self) -> list[int]:
         """The numbers of the systematic clusters, in the order of `clusters`."""
-        table = self.found.table
-        chosen = np.flatnonzero(table["systematic"].to_numpy(bool))
-        return [int(g) for g in chosen[np.argsort(table["p_value"].to_numpy()[chosen], kind="stable")]]
+        return [int(g) + 1 for g in np.flatnonzero(self.found.table["systematic"].to_numpy(bool))]
 
     @cached_property
     def _predictions(self) -> pd.DataFrame:
@@ -208,7 +238,7 @@ class ClusterTables:
         return pd.DataFrame(
             {
                 "image_id": np.asarray(ids, dtype=object)[rows],
-                "cluster": np.repeat(np.arange(len(members), dtype=np.int64), sizes),
+                "cluster": np.repeat(np.arange(1, len(members) + 1, dtype=np.int64), sizes),
                 "half": halves[rows],
                 "rank": np.concatenate(ranks).astype(np.int64) if ranks else np.zeros(0, np.int64),
                 "correct": correct[rows],

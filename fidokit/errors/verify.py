@@ -100,11 +100,8 @@ def verify(
     errors.check_clusters(chosen)
     texts = zip(table["cluster"], table["words"], table["properties"], strict=True)
     words = {cluster: f"{own}; {common}" for cluster, own, common in texts}
-    same_cause: dict[int, Bools] = {
-        int(c): np.logical_or.reduce(found.members[[int(c), *found.superseded.get(int(c), [])]], axis=0)
-        for c in (*chosen, *systematic)
-    }
-    members = {int(c): found.members[int(c)] for c in chosen}
+    same_cause: dict[int, Bools] = {int(c): found.cause_of(int(c)) for c in (*chosen, *systematic)}
+    members = {int(c): found.of(int(c)) for c in chosen}
     return _verify(errors, members, words, check_infills(infills), seed, progress, same_cause, on_progress, before)
 
 
@@ -159,9 +156,7 @@ def _verify(
     ):
         try:
             rules = {c: _chosen_rule(errors, changes, inside, seed) for c, inside in members.items()}
-            rules |= {
-                c: _chosen_rule(errors, changes, errors.found.members[c], seed) for c in same_cause if c not in rules
-            }
+            rules |= {c: _chosen_rule(errors, changes, errors.found.of(c), seed) for c in same_cause if c not in rules}
             for cluster, inside in members.items():
                 rule = rules[cluster]
                 alike = [

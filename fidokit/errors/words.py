@@ -15,6 +15,7 @@ from fidokit.data.names import shorten
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY
+from fidokit.errors.regions import PLACE
 from fidokit.errors.statistics import words_for
 
 Bools = npt.NDArray[np.bool_]
@@ -41,20 +42,20 @@ _OF_MASK = ("mask ", "evidence ")
 _BLOCKS = {
     "whole": "what the classifier sees",
     "strongest": "what the classifier sees at its clearest",
-    "under mask": "what the classifier sees under the mask",
-    "outside mask": "what the classifier sees outside the mask",
+    "under mask": "what the classifier sees where it looks",
+    "outside mask": "what the classifier sees where it hardly looks",
     "on animal": "what the classifier sees on the animal",
     "around animal": "what the classifier sees around the animal",
-    "evidence": "what speaks for the class",
-    "place": "the place of the mask",
+    "evidence": "what speaks for the answer",
+    "place": "where the classifier looks",
     "light": "light and colour",
-    "framing": "size and place",
-    "parts": "the parts in view",
+    "framing": "how large the animal is, and where",
+    "parts": "which parts can be seen",
 }
 
 
 @dataclass(frozen=True)
-class _Property:
+class Property:
     """What a cluster's errors have in common.
 
     Attributes:
@@ -84,7 +85,7 @@ class Describer:
         self.ranks = named.rank(pct=True)
         self.alike = self.ranks.corr().abs()
 
-    def properties(self, members: Bools, wrong: Bools) -> list[_Property]:
+    def properties(self, members: Bools, wrong: Bools) -> list[Property]:
         """What the errors of a group have in common: values of columns, then of the photograph, then of the mask.
 
         They are compared with the images outside the group, weighted so that each true class has the share that it has
@@ -117,7 +118,7 @@ class Describer:
         by_class = np.divide(wanted, there, out=np.zeros(n), where=there > 0)
         return np.where(others, by_class[self.codes + 1], 0.0)
 
-    def _values(self, errors: Bools, weights: Floats) -> list[_Property]:
+    def _values(self, errors: Bools, weights: Floats) -> list[Property]:
         found = []
         for name in self.categories:
             values = self.categories[name].to_numpy(object)
@@ -126,10 +127,10 @@ class Describer:
             told = sorted((v for v in more if more[v] >= LEAST_MORE_EACH), key=lambda v: -more[v])[:MOST_VALUES]
             total = sum(more[v] for v in told)
             if total >= LEAST_MORE and sum(counts[v] for v in told) >= _LEAST_NAMED:
-                found.append(_Property(str(name), f"{_short(name)}: {_listed(told, 'or')}", 0.5 + total / 2))
+                found.append(Property(str(name), f"{_short(name)}: {_listed(told, 'or')}", 0.5 + total / 2))
         return found
 
-    def _ends(self, errors: Bools, weights: Floats) -> list[_Property]:
+    def _ends(self, errors: Bools, weights: Floats) -> list[Property]:
         found = []
         for name in self.ranks:
             ranks = self.ranks[name].to_numpy(np.float64)
@@ -142,12 +143,12 @@ class Describer:
             # The standard deviation of a mean of n ranks.
             if strength >= max(_LEAST_CHANCE, 0.5 + _SPREAD * (12 * n) ** -0.5):
                 words = _end_words(str(name), "high" if chance > 0.5 else "low")
-                found.append(_Property(str(name), words, strength))
+                found.append(Property(str(name), words, strength))
         return found
 
-    def _unlike(self, found: list[_Property], most: int) -> list[_Property]:
+    def _unlike(self, found: list[Property], most: int) -> list[Property]:
         """The first of these, without such as say nearly the same as one before."""
-        chosen: list[_Property] = []
+        chosen: list[Property] = []
         for candidate in found:
             if len(chosen) < most and not any(self._same(candidate.name, other.name) for other in chosen):
                 chosen.append(candidate)
@@ -158,17 +159,17 @@ class Describer:
         return one == other or (both and bool(self.alike[one][other] >= _SAME))
 
 
-def _clearest(found: list[_Property]) -> list[_Property]:
+def _clearest(found: list[Property]) -> list[Property]:
     # What is nearly as clear stays in the order of the columns, where the plainest statistics stand first.
     return sorted(found, key=lambda p: -round(p.strength, 1))
 
 
-def _together(hidden: list[_Property]) -> list[_Property]:
+def _together(hidden: list[Property]) -> list[Property]:
     """Parts that are hidden, as one property."""
     if len(hidden) < 2:
         return hidden
     names = [p.name.removeprefix(_VISIBLE) for p in hidden]
-    return [_Property("visible parts", f"the {_listed(names, 'and')} hidden", hidden[0].strength)]
+    return [Property("visible parts", f"the {_listed(names, 'and')} hidden", hidden[0].strength)]
 
 
 def _listed(names: Sequence[object], last: str) -> str:
@@ -193,7 +194,7 @@ def pairs(labels: Sequence[Any], predicted: Sequence[Any]) -> list[tuple[str, st
 
 def pairs_words(found: Sequence[tuple[str, str, int]]) -> str:
     """The most frequent pairs in words."""
-    told = [f"{_short(a)} called {_short(b)} ({n})" for a, b, n in found[:_MOST_PAIRS]]
+    told = [f"{_short(a)} taken for {_short(b)} ({n})" for a, b, n in found[:_MOST_PAIRS]]
     more = sum(n for _, _, n in found[_MOST_PAIRS:])
     return ", ".join(told + [f"others ({more})"] * bool(more))
 
@@ -206,7 +207,7 @@ def own_words(group: Group, class_names: Sequence[str]) -> str:
         words = f"alike in {_BLOCKS.get(group.block, _short(group.block))}"
     else:
         words = _end_words(group.block, group.how)
-    return words if group.top is None else f"{words} and called {_short(class_names[group.top])}"
+    return words if group.top is None else f"{words} and taken for {_short(class_names[group.top])}"
 
 
 def sentence(
@@ -214,7 +215,7 @@ def sentence(
     class_names: Sequence[str],
     row: Mapping[str, Any],
     found: Sequence[tuple[str, str, int]],
-    properties: Sequence[_Property],
+    properties: Sequence[Property],
 ) -> str:
     """What a cluster is, in plain words.
 
@@ -229,28 +230,81 @@ def sentence(
     what = own_words(group, class_names)
     size, n_errors = int(row["size"]), int(row["n_errors"])
     if n_errors == 0:
-        return f"None of {size} images ({what}) is classified wrongly."
+        return f"None of {size} photographs ({what}) is wrong"
     text = (
-        f"{n_errors} of {size} images ({what}) {'is' if n_errors == 1 else 'are'} classified wrongly: "
-        f"{pairs_words(found)}; expected from their classes {size * row['expected_rate']:.1f}; {_verdict(row)}"
+        f"{n_errors} of {size} photographs ({what}) {'is' if n_errors == 1 else 'are'} wrong, where "
+        f"{size * row['expected_rate']:.1f} would be expected from their classes: {pairs_words(found)}. {_verdict(row)}"
     )
     told = [p.words for p in properties if not what.startswith(p.words)]
-    return text + (f"; unlike others of their classes the errors have: {', '.join(told)}" if told else "")
+    return text + (f". Unlike others of their classes these errors share: {', '.join(told)}" if told else "")
 
 
 def _verdict(row: Mapping[str, Any]) -> str:
-    other = f"({int(row['holdout_n_errors'])} of {int(row['holdout_size'])})"
+    other = f"({int(row['holdout_n_errors'])} of {int(row['holdout_size'])} wrong)"
     if row["systematic"]:
-        return f"confirmed on the other half {other}"
+        return f"Confirmed on the held-out half {other}"
     if not row["q_value"] <= ALPHA:
-        return f"no more than chance explains (q = {row['q_value']:.2g})"
+        return f"No more than chance explains (q = {row['q_value']:.2g}): leave it"
     if not row["holdout_p"] <= ALPHA:
-        return f"not confirmed on the other half {other}"
+        return f"Not confirmed on the held-out half {other}: leave it, or try again with more photographs"
     if min(row["n_errors"], row["holdout_n_errors"]) < LEAST_ERRORS:
-        return f"seen on the other half too {other}, but in too few images to call it systematic"
+        return f"Seen on the held-out half too {other}, but too rarely to call it systematic: add more photographs"
     if row["stability"] < LEAST_STABILITY:
-        return f"not found again when the images are drawn anew (stability {number(row['stability'])})"
-    return f"seen on the other half too {other}, and told already by a clearer cluster"
+        stability = number(row["stability"])
+        return f"Not found again when photographs are drawn anew (stability {stability}): do not build on it"
+    return f"Seen on the held-out half too {other}, and told already by a clearer cluster: look at that one"
+
+
+def cluster_name(what: str, properties: Sequence[Property], proof: Mapping[Any, Any] | None) -> str:
+    """What a cluster is called: what its photographs are, or what changing pixels has proved to mislead the classifier.
+
+    Args:
+        what: `own_words` of its group.
+        properties: of its errors, the clearest first.
+        proof: its row of `Verification.table`, if it was verified.
+    """
+    clearest = properties[0].words if properties and what.startswith("alike") else what
+    if proof is not None and proof["verdict"] in ("proved", "supported"):
+        return f"{_misled_by(str(proof['rule']))} ({clearest})"
+    return clearest
+
+
+def _misled_by(rule: str) -> str:
+    if "outside" in rule:
+        return "misled by the surroundings"
+    return "misled by one place of the picture" if rule == PLACE else "misled by what the classifier looks at most"
+
+
+#: Starts of the names of statistics -> what to do about errors that share them.
+_ADVICE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        ("mask outside", "mask at edge", "evidence", "surroundings"),
+        "Crop to the animal (use_boxes=True), or train with other backgrounds.",
+    ),
+    (("animal size", "animal x", "animal y"), "Crop to the animal (use_boxes=True), so that it fills the input."),
+    (("mask on ",), "Check whether that part can be seen; if it can, train with photographs that show it well."),
+    (("visible ",), "The parts that tell are hidden: have a person check such photographs."),
+    (
+        ("brightness", "contrast", "sharpness", "saturation", "warmth", "greenness", "animal "),
+        "Train with more photographs like these, or have a person check them.",
+    ),
+)
+
+
+def advice(group: Group, properties: Sequence[Property], proof: Mapping[Any, Any] | None) -> str:
+    """What to do about a cluster's errors; arguments as of `cluster_name`."""
+    if proof is not None and proof["verdict"] in ("proved", "supported"):
+        if "outside" in str(proof["rule"]):
+            return "Crop to the animal (use_boxes=True), or train with other backgrounds."
+        if proof["rule"] == PLACE:
+            return "Cut that place off or cover it, such as a time stamp or a logo, and train without it."
+    for name in (group.block, *(p.name for p in properties)):
+        for starts, text in _ADVICE:
+            if name.startswith(starts):
+                return text
+    if group.how == "value" or any(": " in p.words for p in properties):
+        return "Find out what such photographs look like, and train with more of them."
+    return "Look at its most typical photographs for what they share, and at their masks."
 
 
 def _end_words(name: str, how: str) -> str:

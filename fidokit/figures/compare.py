@@ -12,7 +12,7 @@ import pandas as pd
 
 from fidokit._util.numbers import signed, with_interval
 from fidokit.exceptions import SettingsError
-from fidokit.figures.masks import COLOURS, KIND_NAMES, dressed, plotly_text, readable
+from fidokit.figures.masks import COLOURS, KIND_NAMES, directed, dressed, plotly_text, readable
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -72,7 +72,7 @@ def cost_figure(table: pd.DataFrame, metric: str = "insertion", cost: str = "eva
             )
         )  # fmt: skip
     figure.update_xaxes(type="log", title=f"{readable(cost)} per image")
-    figure.update_yaxes(title=readable(metric))
+    figure.update_yaxes(title=directed(metric))
     return dressed(figure, height=460)
 
 
@@ -97,7 +97,7 @@ def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
         cols=len(metrics),
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        column_titles=[readable(name) for name in metrics],
+        column_titles=[directed(name) for name in metrics],
     )
     for metric, better in ((metric, better) for metric in metrics for better in _BETTER_SIGNS):
         own = comparisons[(comparisons["metric"] == metric) & (comparisons["better"] == better)]

@@ -140,7 +140,7 @@ def confusion_figure(table: pd.DataFrame, clusters: pd.DataFrame) -> go.Figure:
             zmax=float(np.nanmax(wrong, initial=1)),
             xgap=1,
             ygap=1,
-            hovertext=[[f"{a}<br>called {b}: {int(counts[i, j])}" for j, b in enumerate(ticks)] for i, a in
+            hovertext=[[f"{a}<br>taken for {b}: {int(counts[i, j])}" for j, b in enumerate(ticks)] for i, a in
                        enumerate(ticks)],
             hovertemplate="%{hovertext}<extra></extra>",
             colorbar={"title": "errors"},

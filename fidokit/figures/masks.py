@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +14,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from fidokit._util.html import printable
 from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Geometry
 from fidokit.exceptions import SettingsError
+from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,6 +40,16 @@ CLAIM_COLOURS = {"sufficient": COLOURS[4], "destroying": COLOURS[5]}
 
 KIND_NAMES = {"ssr": "SSR", "sdr": "SDR", "joint": "joint", "effect": "effect", "attribution": "attribution"}
 
+CONTOUR_LEVEL = 0.5
+"""Share of a mask's highest value at which its outline runs."""
+
+_COARSE = 28
+#: Of marching squares: corners inside, as bits from the upper left clockwise -> sides (top, right, bottom, left) that
+#: the line comes from and goes to, with the inside on its left.
+_SQUARES: dict[int, tuple[tuple[int, int], ...]] = {
+    **{1: ((3, 0),), 2: ((0, 1),), 3: ((3, 1),), 4: ((1, 2),), 5: ((3, 0), (1, 2)), 6: ((0, 2),), 7: ((3, 2),)},
+    **{8: ((2, 3),), 9: ((2, 0),), 10: ((0, 1), (2, 3)), 11: ((2, 1),), 12: ((1, 3),), 13: ((1, 0),), 14: ((0, 3),)},
+}
 # Steps of 1/63 cannot be told apart by eye, and an indexed PNG of 64 colours is half as large as one of 256.
 _LEVELS = 64
 _LONGEST_NAME = 48
@@ -127,6 +141,203 @@ def outline_png(region: npt.ArrayLike, *, colour: str = COLOURS[4], width: int =
     return buffer.getvalue()
 
 
+def contours(mask: npt.ArrayLike, geometry: Geometry, level: float = CONTOUR_LEVEL) -> list[list[tuple[float, float]]]:
+    """The line around the places where a mask is high, in pixels of the photograph.
+
+    Args:
+        mask: (h, w) over the classifier's input.
+        geometry: where that lies in the photograph.
+        level: share of the mask's highest value that the line runs at.
+
+    Returns:
+        Closed loops of points (x, y), none for a mask that is 0 everywhere. Masks of more than 28 cells are averaged to
+        28 first, as for `Geometry.mask_box`: around noise, a line says nothing.
+    """
+    values = _checked(mask)
+    if not values.max() > 0:
+        return []
+    height, width = (min(side, _COARSE) for side in values.shape)
+    coarse = Image.fromarray(values).resize((width, height), Image.Resampling.BOX)
+    smooth = np.asarray(coarse.resize((2 * width, 2 * height), Image.Resampling.BILINEAR))
+    x0, y0, x1, y1 = geometry.window
+    scale = (x1 - x0) / smooth.shape[1], (y1 - y0) / smooth.shape[0]
+    return [
+        [(x0 + scale[0] * x, y0 + scale[1] * y) for x, y in loop]
+        for loop in _loops(smooth, level * float(smooth.max()))
+    ]
+
+
+def contour_path(mask: npt.ArrayLike, geometry: Geometry) -> str:
+    """`contours` as the path of an SVG; empty where there are none."""
+    return "".join(f"M{' '.join(f'{x:.4g},{y:.4g}' for x, y in loop)}Z" for loop in contours(mask, geometry))
+
+
+def _loops(values: npt.NDArray[np.float32], level: float) -> list[list[tuple[float, float]]]:
+    """The lines at a level, by marching squares: loops of points (x, y) in cells, clipped to the picture."""
+    padded = np.pad(values, 1)
+    inside = padded >= level
+    codes = inside[:-1, :-1] + 2 * inside[:-1, 1:] + 4 * inside[1:, 1:] + 8 * inside[1:, :-1]
+    follows: dict[tuple[int, int, int], tuple[int, int, int]] = {}
+    for row, column in zip(*np.nonzero((codes > 0) & (codes < 15)), strict=True):
+        r, c = int(row), int(column)
+        # Sides are named by the corner that they start at and their direction: 0 across, 1 down.
+        sides = ((r, c, 0), (r, c + 1, 1), (r + 1, c, 0), (r, c, 1))
+        for start, end in _SQUARES[int(codes[r, c])]:
+            follows[sides[start]] = sides[end]
+    height, width = values.shape
+    found = []
+    while follows:
+        side = next(iter(follows))
+        loop = []
+        while side in follows:
+            (r, c, down), side = side, follows.pop(side)
+            one, other = padded[r, c], padded[r + down, c + 1 - down]
+            share = float((level - one) / (other - one))
+            x, y = c - 0.5 + share * (1 - down), r - 0.5 + share * down
+            loop.append((min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))))
+        found.append(loop)
+    return found
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One picture of a sheet.
+
+    Attributes:
+        caption: above it.
+        photograph: upright, RGB.
+        geometry: where the classifier's input lies in it.
+        mask: (h, w) over the input; None leaves the photograph bare.
+        line: colour of the line around the places where the mask is high, as ``#rrggbb``.
+        coloured: whether the mask is drawn in colours; else its surroundings are dimmed.
+    """
+
+    caption: str
+    photograph: Image.Image
+    geometry: Geometry
+    mask: npt.ArrayLike | None = None
+    line: str = "#ffffff"
+    coloured: bool = True
+
+    def size(self, height: int) -> tuple[int, int]:
+        """Width and height of the picture in pixels; less high where it would be more than twice as wide."""
+        # A panorama is shown less high, so that a sheet keeps a size that viewers can open.
+        height = min(height, max(1, round(2 * height * self.photograph.height / self.photograph.width)))
+        return max(1, round(self.photograph.width * height / self.photograph.height)), height
+
+
+_MARGIN, _CAPTION, _LEGEND, _FONT = 12, 30, 24, 15
+_UNSEEN = "Hatched: not seen by the classifier."
+
+
+def sheet_png(panels: Sequence[Panel], *, height: int = 360, opacity: float = 0.75, colours: str = COLOUR_MAP) -> bytes:
+    """Pictures in a row, each under its caption.
+
+    Args:
+        panels: from left to right.
+        height: of each picture in pixels; less where it would be more than twice as wide.
+        opacity: of a mask's highest value.
+        colours: a name of `COLOUR_MAPS`.
+
+    Returns:
+        A PNG. What lies outside the classifier's input is dark and hatched where a mask is drawn, which a line below
+        says; a line runs around the places where the mask is above half of its highest value.
+    """
+    places, width, total = _laid_out(panels, height)
+    sheet = Image.new("RGB", (width, total), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT)
+    for panel, left in zip(panels, places, strict=True):
+        size = panel.size(height)
+        picture = panel.photograph.resize(size, Image.Resampling.LANCZOS)
+        if panel.mask is not None:
+            picture = _drawn_over(picture, panel, panel.mask, opacity, colours)
+        draw.text((left, _MARGIN), fitting(panel.caption, size[0], draw, font), fill=(30, 30, 30), font=font)
+        sheet.paste(picture, (left, _MARGIN + _CAPTION))
+    if _any_unseen(panels):
+        draw.text((_MARGIN, total - _LEGEND), fitting(_UNSEEN, width, draw, font), fill=(90, 90, 90), font=font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sheet_svg(panels: Sequence[Panel], *, height: int = 360, opacity: float = 0.75, colours: str = COLOUR_MAP) -> bytes:
+    """`sheet_png` as an SVG: captions and lines scale without loss; photographs have twice the pixels."""
+    places, width, total = _laid_out(panels, height)
+    measure, font = ImageDraw.Draw(Image.new("L", (1, 1))), ImageFont.load_default(_FONT)
+    text = f'font-family="sans-serif" font-size="{_FONT - 1}"'
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{total}" viewBox="0 0 {width} {total}">',
+        '<defs><pattern id="unseen" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">'
+        '<rect width="7" height="7" fill="#0c0e10" fill-opacity="0.55"/><rect width="7" height="1" fill="#fff"/>'
+        '</pattern></defs><rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    for panel, left in zip(panels, places, strict=True):
+        across, down = panel.size(height)
+        caption = html.escape(printable(fitting(panel.caption, across, measure, font)), quote=False)
+        parts.append(f'<text x="{left}" y="{_MARGIN + _FONT}" {text} fill="#1e1e1e">{caption}</text>')
+        small = panel.photograph.convert("RGB").resize((2 * across, 2 * down), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "JPEG", quality=88)
+        size = f'width="{across}" height="{down}"'
+        parts += [
+            f'<svg x="{left}" y="{_MARGIN + _CAPTION}" {size} viewBox="0 0 {across} {down}">',
+            _svg_image(buffer.getvalue(), "jpeg", across, down),
+        ]
+        if panel.mask is not None:
+            laid = _checked(panel.geometry.mask_to_photograph(_checked(panel.mask), (down, across)))
+            layer = overlay_png(laid, colours=colours) if panel.coloured else _dimming_png(laid)
+            parts.append(_svg_image(layer, "png", across, down, opacity))
+            outer, (x0, y0, x1, y1) = f"M0,0H{across}V{down}H0Z", _on_picture(panel, across, down)
+            parts.append(f'<path d="{outer}M{x0},{y0}V{y1}H{x1}V{y0}Z" fill-rule="evenodd" fill="url(#unseen)"/>')
+            scale = across / panel.geometry.width, down / panel.geometry.height
+            path = contour_path(panel.mask, panel.geometry)
+            for colour, thick in (("#000", 3.5), (panel.line, 1.75)):
+                parts.append(
+                    f'<path d="{path}" transform="scale({scale[0]:.6f} {scale[1]:.6f})" fill="none" stroke="{colour}" '
+                    f'stroke-width="{thick}" vector-effect="non-scaling-stroke"/>'
+                )
+        parts.append("</svg>")
+    if _any_unseen(panels):
+        parts.append(f'<text x="{_MARGIN}" y="{total - _LEGEND + _FONT}" {text} fill="#5a5a5a">{_UNSEEN}</text>')
+    return "".join([*parts, "</svg>"]).encode()
+
+
+def _laid_out(panels: Sequence[Panel], height: int) -> tuple[list[int], int, int]:
+    """Where each picture begins, and width and height of the sheet."""
+    places, left, highest = [], _MARGIN, 0
+    for panel in panels:
+        across, down = panel.size(height)
+        places.append(left)
+        left, highest = left + across + _MARGIN, max(highest, down)
+    return places, left, highest + _CAPTION + 2 * _MARGIN + (_LEGEND if _any_unseen(panels) else 0)
+
+
+def _any_unseen(panels: Sequence[Panel]) -> bool:
+    return any(panel.mask is not None and panel.geometry.unseen_share() > 0.005 for panel in panels)
+
+
+def _on_picture(panel: Panel, across: int, down: int) -> tuple[float, float, float, float]:
+    """The classifier's window in pixels of the picture."""
+    x0, y0, x1, y1 = panel.geometry.window
+    wide, high = across / panel.geometry.width, down / panel.geometry.height
+    return max(x0 * wide, 0.0), max(y0 * high, 0.0), min(x1 * wide, across), min(y1 * high, down)
+
+
+def _svg_image(data: bytes, form: str, width: int, height: int, opacity: float = 1.0) -> str:
+    source = f"data:image/{form};base64,{base64.b64encode(data).decode()}"
+    return f'<image href="{source}" width="{width}" height="{height}" opacity="{opacity:g}"/>'
+
+
+def _dimming_png(mask: npt.NDArray[np.float32]) -> bytes:
+    """Black, as opaque as the mask is low."""
+    alpha = Image.fromarray(np.round(255 * np.clip(0.9 - 1.8 * mask, 0, 1)).astype(np.uint8))
+    layer = Image.new("LA", alpha.size)
+    layer.putalpha(alpha)
+    buffer = io.BytesIO()
+    layer.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def panels_png(
     photograph: Image.Image,
     geometry: Geometry,
@@ -136,69 +347,53 @@ def panels_png(
     opacity: float = 0.75,
     colours: str = COLOUR_MAP,
 ) -> bytes:
-    """A photograph next to itself with masks drawn over it, each under a caption.
+    """A photograph next to itself with masks drawn over it, each under a caption; see `sheet_png`.
 
     Args:
         photograph: upright, RGB.
         geometry: where the classifier's input lies in it.
         panels: captions and (h, w) masks over the input, from left to right; without a mask the photograph is bare.
-        height: of each picture in pixels; less where it would be more than twice as wide.
-        opacity: of a mask's highest value.
-        colours: a name of `COLOUR_MAPS`.
-
-    Returns:
-        A PNG. What lies outside the classifier's input is darkened where a mask is drawn.
+        height, opacity, colours: as of `sheet_png`.
     """
-    # A panorama is shown less high, so that a sheet keeps a size that viewers can open.
-    height = min(height, max(1, round(2 * height * photograph.height / photograph.width)))
-    width = max(1, round(photograph.width * height / photograph.height))
-    margin, caption_height = 12, 30
-    bare = photograph.resize((width, height), Image.Resampling.LANCZOS)
-    sheet = Image.new(
-        "RGB", (margin + len(panels) * (width + margin), height + caption_height + 2 * margin), (255, 255, 255)
-    )
-    draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
-    for position, (caption, mask) in enumerate(panels):
-        left = margin + position * (width + margin)
-        picture = bare if mask is None else _drawn_over(bare, geometry, mask, opacity, colours)
-        draw.text((left, margin), fitting(caption, width, draw, font), fill=(30, 30, 30), font=font)
-        sheet.paste(picture, (left, margin + caption_height))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "PNG")
-    return buffer.getvalue()
+    cells = [Panel(caption, photograph, geometry, mask) for caption, mask in panels]
+    return sheet_png(cells, height=height, opacity=opacity, colours=colours)
 
 
-def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -> bytes:
-    """The photograph of the i-th masks of a result, next to itself with the mask of each kind drawn over it.
+def masks_panels(masks: Masks, i: int, *, scores: bool = True) -> list[Panel]:
+    """The photograph of the i-th masks of a result, and the mask of each kind drawn over it.
 
     Args:
         masks: a result of `explain`.
         i: position of the photograph in it.
-        height: of each picture in pixels.
         scores: whether the captions say, beside the kinds, the scores with each mask's region kept and dropped.
 
     Returns:
-        A PNG. The photograph's caption is the target with the score of the whole photograph. Masks whose photograph is
-        not known lie on white, without a photograph beside them.
+        The photograph's caption is the target with the score of the whole photograph. Masks whose photograph is not
+        known lie on white, without a photograph beside them.
 
     Raises:
         ImageError: the photograph cannot be read any more.
     """
-    panels: list[tuple[str, Any]] = []
+    panels = []
     if masks.images is None:
         photograph = Image.new("RGB", (masks.size[1], masks.size[0]), (255, 255, 255))
         geometry = Geometry.whole(*photograph.size)
     else:
         photograph, geometry = masks.photograph(i)
-        panels.append((f"{masks.target[i]} {number(float(masks.score_full[i]))}", None))
+        panels.append(Panel(f"{masks.target[i]} {number(float(masks.score_full[i]))}", photograph, geometry))
     for kind, mask in masks.kinds.items():
         caption = KIND_NAMES[kind]
         if scores and kind in masks.score_kept:
-            kept, dropped = float(masks.score_kept[kind][i]), float(masks.score_dropped[kind][i])
+            kept, dropped = (float(values[kind][i]) for values in (masks.score_kept, masks.score_dropped))
             caption += f": kept {number(kept)}, dropped {number(dropped)}"
-        panels.append((caption, mask[i].numpy()))
-    return panels_png(photograph, geometry, panels, height=height, opacity=0.75 if masks.images is not None else 1.0)
+        panels.append(Panel(caption, photograph, geometry, mask[i].numpy()))
+    return panels
+
+
+def masks_png(masks: Masks, i: int, *, height: int = 360, scores: bool = True) -> bytes:
+    """`masks_panels` as one PNG."""
+    opacity = 0.75 if masks.images is not None else 1.0
+    return sheet_png(masks_panels(masks, i, scores=scores), height=height, opacity=opacity)
 
 
 def interval_columns(summary: pd.DataFrame) -> list[str]:
@@ -227,7 +422,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         for method, kind in zip(summary["method"].astype(str), summary["kind"].astype(str), strict=True)
     ]
     figure = make_subplots(
-        cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=[readable(name) for name in names]
+        cols=len(names), shared_yaxes=True, horizontal_spacing=0.03, column_titles=[directed(name) for name in names]
     )
     places = list(range(len(lines)))
     for column, name in enumerate(names, start=1):
@@ -268,7 +463,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         template="plotly_white",
         showlegend=False,
         height=100 + 34 * len(lines),
-        margin={"l": 10, "r": 10, "t": 50, "b": 40},
+        margin={"l": 10, "r": 10, "t": 65, "b": 40},
     )
     return figure
 
@@ -276,6 +471,12 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
 def readable(name: str) -> str:
     """A column's name as a heading: ``score_kept`` becomes ``score kept``."""
     return plotly_text(name.replace("_", " "))
+
+
+def directed(name: str) -> str:
+    """A figure's name as a heading that says which direction is good, where one is."""
+    good = {1: "higher is better", -1: "lower is better"}.get(METRIC_DIRECTIONS.get(name, 0))
+    return f"{readable(name)}<br><sub>{good}</sub>" if good else readable(name)
 
 
 def plotly_text(text: str, longest: int | None = _LONGEST_NAME) -> str:
@@ -300,16 +501,25 @@ def _checked(mask: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.clip(np.nan_to_num(values, nan=0.0, posinf=1.0, neginf=0.0), 0.0, 1.0)
 
 
-def _drawn_over(
-    bare: Image.Image, geometry: Geometry, mask: npt.ArrayLike, opacity: float, colours: str
-) -> Image.Image:
+def _drawn_over(bare: Image.Image, panel: Panel, mask: npt.ArrayLike, opacity: float, colours: str) -> Image.Image:
     size = (bare.height, bare.width)
-    seen = geometry.mask_to_photograph(np.ones((1, 1), np.float32), size)
-    dimmed = np.asarray(bare, np.float32) * (0.45 + 0.55 * seen[..., None])
-    values = _checked(geometry.mask_to_photograph(_checked(mask), size))
-    layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)].astype(np.float32)
-    alpha = opacity * values[..., None]
-    return Image.fromarray(np.round(dimmed * (1 - alpha) + layer * alpha).astype(np.uint8))
+    seen = panel.geometry.mask_to_photograph(np.ones((1, 1), np.float32), size)[..., None]
+    hatch = (np.add.outer(np.arange(size[0]), np.arange(size[1])) % 9 == 0)[..., None] & (seen == 0)
+    ground = np.where(hatch, 200.0, np.asarray(bare, np.float32) * (0.45 + 0.55 * seen))
+    values = _checked(panel.geometry.mask_to_photograph(_checked(mask), size))
+    if panel.coloured:
+        layer = colour_map(colours)[np.round(values * 255).astype(np.uint8)].astype(np.float32)
+        alpha = opacity * values[..., None]
+    else:
+        layer, alpha = np.zeros(3, np.float32), opacity * np.clip(0.9 - 1.8 * values, 0, 1)[..., None] * (seen > 0)
+    picture = Image.fromarray(np.round(ground * (1 - alpha) + layer * alpha).astype(np.uint8))
+    draw = ImageDraw.Draw(picture)
+    wide, high = bare.width / panel.geometry.width, bare.height / panel.geometry.height
+    for loop in contours(mask, panel.geometry):
+        points = [(x * wide, y * high) for x, y in (*loop, loop[0])]
+        draw.line(points, fill="#000000", width=4, joint="curve")
+        draw.line(points, fill=panel.line, width=2, joint="curve")
+    return picture
 
 
 def fitting(text: str, width: int, draw: ImageDraw.ImageDraw, font: Any) -> str:

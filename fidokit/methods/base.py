@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fidokit._util.display import HtmlDisplay
+from fidokit._util.display import PictureDisplay
 from fidokit._util.function_names import function_name
 from fidokit.data.names import there_are
 from fidokit.exceptions import SettingsError
@@ -98,7 +98,7 @@ class Batch:
 
 
 @dataclass
-class Masks(HtmlDisplay):
+class Masks(PictureDisplay):
     """Masks of B images by one method, one entry per kind; the tensors live on the CPU.
 
     Attributes:
@@ -135,6 +135,8 @@ class Masks(HtmlDisplay):
         torch.Size([8, 128, 128])
         >>> len(masks.to_frame())
         24
+        >>> masks.save("first.svg").name
+        'first.svg'
     """
 
     method: str

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import COUNT, Number, check_number
+from fidokit._util.display import PictureDisplay
 from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import Images, given_images
 from fidokit.data.labels import match_labels
@@ -39,7 +40,7 @@ RANK_COLUMNS = ("individual", "area", "rank_before", "rank_after", "fall", "cont
 
 
 @dataclass
-class Pairs:
+class Pairs(PictureDisplay):
     """Queries and the references that decided, with a mask on each.
 
     Attributes:
@@ -56,6 +57,8 @@ class Pairs:
         >>> photograph, geometry = pairs.reference.photograph(0)
         >>> photograph.size
         (256, 256)
+        >>> pairs.save("match.png").name
+        'match.png'
     """
 
     query: Masks

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fidokit._util.display import PictureDisplay
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Kind, Masks, check_masks, resize_masks
 from fidokit.methods.concrete import uniform
@@ -91,11 +92,17 @@ class _Region:
         return region_words(self.claim, self.holds, self.scores, self.area)
 
 
-class Regions(Sequence[_Region]):
-    """Regions of several images: a sequence, and a table by `to_frame`."""
+class Regions(PictureDisplay, Sequence[_Region]):
+    """Regions of several images: a sequence, and a table by `to_frame`; a notebook shows the first of them.
 
-    def __init__(self, found: Sequence[_Region]) -> None:
+    Args:
+        found: the regions.
+        masks: whose regions they are, for their photographs.
+    """
+
+    def __init__(self, found: Sequence[_Region], masks: Masks | None = None) -> None:
         self._found = list(found)
+        self.masks = masks
 
     def __len__(self) -> int:
         return len(self._found)
@@ -105,7 +112,7 @@ class Regions(Sequence[_Region]):
     @overload
     def __getitem__(self, index: slice) -> Regions: ...
     def __getitem__(self, index: int | slice) -> _Region | Regions:
-        return Regions(self._found[index]) if isinstance(index, slice) else self._found[index]
+        return Regions(self._found[index], self.masks) if isinstance(index, slice) else self._found[index]
 
     def __repr__(self) -> str:
         parts, whole = [], 0
@@ -269,7 +276,7 @@ def find_regions(
                     found += cut_regions(
                         classifier, session, subject, masks.method, kind, masks[kind], claim, needed, check
                     )
-    return Regions(found)
+    return Regions(found, masks)
 
 
 @dataclass(frozen=True)

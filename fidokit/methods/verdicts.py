@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
-
-from fidokit._util.numbers import number
 
 #: Least share of the whole image's score that what is enough keeps, and largest that is left without what is needed.
 KEPT, DROPPED = 0.9, 0.1
@@ -18,6 +16,10 @@ Verdict = Literal["enough and needed", "enough only", "needed only", "explains l
 
 #: Area from which a region is the whole picture, in words.
 _WHOLE = 0.995
+#: Share of the whole photograph's score from which a part is said to score higher than the whole.
+_MORE = 1.05
+#: From the best to what says nothing.
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 #: Of masks that may be shown first: they are enough by themselves.
 LEADING: tuple[Verdict, ...] = ("enough and needed", "enough only")
 
@@ -56,8 +58,32 @@ def verdict_words(whole: float, kept: float, dropped: float) -> str:
     """`mask_verdict` with the shares that it rests on, as people read it."""
     verdict = mask_verdict(whole, kept, dropped)
     if verdict == "not judged":
-        return verdict
-    return f"{verdict}: kept {number(kept / whole)} of the score, {number(dropped / whole)} left without it"
+        return "not judged: the whole photograph gives the class no score, or a score is missing"
+    return f"{verdict}: {_alone(kept / whole)}; {_without(dropped / whole)}"
+
+
+def _alone(share: float) -> str:
+    """What is left of the score with the region alone, from its share of the whole photograph's."""
+    if share > _MORE:
+        return f"alone it scores {share:.1f} times as high as the whole photograph: the rest speaks against the class"
+    return f"alone it keeps {_percent(share)} of the score"
+
+
+def _percent(share: float) -> str:
+    return "less than 1 %" if 0 < share < 0.005 else f"{100 * min(share, 1):.0f} %"
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """The least and the largest value, or one where they read alike."""
+    low, high = (f"{value:.{digits}f}" for value in (min(values), max(values)))
+    return low if low == high else f"{low} to {high}"
+
+
+def _without(share: float) -> str:
+    """The same without the region."""
+    if share > _MORE:
+        return f"without it the score is {share:.1f} times as high: it speaks against the class"
+    return f"without it {_percent(share)} of the score is left"
 
 
 def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: float) -> str:
@@ -75,10 +101,13 @@ def region_words(claim: Claim, holds: Holds, scores: Sequence[float], area: floa
     what = {"yes": "enough by itself" if claim == "sufficient" else "needed", "no": f"not {word}"}.get(
         holds, f"{word} only under some fill-ins"
     )
-    low, high = min(scores), max(scores)
-    shares = " to ".join(dict.fromkeys([number(low), number(high)]))
+    shares = f"{_range([100 * score for score in scores], 0)} %"
     under = f"under {len(scores)} other fill-in{'s' if len(scores) != 1 else ''}"
     if claim == "destroying" and is_whole(area):
         return f"none found: even with the whole picture filled in, {shares} of the score is left {under}"
-    told = f"kept {shares} of the score" if claim == "sufficient" else f"{shares} of the score left without it"
-    return f"{what}: {told} {under}, {100 * area:.0f} % of the picture"
+    told = f"without it {shares} of the score is left"
+    if claim == "sufficient":
+        told = f"alone it keeps {shares} of the score"
+        if max(scores) > _MORE:
+            told = f"alone it scores {_range(scores, 1)} times as high as the whole photograph"
+    return f"{what}: {told} {under}, it takes {100 * area:.0f} % of the picture"

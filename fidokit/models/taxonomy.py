@@ -551,7 +551,7 @@ class Taxonomy(HtmlDisplay):
         for rank in self.levels:
             own = [pair for pair, place in zip(pairs, places, strict=True) if place == rank]
             counts = Counter(own).most_common(_SHOWN)
-            told = ", ".join(f"{a} called {b} ({n})" for (a, b), n in counts)
+            told = ", ".join(f"{a} taken for {b} ({n})" for (a, b), n in counts)
             rows.append({"rank": rank, "n": len(own), "share": len(own) / len(wrong) if len(wrong) else np.nan})
             rows[-1]["pairs"] = told
         return pd.DataFrame(rows)

@@ -22,16 +22,18 @@ _SHEET = {"n": 12, "columns": 6, "side": 130}
 #: Contact sheets; one takes 200 to 400 kB.
 _MOST_SHEETS = 12
 
+#: Column -> its head, what to know of it, and its key in the glossary where that is not its own name.
 _HEADS = {
-    "n_errors": ("Errors", "discovery half"),
-    "error_rate": ("Error rate", "discovery half"),
-    "expected_rate": ("Expected", "from the classes"),
-    "q_value": ("q", "corrected for all clusters"),
-    "holdout_error_rate": ("Error rate", "held-out half"),
-    "stability": ("Stability", "1 is best"),
-    "effect": ("Effect", "of changing pixels"),
+    "n_errors": ("Errors", "where it was found", "cluster"),
+    "expected_rate": ("Expected", "from the classes", "expected_rate"),
+    "q_value": ("q", "lower is clearer, 0.05 counts", "q_value"),
+    "holdout_error_rate": ("Held out", "errors on the other half", "holdout"),
+    "stability": ("Stability", "1 is best, 0.5 counts", "stability"),
+    "effect": ("Effect", "of changing pixels, high is clear", "effect"),
 }
-_PERCENT = ("error_rate", "expected_rate", "holdout_error_rate")
+#: Columns that are shown with the number of photographs that they are a share of: errors, and all.
+_OF = {"n_errors": ("n_errors", "size"), "holdout_error_rate": ("holdout_n_errors", "holdout_size")}
+_PERCENT = ("expected_rate", "holdout_error_rate")
 
 
 def errors_section(errors: ErrorClusters) -> Html:
@@ -57,18 +59,23 @@ def _row(record: dict[Any, Any]) -> dict[str, Any]:
     cells = []
     for name in _HEADS:
         value = _float(record[name])
-        remark = f"of {record['size']:,}" if name == "n_errors" else None
+        remark = None
+        if name in _OF:
+            wrong, of = (record[column] for column in _OF[name])
+            remark = f"{_share(wrong, of)} of {of:,}" if name == "n_errors" else f"{wrong:,.0f} of {of:,}"
         if name == "effect" and np.isfinite(value):
             remark = " – ".join(number(_float(record[f"effect_{end}"])) for end in ("low", "high"))
         cells.append((value if np.isfinite(value) else None, _text(name, value), remark))
     pair = [str(record[name]) for name in ("true_class", "predicted_class") if isinstance(record[name], str)]
     return {
         "cluster": record["cluster"],
+        "name": record["name"],
         "sentence": record["sentence"],
+        "advice": record["advice"] if systematic else None,
         "verdict": verdict,
         "cells": cells,
         "kind": "systematic" if systematic else "other",
-        "text": "\n".join([*pair, str(record["sentence"]), verdict]),
+        "text": "\n".join([*pair, str(record["name"]), str(record["sentence"]), verdict]),
     }
 
 
@@ -79,6 +86,9 @@ def _sheets(errors: ErrorClusters, systematic: pd.DataFrame) -> list[dict[str, A
         cluster = int(record["cluster"])
         sheet: dict[str, Any] = {
             "cluster": cluster,
+            "name": record["name"],
+            "advice": record["advice"],
+            "n": int(record["size"] + record["holdout_size"]),
             "lines": [line for line in (record["sentence"], proofs.get(cluster)) if line],
             "picture": None,
         }
@@ -88,6 +98,10 @@ def _sheets(errors: ErrorClusters, systematic: pd.DataFrame) -> list[dict[str, A
             sheet["reason"] = str(error)
         sheets.append(sheet)
     return sheets
+
+
+def _share(wrong: float, of: float) -> str:
+    return f"{100 * wrong / of:.0f} %" if of else "–"
 
 
 def _text(name: str, value: float) -> str:

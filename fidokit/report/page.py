@@ -19,8 +19,9 @@ from fidokit.exceptions import StoreError
 from fidokit.figures.masks import KIND_NAMES, interval_columns
 from fidokit.report.answers import answer_section
 from fidokit.report.errors import errors_section
-from fidokit.report.images import SIGNS, images_section
+from fidokit.report.images import SIGNS, colour_filters, images_section
 from fidokit.report.improvement import improvement_section
+from fidokit.report.selecting import Selection, selected_ids
 from fidokit.report.templating import data_file, limits_of, rendered
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.metrics.standing import AGAINST_BOX, AGAINST_OBJECT
@@ -32,25 +33,10 @@ if TYPE_CHECKING:
     from fidokit.errors.result import ErrorClusters
     from fidokit.study.study import Study
 
-_READING = {
-    "SSR": "Smallest sufficient region: keep it, fill in the rest, and the class survives. “Kept” should stay high.",
-    "SDR": "Smallest destroying region: fill it in, keep the rest, and the class dies. “Dropped” should become low.",
-    "Joint": "√(SSR × SDR): the places that are both sufficient and needed.",
-    "Attribution": "What a gradient baseline such as Grad-CAM calls important; no region was optimised.",
-    "One sign for all": "In every mask of every method, bright means that the place belongs to the region, clear that "
-    "it does not.",
-    "Darkened": "Outside the classifier's input: it did not see that, and cannot know an animal there. If that "
-    "happens, let it crop to boxes (use_boxes=True) or take whole photographs (fit='squash').",
-    "Enough, needed": "A mask is enough if what it keeps has 0.9 of the whole photograph's score or more, needed if at "
-    "most 0.1 of it is left when its region is filled in. A mask that is neither explains little.",
-    "Verified region": "The smallest cut through a mask of which the claim is true, checked under fill-ins that "
-    "nothing was optimised with; outlined where “fidokit regions” or “study.regions()” has cut it.",
-    "Whole, kept, dropped": "The score of the explained class, from 0 to 1: for the whole photograph, with only the "
-    "mask's region kept, and with it dropped; what is missing is blurred.",
-}
 _WHICH_WAY = {
-    name: "higher is better" if way > 0 else "lower is better" for name, way in METRIC_DIRECTIONS.items() if way
-} | {"area": "smaller says more"}
+    name: {1: "higher is better", -1: "lower is better", 0: "no direction is good"}[way]
+    for name, way in METRIC_DIRECTIONS.items()
+} | {"area": "lower at equal scores"}
 #: Metrics of the masks alone and of their place; all others say what the classifier makes of them.
 _SHAPE = (*AGAINST_OBJECT, *AGAINST_BOX, "total_variation", "entropy", "agreement", "stability", "sanity")
 _RANK_HEADS = [
@@ -60,7 +46,7 @@ _RANK_HEADS = [
     ("Errors", "that begin here"),
     ("Most frequent", ""),
 ]
-_COSTS = {"evaluations": "a photograph", "seconds": "a photograph"}
+_COSTS = {"evaluations": "a photograph, lower is cheaper", "seconds": "a photograph, lower is cheaper"}
 
 
 def write_report(
@@ -71,6 +57,7 @@ def write_report(
     *,
     answers: Sequence[Answer] = (),
     max_images: int = 200,
+    select: Selection | None = None,
 ) -> Path:
     """Write a study as one HTML file that needs no network, no server and no other file.
 
@@ -83,23 +70,29 @@ def write_report(
         improvement: of `fidokit.classify_with_masks`; with it the page has a section that says whether masks helped.
         answers: to questions about the study; the page has a section for each, with the photographs to look at.
         max_images: photographs shown, the wrong ones first, then those of the lowest margin; the page says how many
-            were left out. A photograph takes 30 to 80 kB with the masks of three methods, so 200 of them open at once.
+            were left out. A photograph takes some 100 kB with the masks of two methods, or 260 kB on a page of at most
+            40, whose pictures fill a screen.
+        select: only these photographs, for a short page to hand on: their image_ids, in this order; a boolean for each
+            row of ``study.predictions()``; or a condition on its columns as `pandas.DataFrame.query` takes it. Tables
+            over the whole study are left out.
 
     Returns:
         The path.
 
     Raises:
         StoreError: the file cannot be written.
-        SettingsError: `max_images` is negative.
+        SettingsError: `max_images` is negative, or `select` is none of these, or selects nothing.
 
     Example:
         >>> fk.write_report(study, "report.html").name
         'report.html'
+        >>> fk.write_report(study, "unsure.html", select="margin < margin.median()").name
+        'unsure.html'
     """
     check_number("max_images", max_images, COUNT_OR_ZERO)
     path = Path(path)
     # Names of files that are not UTF-8 hold surrogates; they are shown as escapes.
-    content = _document(study, errors, improvement, answers, max_images).encode("utf-8", "backslashreplace")
+    content = _document(study, errors, improvement, answers, max_images, select).encode("utf-8", "backslashreplace")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, content)
@@ -117,6 +110,7 @@ def _document(
     improvement: Improvement | None,
     answers: Sequence[Answer],
     max_images: int,
+    select: Selection | None,
 ) -> Html:
     script = data_file("report.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -126,6 +120,10 @@ def _document(
     )
     predictions, failures = study.predictions(), study.failures()
     predictions["state"] = [_state(correct) for correct in predictions["correct"]]
+    n, selected = len(predictions), None if select is None else selected_ids(predictions, select)
+    if selected is not None:
+        predictions = predictions[predictions["image_id"].isin(selected)]
+        failures = failures[failures["image_id"].isin(selected)]
     summary, about = study.summary(), study.manifest["classifier"]
     size = " × ".join(str(side) for side in about["preprocessing"]["size"])
     module = f"{about['module']}, " if about["name"] else ""
@@ -137,7 +135,9 @@ def _document(
         classifier=str(about["name"] or about["module"]),
         dataset=Path(study.manifest["dataset"]["root"]).name or "photographs",
         details=f"{module}{len(about['class_names']):,} classes, input {size} pixels, {about['precision']}",
-        facts=_facts(predictions, len(failures)),
+        selection=None if selected is None else (len(selected), n),
+        filters=colour_filters(),
+        facts=_facts(predictions, len(failures), shares=selected is None),
         manifest=study.manifest,
         path=study.path,
         summary=summary.to_dict("records"),
@@ -149,8 +149,7 @@ def _document(
         answers=[answer_section(answer, place) for place, answer in enumerate(answers)],
         errors=None if errors is None else errors_section(errors),
         improvement=None if improvement is None else improvement_section(improvement),
-        reading=_READING,
-        images=images_section(study, predictions, failures, max_images),
+        images=images_section(study, predictions, failures, max_images, selected),
         failures=failures.to_dict("records"),
         version=__version__,
         now=f"{datetime.now():%Y-%m-%d at %H:%M}",
@@ -166,14 +165,15 @@ def _ranks(study: Study, predictions: pd.DataFrame) -> list[dict[Any, Any]]:
     return shares.merge(errors, on="rank").to_dict("records")
 
 
-def _facts(predictions: pd.DataFrame, n_failures: int) -> list[tuple[str, int, str | None]]:
+def _facts(predictions: pd.DataFrame, n_failures: int, *, shares: bool) -> list[tuple[str, int, str | None]]:
+    """Counts; with shares, unless these photographs were selected, of which a share says nothing."""
     counts = predictions["state"].value_counts()
     right, wrong, unknown = (int(counts.get(state, 0)) for state in SIGNS)
     judged = max(1, right + wrong)
     return [
         ("Photographs", len(predictions), None),
-        ("✓ Right", right, f"{100 * right / judged:.1f} %"),
-        ("✗ Wrong", wrong, f"{100 * wrong / judged:.1f} %"),
+        ("✓ Right", right, f"{100 * right / judged:.1f} %" if shares else None),
+        ("✗ Wrong", wrong, f"{100 * wrong / judged:.1f} %" if shares else None),
         *([("– Not judged", unknown, "no label that the classifier knows, or no prediction")] if unknown else []),
         ("Failures", n_failures, "listed at the end" if n_failures else None),
     ]
@@ -194,14 +194,19 @@ def _summaries(summary: pd.DataFrame) -> list[dict[str, Any]]:
             "costs": costs,
             "heads": [
                 *(("Method", ""), ("Kind", "")),
-                *((_heading(name), _WHICH_WAY.get(name, "")) for name in own),
-                ("Photographs", ""),
-                *((_heading(name), _COSTS[name]) for name in costs),
+                *((_heading(name), _WHICH_WAY.get(name, ""), _key(name)) for name in own),
+                ("Photographs", "with a mask"),
+                *((_heading(name), _COSTS[name], name) for name in costs),
             ],
         }
         for title, own, costs in tables
         if own or title == "Summary"
     ]
+
+
+def _key(name: str) -> str:
+    """Where a figure of masks stands in the glossary: clusters have a stability too."""
+    return "mask_stability" if name == "stability" else name
 
 
 def _heading(name: str) -> str:

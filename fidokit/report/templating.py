@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
+from fidokit._util.glossary import GLOSSARY, anchor
 from fidokit._util.html import Html, printable
 from fidokit._util.numbers import number
 from fidokit._util.shares import p_words
@@ -48,7 +49,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FunctionLoader(_source), autoescape=True, undefined=StrictUndefined, finalize=_shown
     )
-    environment.globals["whisker"] = _whisker
+    environment.globals |= {"whisker": _whisker, "glossary": GLOSSARY, "anchor": anchor}
     environment.filters |= {
         "count": lambda value: f"{int(value):,}",
         "cost": _cost,

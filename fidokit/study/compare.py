@@ -13,7 +13,7 @@ import pandas as pd
 
 from fidokit._util.checks import COUNT, Number, check_number
 from fidokit.exceptions import SettingsError
-from fidokit.study.summary import Floats, bootstrap_means, percentile_interval
+from fidokit.study.summary import Floats, bootstrap_means, mean_and_interval, percentile_interval
 
 if TYPE_CHECKING:
     from fidokit.study.study import Study
@@ -235,19 +235,6 @@ def means_table(
     for i, name in enumerate(metrics):
         columns |= {name: mean[i], f"{name}_low": low[i], f"{name}_high": high[i]}
     return pd.DataFrame(columns | {name: [float(wide[name][key].mean()) for key in keys] for name in costs})
-
-
-def mean_and_interval(values: Floats, n_resamples: int = 2000, seed: int = 0) -> tuple[Floats, Floats, Floats]:
-    """(M,) means of (M, N) values with their 95 % percentile bootstrap bounds, NaN left out.
-
-    All rows resample the same columns. With fewer than two values there is no interval.
-    """
-    present = np.isfinite(values)
-    counts = present.sum(1)
-    total = np.where(present, values, 0.0).sum(1)
-    mean = np.divide(total, counts, out=np.full(len(values), np.nan), where=counts > 0)
-    low, high = percentile_interval(bootstrap_means(values, n_resamples, seed))
-    return mean, np.where(counts < 2, np.nan, low), np.where(counts < 2, np.nan, high)
 
 
 def units_of(table: pd.DataFrame, unit: str | Mapping[str, object] | None) -> pd.Series[Any]:

@@ -374,12 +374,12 @@ class Study(HtmlDisplay, ExportedStudy):
         """One row per method and kind: means over the images, with 95 % bootstrap intervals.
 
         Columns: method, kind, n (images that have the mask); score_kept, score_dropped and area (the mean of the mask),
-        each with its percentile interval as ``_low`` and ``_high``; and the means of evaluations, seconds and converged
-        (a share). The same images are resampled for every row, so that rows can be compared. Then every metric that
-        `metrics` has measured, with its interval; after ``metrics(sanity=True)`` also passes_sanity. After `regions`
-        also sufficient_holds and destroying_holds, the shares of masks with a region that is smaller than the picture
-        and holds under all infills of the check, and sufficient_region_area and destroying_region_area, the mean areas
-        of all regions, with intervals.
+        each with its percentile interval as ``_low`` and ``_high``, NaN where fewer than two images have the mask; and
+        the means of evaluations, seconds and converged (a share). The same images are resampled for every row, so that
+        rows can be compared. Then every metric that `metrics` has measured, with its interval; after
+        ``metrics(sanity=True)`` also passes_sanity. After `regions` also sufficient_holds and destroying_holds, the
+        shares of masks with a region that is smaller than the picture and holds under all infills of the check, and
+        sufficient_region_area and destroying_region_area, the mean areas of all regions, with intervals.
 
         Args:
             n_resamples: bootstrap samples.

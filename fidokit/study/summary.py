@@ -66,6 +66,20 @@ def percentile_interval(means: Floats, level: float = 0.95) -> tuple[Floats, Flo
     return bounds[0], bounds[1]
 
 
+def mean_and_interval(values: Floats, n_resamples: int = 2000, seed: int = 0) -> tuple[Floats, Floats, Floats]:
+    """(M,) means of (M, N) values with their 95 % percentile bootstrap bounds, NaN left out.
+
+    All rows resample the same columns. With fewer than two values there is no interval: that of one value
+    would have no width, and look like certainty.
+    """
+    present = np.isfinite(values)
+    counts = present.sum(1)
+    total = np.where(present, values, 0.0).sum(1)
+    mean = np.divide(total, counts, out=np.full(len(values), np.nan), where=counts > 0)
+    low, high = percentile_interval(bootstrap_means(values, n_resamples, seed))
+    return mean, np.where(counts < 2, np.nan, low), np.where(counts < 2, np.nan, high)
+
+
 def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
     """The table of `Study.summary`."""
     check_number("n_resamples", n_resamples, COUNT)
@@ -79,10 +93,8 @@ def summarise(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) -> pd.
     measured = [(table, MEASURES), (metrics, names), (regions, of_regions)]
     figures = np.concatenate([_by_image(study, keys, own, columns) for own, columns in measured], axis=1)
     names += of_regions
-    bounds = percentile_interval(bootstrap_means(figures.reshape(-1, len(study)), n_resamples, seed))
-    # One photograph has no interval: resampled, it is itself.
-    alone = np.isfinite(figures).sum(axis=2) < 2
-    low, high = (np.where(alone, np.nan, bound.reshape(figures.shape[:2])) for bound in bounds)
+    _, *bounds = mean_and_interval(figures.reshape(-1, len(study)), n_resamples, seed)
+    low, high = (bound.reshape(figures.shape[:2]) for bound in bounds)
     mean = _means(figures)
     with_intervals = [
         {name: mean[:, i], f"{name}_low": low[:, i], f"{name}_high": high[:, i]}
@@ -112,7 +124,7 @@ def sanity_verdicts(study: StoredStudy, n_resamples: int = 2000, seed: int = 0) 
     present = set(metrics[["method", "kind"]].itertuples(index=False, name=None))
     keys = [(label, kind) for label in study.methods for kind in study.kinds(label) if (label, kind) in present]
     values = _by_image(study, keys, metrics, ["sanity"])
-    low, high = percentile_interval(bootstrap_means(values[:, 0], n_resamples, seed))
+    _, low, high = mean_and_interval(values[:, 0], n_resamples, seed)
     return pd.DataFrame(
         {
             "method": [label for label, _ in keys],

@@ -55,8 +55,8 @@ def _of_one_question(table: pd.DataFrame, metrics: list[str]) -> list[str]:
 def _insane(sanity: pd.DataFrame) -> list[str]:
     return [
         f"{row['method']} {row['kind']} fails the sanity check: its masks hardly change if the classifier's parameters "
-        "are replaced by random ones "
-        f"(correlation {number(row['sanity'])}, interval up to {number(row['sanity_high'])})."
+        f"are replaced by random ones (correlation {number(row['sanity'])}, interval up to "
+        f"{number(row['sanity_high'])}). They show the picture and not what the classifier learnt: do not use them."
         for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].to_dict("records")
     ]
 

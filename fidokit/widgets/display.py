@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from PIL import Image
 
-from fidokit._util.display import html_of
+from fidokit._util.display import html_of, picture_of
 from fidokit._util.html import Html, joined, name_tag, tag
 from fidokit._util.numbers import number, percentage, with_interval
 from fidokit._util.shares import p_words
@@ -21,12 +23,15 @@ from fidokit.data.readers.left_out import told as left_out_words
 from fidokit.enhance.judging import Improvement
 from fidokit.errors.answer import Answer
 from fidokit.errors.result import ErrorClusters
-from fidokit.exceptions import FidokitError, ImageError
+from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.figures.answers import cells_of, heads_of, with_box
 from fidokit.figures.errors import contact_sheet
-from fidokit.figures.masks import KIND_NAMES, masks_png
+from fidokit.figures.masks import CLAIM_COLOURS, KIND_NAMES, Panel, masks_panels, masks_png, sheet_png, sheet_svg
 from fidokit.figures.pictures import photographs_of
 from fidokit.methods.base import Kind, Masks
+from fidokit.methods.individuals import Pairs
+from fidokit.methods.regions import Regions
+from fidokit.methods.verdicts import is_whole
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
 from fidokit.models.goals import independent, of_probabilities
@@ -100,6 +105,107 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
         facts.append(["Drawn on", f"the classifier's input: {UNKNOWN_PLACE}"])
     note = masks.notes.get(masks.image_ids[i])
     return facts if note is None else [*facts, ["Note", note]]
+
+
+@html_of.register
+def _pairs_html(pairs: Pairs) -> Html:
+    """The first matches: masks on the query, and on the reference that decided."""
+    parts: list[object] = [tag("p", tag("strong", "Pairs"), f": {counted(len(pairs), 'query', 'queries')}")]
+    for i, row in enumerate(pairs.table.head(MOST_MASKS).to_dict("records")):
+        words = [
+            ("Query ", row["image_id"]),
+            (" is most similar to ", row["reference_id"]),
+            (" of ", row["individual"]),
+            (f" (cosine {number(row['similarity'])}); the runner-up is ", row["runner_up"]),
+        ]
+        caption = tag("figcaption", *(part for before, name in words for part in (before, name_tag(name))))
+        parts.append(_figure(partial(_pair_panels, pairs, i), caption, f"Masks of {row['image_id']}"))
+    if len(pairs) > MOST_MASKS:
+        parts.append(tag("p", f"and {len(pairs) - MOST_MASKS:,} more; pairs.table has a row for each query"))
+    return tag("div", *parts)
+
+
+@html_of.register
+def _regions_html(regions: Regions) -> Html:
+    """The first photographs with the outlines of their regions, and what was found of each."""
+    by_image = _by_image(regions)
+    n = len(by_image)
+    parts: list[object] = [tag("p", tag("strong", repr(regions)), f", of {counted(n, 'photograph')}")]
+    for i, (image_id, own) in enumerate(list(by_image.items())[:MOST_MASKS]):
+        lines = [tag("div", f"{KIND_NAMES[one.kind]}: {one.verdict}") for one in own]
+        caption = tag("figcaption", tag("div", name_tag(image_id)), *lines)
+        parts.append(_figure(partial(_region_panels, regions, i), caption, f"Regions of {image_id}"))
+    if n > MOST_MASKS:
+        parts.append(tag("p", f"and {n - MOST_MASKS:,} more; regions.to_frame() has a row for each region"))
+    return tag("div", *parts)
+
+
+def _figure(panels: Callable[[], list[Panel]], caption: Html, alt: str) -> Html:
+    try:
+        picture = picture_tag(_opened(sheet_png(panels(), height=_PANEL_HEIGHT)), alt)
+    except (ImageError, SettingsError) as error:
+        picture = tag("p", f"The photograph cannot be shown: {error}")
+    return tag("figure", picture, caption, style="margin:0 0 1em")
+
+
+@picture_of.register
+def _masks_picture(masks: Masks, i: int, form: str) -> bytes:
+    return _sheet(masks_panels(masks, _place(i, len(masks))), form)
+
+
+@picture_of.register
+def _pairs_picture(pairs: Pairs, i: int, form: str) -> bytes:
+    return _sheet(_pair_panels(pairs, _place(i, len(pairs))), form)
+
+
+@picture_of.register
+def _regions_picture(regions: Regions, i: int, form: str) -> bytes:
+    return _sheet(_region_panels(regions, _place(i, len(_by_image(regions)))), form)
+
+
+def _sheet(panels: list[Panel], form: str) -> bytes:
+    return sheet_png(panels) if form == "png" else sheet_svg(panels)
+
+
+def _place(i: int, n: int) -> int:
+    if not 0 <= i < n:
+        raise SettingsError(f"i = {i}: there are {n} photographs here, counted from 0")
+    return i
+
+
+def _pair_panels(pairs: Pairs, i: int) -> list[Panel]:
+    """Query and reference, each beside its masks."""
+    row = pairs.table.iloc[i]
+    panels: list[Panel] = []
+    sides = ((pairs.query, f"query {row['image_id']}"), (pairs.reference, f"reference {row['reference_id']}"))
+    for masks, name in sides:
+        bare, *others = masks_panels(masks, masks.image_ids.index(row["image_id"]), scores=False)
+        panels += [replace(bare, caption=name), *others]
+    return panels
+
+
+def _region_panels(regions: Regions, i: int) -> list[Panel]:
+    """The photograph, and each of its regions outlined, its surroundings dimmed."""
+    (image_id, own) = list(_by_image(regions).items())[i]
+    if regions.masks is None:
+        raise SettingsError("these regions do not know their photographs; those of find_regions do")
+    photograph, geometry = regions.masks.photograph(regions.masks.image_ids.index(image_id))
+    panels = [Panel(image_id, photograph, geometry)]
+    for one in own:
+        # A line around the whole picture would look like a finding.
+        whole = is_whole(one.area)
+        words = f"{KIND_NAMES[one.kind]}: {'the whole picture' if whole else one.verdict.partition(':')[0]}"
+        mask = None if whole else one.region.astype(np.float32)
+        panels.append(Panel(words, photograph, geometry, mask, CLAIM_COLOURS[one.claim], coloured=False))
+    return panels
+
+
+def _by_image(regions: Regions) -> dict[str, list[Any]]:
+    """image_id -> its regions, in the order in which they stand."""
+    found: dict[str, list[Any]] = {}
+    for one in regions:
+        found.setdefault(one.image_id, []).append(one)
+    return found
 
 
 @html_of.register
@@ -195,10 +301,11 @@ def _clusters_html(errors: ErrorClusters) -> Html:
     table = errors.clusters
     systematic = table[table["systematic"].astype(bool)]
     shown = (systematic if len(systematic) else table).head(MOST_ROWS)
-    heads = ["cluster", "errors", "expected", "held out", "q", "verdict", "what"]
+    heads = ["cluster", "name", "errors", "expected", "held out", "q", "verdict", "what"]
     rows = [
         [
             str(row["cluster"]),
+            name_tag(row["name"]),
             f"{row['n_errors']:.0f} of {row['size']:.0f}",
             f"{100 * row['expected_rate']:.0f} %",
             f"{row['holdout_n_errors']:.0f} of {row['holdout_size']:.0f}",

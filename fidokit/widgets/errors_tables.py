@@ -77,7 +77,7 @@ def members_of(errors: ErrorClusters, cluster: int) -> npt.NDArray[np.int64]:
 
 def counts_in(errors: ErrorClusters, clusters: list[int], rows: npt.NDArray[np.int64]) -> list[int]:
     """How many of some images each cluster holds."""
-    return [int(errors.found.members[cluster][rows].sum()) for cluster in clusters]
+    return [int(errors.found.of(cluster)[rows].sum()) for cluster in clusters]
 
 
 def map_picture(table: pd.DataFrame) -> Image.Image:

@@ -55,7 +55,7 @@ def planted(pools, problems: int, seed: int, prove: bool) -> None:
         }
         for (cause, species), rate in zip(task.causes, task.rates, strict=True):
             truth = ((table["cause"] == cause) & (table["label"] == species)).to_numpy()
-            hits = [c for c in systematic if precision(errors.found.members[c], errors.found.typical[c], truth) >= 0.8]
+            hits = [c for c in systematic if precision(errors.found.of(c), errors.found.typical[c - 1], truth) >= 0.8]
             found["fidokit"].append(bool(hits))
             by_cause[cause].append(bool(hits))
             for name, (members, typical, tested) in others.items():

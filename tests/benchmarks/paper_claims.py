@@ -14,7 +14,8 @@ import pandas as pd
 from sampler_study import by_image
 
 from fidokit.methods.concrete import Sampler
-from fidokit.study.compare import METRIC_DIRECTIONS, compare, mean_and_interval
+from fidokit.study.compare import METRIC_DIRECTIONS, compare
+from fidokit.study.summary import mean_and_interval
 
 Verdict: TypeAlias = Literal["supported", "not supported", "contradicted"]
 _Labelled: TypeAlias = tuple[str, str]

@@ -24,11 +24,10 @@ from fidokit.methods.concrete import SAMPLERS, Sampler, image_keys
 from fidokit.methods.fido_settings import FidoSettings
 from fidokit.methods.optimiser import Optimiser, Slots
 from fidokit.models.goals import Goal, Targets
-from fidokit.study.compare import mean_and_interval
 from fidokit.study.metrics.curves import insertion_and_deletion
 from fidokit.study.metrics.localisation import coherence, iou_at_object_area, pixel_average_precision
 from fidokit.study.metrics.panel import mosaic
-from fidokit.study.summary import Floats
+from fidokit.study.summary import Floats, mean_and_interval
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier

@@ -309,12 +309,20 @@ def test_explain_writes_a_picture_and_says_the_scores(capsys, place):
         figures = line.removesuffix(verdict).split()
         assert figures[-5:-1] == [kind, *(number(float(score)) for score in scores)]
     with Image.open(place / "o" / "0.counting.png") as picture:
-        assert picture.size == (12 + 3 * (540 + 12), 360 + 54)
+        assert picture.size == (12 + 3 * (540 + 12), 360 + 54 + 24)
         panels = np.asarray(picture)[42:402]
     bare, kept = (panels[:, left : left + 540].astype(int) for left in (12, 564))
-    # 48 x 32 pixels, cropped to the middle square: the sides are darkened, not drawn on.
-    np.testing.assert_allclose(kept[:, :85], bare[:, :85] * 0.45, atol=1)
+    # 48 x 32 pixels, cropped to the middle square: the sides are darkened and hatched, not drawn on.
+    assert np.median(np.abs(kept[:, :85] - bare[:, :85] * 0.45)) <= 1
     assert np.abs(kept[:, 100:440] - bare[:, 100:440]).mean() > 20
+
+
+def test_explain_writes_svg(capsys, place):
+    arguments = ["explain", "photographs/0.png", "--model", MODEL, "--method", "counting", "--out"]
+    assert run(capsys, *arguments, "v", "--svg")[0] == 0
+    assert run(capsys, *arguments, "one.svg")[0] == 0
+    for path in (place / "v" / "0.counting.svg", place / "one.svg"):
+        assert path.read_text(encoding="utf-8").startswith("<svg")
 
 
 def test_explain_sets_fields_targets_and_contrasts(capsys):
@@ -525,6 +533,17 @@ def test_report_of_a_study_whose_photographs_have_moved(capsys, place):
     page = (place / "s" / "report.html").read_text(encoding="utf-8")
     assert page.count("<article") == 4
     assert "cannot be shown" not in page
+
+
+def test_a_short_page_of_chosen_photographs(capsys, place):
+    run(capsys, "study", "birds.csv", "--model", MODEL, "--methods", "left-half", "--store", "s")
+    for select, n in ((["b3.png", "b1.png"], 2), (["b3.png"], 1), (["correct == False"], 1)):
+        code, _, err = run(capsys, "report", "s", "--out", "short.html", "--select", *select)
+        assert (code, err) == (0, "")
+        assert (place / "short.html").read_text(encoding="utf-8").count("<article") == n
+    code, _, err = run(capsys, "report", "s", "--out", "short.html", "--select", "b33.png", "b1.png")
+    assert code == 2
+    assert "did you mean 'b3.png'" in err
 
 
 # samples and methods

@@ -40,10 +40,11 @@ def test_errors_are_found_proved_and_written(capsys, store, tmp_path):
     systematic = clusters[clusters["systematic"]]
     assert len(systematic)
     for row in systematic.to_dict("records"):
-        assert f"Cluster {row['cluster']}: {row['sentence']}" in out
+        assert f"Cluster {row['cluster']}, {row['name']}: {row['sentence']}." in out
+        assert f"What to do: {row['advice']}" in out
         assert row["verdict"] in out
     assert "proved" in set(systematic["verdict"])
-    assert "red called green" in out
+    assert "red taken for green" in out
     assert f"Page: {page}" in out
     assert str(folder / "photographs.csv") in out
     text = page.read_text(encoding="utf-8")

@@ -332,10 +332,12 @@ def test_unseen_words_say_outright_where_a_box_lies():
 def test_the_box_of_a_mask_encloses_its_high_places():
     mask = np.zeros((14, 14), np.float32)
     mask[3:5, 7:9] = 0.8
-    mask[13, 0] = 0.3
+    mask[13, 0] = 0.7  # a speck
     cell = 480 / 14
     assert LANDSCAPE.mask_box(mask) == pytest.approx((80 + 7 * cell, 3 * cell, 80 + 9 * cell, 5 * cell))
-    assert LANDSCAPE.mask_box(mask, level=0.2) == pytest.approx((80, 3 * cell, 80 + 9 * cell, 480))
+    mask[12, 0] = mask[12, 1] = 0.7  # a patch of its own
+    assert LANDSCAPE.mask_box(mask) == pytest.approx((80, 3 * cell, 80 + 9 * cell, 480))
+    mask[12:, :2] = 0
     assert LANDSCAPE.mask_box(np.zeros((7, 7), np.float32)) is None
     fine = np.kron(mask, np.ones((16, 16), np.float32))
     fine[200, 10] = 1.0  # a single pixel does not stretch the box

@@ -74,7 +74,7 @@ def test_a_gain_needs_both_the_classifier_and_every_control_beaten():
     assert evidence.verdict(0.5, good, {"random crop": good, "centre crop": good})[0]
     gain, sentence = evidence.verdict(0.5, good, {"random crop": good, "centre crop": even})
     assert not gain
-    assert sentence.startswith("No gain proven to come from the masks")
+    assert sentence.startswith("No proven gain from the masks")
     assert "the centre crop" in sentence
     assert "random crop" not in sentence
     gain, sentence = evidence.verdict(0.5, even, {"random crop": good})

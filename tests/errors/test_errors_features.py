@@ -98,8 +98,8 @@ def test_the_place_of_a_mask_is_a_square_root_of_shares():
     [
         ("brightness", "low", "dark photographs"),
         ("animal size", "low", "a small animal"),
-        ("mask outside", "high", "much mask outside the animal"),
-        ("mask on bill", "high", "much mask on the bill"),
+        ("mask outside", "high", "the classifier looks beside the animal"),
+        ("mask on bill", "high", "the classifier looks mainly at the bill"),
         ("visible throat", "low", "the throat hidden"),
         ("whatever", "high", "high whatever"),
     ],

@@ -43,11 +43,13 @@ def test_with_other_labels_the_groups_are_the_same():
         outcome.score,
     )
     one, other = group_and_test(features, outcome), group_and_test(features, shuffled)
-    assert one.groups == other.groups
-    assert (one.members == other.members).all()
-    assert (one.typical == other.typical).all()
+    # Only their numbers follow the errors: the clearest is the first.
+    back, other_back = np.argsort(one.order), np.argsort(other.order)
+    assert [one.groups[g] for g in back] == [other.groups[g] for g in other_back]
+    assert (one.members[back] == other.members[other_back]).all()
+    assert (one.typical[back] == other.typical[other_back]).all()
     assert (one.holdout == other.holdout).all()
-    assert one.table["stability"].equals(other.table["stability"])
+    assert one.table["stability"][back].tolist() == other.table["stability"][other_back].tolist()
     assert not one.table["error_rate"].equals(other.table["error_rate"])
 
 

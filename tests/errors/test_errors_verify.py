@@ -157,7 +157,7 @@ def test_an_unknown_infill_is_named(errors, options):
 
 
 def test_an_unknown_cluster_is_named(errors):
-    with pytest.raises(SettingsError, match="numbered from 0"):
+    with pytest.raises(SettingsError, match="numbered from 1"):
         errors.verify(clusters=[10**6])
 
 
@@ -236,7 +236,7 @@ def test_other_errors_are_none_of_the_same_cause(errors):
     """Errors of a cluster that another one makes superfluous are not held against that one."""
     number = int(errors.clusters.loc[errors.clusters["systematic"], "cluster"].iloc[0])
     verified = verify(errors, [number], infills=("zeros",))
-    rows = errors.found.members[[number, *errors.found.superseded[number]]].any(0)
+    rows = errors.found.cause_of(number)
     same = {errors.features.image_ids[i] for i in np.flatnonzero(rows)}
     others = verified.images.loc[verified.images["role"] == "other error", "image_id"]
     assert len(others) > 0

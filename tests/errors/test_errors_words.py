@@ -7,7 +7,18 @@ import pytest
 from errors_cases import feature_table
 
 from fidokit.errors.clusters import Group
-from fidokit.errors.words import Describer, _chance_above, own_words, pairs, sentence
+from fidokit.errors.regions import PLACE
+from fidokit.errors.statistics import _WORDS
+from fidokit.errors.words import (
+    Describer,
+    Property,
+    _chance_above,
+    advice,
+    cluster_name,
+    own_words,
+    pairs,
+    sentence,
+)
 
 
 def describe(features, members, wrong, codes):
@@ -94,7 +105,7 @@ def test_pairs_are_counted():
         (Group("column depth", "high", None, 0.1), "high depth"),
         (
             Group("around animal", "tree", 1),
-            "alike in what the classifier sees around the animal and called willow tit",
+            "alike in what the classifier sees around the animal and taken for willow tit",
         ),
     ],
 )
@@ -118,28 +129,60 @@ COUNTS = {
 @pytest.mark.parametrize(
     ("changes", "end"),
     [
-        ({}, "confirmed on the other half (24 of 30)"),
-        ({"systematic": False, "q_value": 0.3}, "no more than chance explains (q = 0.3)"),
-        ({"systematic": False, "holdout_p": 0.3}, "not confirmed on the other half (24 of 30)"),
-        ({"systematic": False, "stability": 0.2}, "not found again when the images are drawn anew (stability 0.20)"),
-        ({"systematic": False}, "seen on the other half too (24 of 30), and told already by a clearer cluster"),
+        ({}, "Confirmed on the held-out half (24 of 30 wrong)"),
+        ({"systematic": False, "q_value": 0.3}, "No more than chance explains (q = 0.3): leave it"),
+        ({"systematic": False, "holdout_p": 0.3}, "Not confirmed on the held-out half (24 of 30 wrong): leave it"),
+        ({"systematic": False, "stability": 0.2}, "Not found again when photographs are drawn anew (stability 0.20)"),
+        (
+            {"systematic": False},
+            "Seen on the held-out half too (24 of 30 wrong), and told already by a clearer cluster",
+        ),
     ],
 )
 def test_the_sentence(changes, end):
     group = Group("mask outside", "high", None, 0.7)
     text = sentence(group, [], COUNTS | changes, [("marsh tit", "willow tit", 29), ("coot", "rail", 2)], [])
     assert text.startswith(
-        "31 of 38 images (much mask outside the animal) are classified wrongly: marsh tit called willow tit (29), "
-        "coot called rail (2); expected from their classes 4.0; "
+        "31 of 38 photographs (the classifier looks beside the animal) are wrong, where 4.0 would be expected from "
+        "their classes: marsh tit taken for willow tit (29), coot taken for rail (2). "
     )
     assert end in text
 
 
 def test_the_sentence_of_a_cluster_without_errors():
     text = sentence(Group("brightness", "high", None, 0.7), [], COUNTS | {"n_errors": 0}, [], [])
-    assert text == "None of 38 images (bright photographs) is classified wrongly."
+    assert text == "None of 38 photographs (bright photographs) is wrong"
 
 
 def test_long_names_are_cut():
     text = own_words(Group("x" * 200, "value", None, "y" * 200), [])
     assert len(text) < 130
+
+
+HIDDEN = Property("visible bill", "the bill hidden", 0.9)
+BESIDE = Property("mask outside", "the classifier looks beside the animal", 0.9)
+OUTSIDE = {"verdict": "proved", "rule": "everything outside the animal"}
+TREE, DARK = Group("light", "tree", None, 3.0), Group("brightness", "low", None, 0.1)
+
+
+def test_a_cluster_is_called_by_what_it_is_and_renamed_by_what_is_proved():
+    assert cluster_name("dark photographs", [HIDDEN], None) == "dark photographs"
+    assert cluster_name("alike in light and colour", [HIDDEN], None) == "the bill hidden"
+    assert cluster_name("alike in light and colour", [], None) == "alike in light and colour"
+    assert cluster_name("dark photographs", [], OUTSIDE) == "misled by the surroundings (dark photographs)"
+    assert cluster_name("dark photographs", [], OUTSIDE | {"verdict": "not shown"}) == "dark photographs"
+    place = {"verdict": "supported", "rule": PLACE}
+    assert cluster_name("dark photographs", [], place) == "misled by one place of the picture (dark photographs)"
+
+
+def test_advice_follows_what_is_known_best():
+    assert "have a person check" in advice(DARK, [BESIDE], None)
+    assert "Crop to the animal" in advice(DARK, [], OUTSIDE)
+    assert "Crop to the animal" in advice(TREE, [BESIDE], None)
+    assert "hidden" in advice(TREE, [HIDDEN, BESIDE], None)
+    assert "time stamp" in advice(TREE, [], {"verdict": "proved", "rule": PLACE})
+    assert "train with more" in advice(Group("site", "value", None, "A3"), [], None)
+    assert "most typical photographs" in advice(Group("whole", "tree", None, 3.0), [], None)
+    told = {name: advice(Group(name, "low", None, 0.1), [], None) for name in _WORDS}
+    assert all(text[0].isupper() and text.endswith(".") for text in told.values())
+    assert {n for n, text in told.items() if "most typical" in text} == {"mask area", "mask x", "mask y"}

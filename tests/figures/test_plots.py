@@ -1,20 +1,26 @@
 import io
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
+from PIL import Image, ImageChops, ImageDraw
 
 from fidokit.data.geometry import Geometry, Preprocessing
 from fidokit.exceptions import SettingsError
 from fidokit.figures.masks import (
     COLOUR_MAPS,
+    Panel,
     colour_map,
+    contour_path,
+    contours,
     interval_columns,
     overlay_png,
     overlay_size,
     panels_png,
     plotly_text,
+    sheet_png,
+    sheet_svg,
     summary_figure,
 )
 
@@ -114,15 +120,66 @@ def test_panels_show_the_mask_where_the_classifier_looked():
             io.BytesIO(panels_png(photograph, geometry, [("bare", None), ("mask", mask)], height=100, opacity=1))
         )
     ).astype(int)
-    assert sheet.shape == (100 + 30 + 24, 12 + 2 * 212, 3)
+    # Below: what the hatching means.
+    assert sheet.shape == (100 + 30 + 24 + 24, 12 + 2 * 212, 3)
     middle = sheet[42 + 50]
     bare, drawn = middle[12:212], middle[224:424]
     assert (bare == 100).all()
     # The window is the middle square, 50 to 150: dark on both sides, the mask's colour in its left half.
-    assert (drawn[:49] == 45).all()
-    assert (drawn[151:] == 45).all()
-    assert np.abs(drawn[52:70] - [252, 255, 164]).max() <= 2
+    for unseen in (drawn[:48], drawn[152:]):
+        dark, hatched = (unseen == 45).all(1), (unseen == 200).all(1)
+        assert (dark | hatched).all()
+        assert 0 < hatched.sum() < dark.sum()
+    assert np.abs(drawn[56:70] - [252, 255, 164]).max() <= 2
     assert (drawn[130:148] == 100).all()
+
+
+def test_contours_are_circles_where_the_mask_is_round():
+    y, x = np.mgrid[:28, :28] + 0.5
+    mask = np.exp(-((x - 14) ** 2 + (y - 12) ** 2) / 40).astype(np.float32)
+    geometry = Geometry(640, 480, (80, 0, 560, 480), (224, 224))
+    (loop,) = contours(mask, geometry)
+    points = np.array(loop)
+    cell = 480 / 28
+    radii = np.hypot(points[:, 0] - (80 + 14 * cell), points[:, 1] - 12 * cell) / cell
+    np.testing.assert_allclose(radii, (40 * np.log(2)) ** 0.5, rtol=0.02)
+    assert contour_path(mask, geometry).startswith("M")
+    assert contour_path(np.zeros((7, 7)), geometry) == ""
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contours_part_what_is_above_from_what_is_below(seed):
+    generator = np.random.default_rng(seed)
+    mask = generator.random((9, 12), np.float32)
+    loops = contours(mask, Geometry.whole(24, 18), level=0.6)
+    filled = Image.new("1", (240, 180))
+    for loop in loops:
+        # A hole takes away what is within it.
+        one = Image.new("1", filled.size)
+        ImageDraw.Draw(one).polygon([(10 * x, 10 * y) for x, y in loop], fill=1)
+        filled = ImageChops.logical_xor(filled, one)
+    inside = np.asarray(filled)[10::20, 10::20]
+    clear = np.abs(mask - 0.6 * mask.max()) > 0.15
+    smooth = np.asarray(Image.fromarray(mask).resize((24, 18), Image.Resampling.BILINEAR))
+    expected = mask >= 0.6 * smooth.max()
+    assert (inside == expected)[clear].mean() > 0.97
+
+
+@pytest.mark.parametrize("coloured", [True, False])
+def test_sheets_are_the_same_as_png_and_as_svg(coloured):
+    photograph = Image.new("RGB", (300, 200), (120, 80, 60))
+    geometry = Preprocessing(size=(10, 10)).geometry(300, 200)
+    mask = np.zeros((4, 4), np.float32)
+    mask[1:3, 1:3] = 1
+    panels = [Panel("<b> & name", photograph, geometry), Panel("mask", photograph, geometry, mask, coloured=coloured)]
+    png, svg = Image.open(io.BytesIO(sheet_png(panels, height=100))), sheet_svg(panels, height=100)
+    root = ElementTree.fromstring(svg)
+    assert (float(root.get("width")), float(root.get("height"))) == png.size
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["<b> & name", "mask", "Hatched: not seen by the classifier."]
+    sources = [element.get("href") for element in root.iter("{http://www.w3.org/2000/svg}image")]
+    assert [source[:16] for source in sources] == ["data:image/jpeg;", "data:image/jpeg;", "data:image/png;b"]
+    assert sum(bool(p.get("vector-effect")) for p in root.iter("{http://www.w3.org/2000/svg}path")) == 2
 
 
 def test_panels_of_a_panorama_stay_small():
@@ -162,7 +219,10 @@ def test_summary_figure_shows_means_and_intervals():
     assert list(area.x) == [0.1, 0.3]
     np.testing.assert_allclose(np.asarray(kept.x) + kept.error_x.array, [0.85, 0.6])
     np.testing.assert_allclose(np.asarray(kept.x) - kept.error_x.arrayminus, [0.7, 0.2])
-    assert [annotation.text for annotation in figure.layout.annotations] == ["score kept", "area"]
+    assert [annotation.text for annotation in figure.layout.annotations] == [
+        "score kept<br><sub>higher is better</sub>",
+        "area",
+    ]
     assert figure.layout.yaxis.ticktext[0] == "fido · SSR"
 
 

@@ -28,7 +28,18 @@ def test_a_verdict_by_hand(whole, kept, dropped, expected):
 
 
 def test_words_give_the_shares():
-    assert verdict_words(0.5, 0.1, 0.4) == "explains little: kept 0.20 of the score, 0.80 left without it"
+    assert (
+        verdict_words(0.5, 0.1, 0.4)
+        == "explains little: alone it keeps 20 % of the score; without it 80 % of the score is left"
+    )
+
+
+def test_a_part_that_scores_higher_than_the_whole_is_said_so():
+    words = verdict_words(0.3, 0.66, 0.01)
+    assert words.startswith("enough and needed: alone it scores 2.2 times as high as the whole photograph")
+    assert "without it the score is 1.5 times as high" in verdict_words(0.4, 0.4, 0.6)
+    # What rounds to the whole is the whole.
+    assert "alone it keeps 100 % of the score" in verdict_words(0.5, 0.51, 0.4)
 
 
 def test_tables_carry_the_verdict_and_what_is_explained(tmp_path):

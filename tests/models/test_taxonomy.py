@@ -403,7 +403,7 @@ class TestPredictions:
         assert found.loc["species", ["low", "high"]].tolist() == pytest.approx([0.150, 0.850], abs=1e-3)
         errors = owls.errors(table).set_index("rank")
         assert errors["n"].to_dict() == {"order": 0, "family": 1, "genus": 1, "species": 1}
-        assert errors.loc["species", "pairs"] == "Strix aluco called Strix nebulosa (1)"
+        assert errors.loc["species", "pairs"] == "Strix aluco taken for Strix nebulosa (1)"
 
     @pytest.mark.parametrize(
         ("scores", "expected"),

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 from report_cases import HARM, LONG, SCRIPT_FILE, Element, make_study, parse
 
+from fidokit._util.glossary import GLOSSARY, anchor
 from fidokit._util.html import Html, joined, tag
 from fidokit._util.numbers import number
 from fidokit.exceptions import SettingsError, StoreError
-from fidokit.methods.verdicts import verdict_words
+from fidokit.methods.verdicts import LEADING, VERDICTS, is_whole, verdict_words
+from fidokit.report import images as report_images
 from fidokit.report import templating as report_page
 from fidokit.report.page import write_report
 from fidokit.study.run import open_study
@@ -49,13 +51,14 @@ def facts_of(article: Element) -> dict[str, str]:
 
 
 def overlay(figure: Element) -> np.ndarray:
-    (image,) = figure.find("img")
+    (image,) = figure.find("img", class_="mask")
     data = image.attributes["src"].removeprefix("data:image/png;base64,")
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
 
 
 def figures(article: Element, title: str) -> Element:
-    (found,) = [f for f in article.find("figure") if f.find("figcaption")[0].text == title]
+    """The figure of a method and kind."""
+    (found,) = [f for f in article.find("figure") for which in f.find("span", class_="which") if which.text == title]
     return found
 
 
@@ -107,10 +110,15 @@ def test_nothing_in_the_page_points_elsewhere(page, tree):
         for name, value in element.attributes.items():
             assert not name.startswith("on"), name
             if name in ("src", "href", "action", "srcset", "data", "poster"):
-                assert name == "src"
-                assert value.startswith("data:image/")
+                if name == "href":
+                    # A word, or the glossary, on this page.
+                    assert value[1:] in {e.attributes.get("id") for e in tree.find()}
+                    assert value[0] == "#"
+                else:
+                    assert name == "src"
+                    assert value.startswith("data:image/")
     outside_data = re.sub(r"data:image/[a-z]+;base64,[A-Za-z0-9+/=]+", "", page)
-    assert not re.search(r"https?:|@import|url\((?!\))", outside_data)
+    assert not re.search(r"https?:|@import|url\((?![)#])", outside_data)
     assert not tree.find("link")
     assert not tree.find("iframe")
 
@@ -192,8 +200,8 @@ def test_scores_are_those_of_the_table(study, tree):
             figure = figures(article, title)
             row = table.loc[(file_of(article), *key)]
             shown = [cell.text for cell in figure.find("dl")[0].find("dd") if "meter" not in cell.classes]
-            assert shown == [f"{row[name]:.2f}" for name in ("score_full", "score_kept", "score_dropped")]
-            assert figure.find("p")[0].text.startswith(f"{int(row['evaluations'])} evaluation")
+            assert shown == [number(row[name]) for name in ("score_full", "score_kept", "score_dropped")]
+            assert figure.find("p", class_="cost")[-1].text.startswith(f"{int(row['evaluations'])} evaluation")
 
 
 def test_predicted_and_labelled_class(study, tree):
@@ -233,6 +241,7 @@ def test_a_mask_that_failed_has_its_reason_in_its_place(tree):
     (article,) = [a for a in articles(tree) if file_of(a) == "b5.png"]
     figure = figures(article, "fails-once")
     assert figure.find(class_="missing")[0].text == "No mask: no mask of this one, because 1 < 2 & 2 > 1"
+    assert figure.find("span", class_="says")[0].text == "No mask"
     assert not figure.find("img")
 
 
@@ -249,16 +258,23 @@ def test_each_photograph_is_there_once_and_small(page, tree):
             assert picture.size == (48, 32)
 
 
-def test_thumbnails_are_at_most_256_pixels(tmp_path):
+def test_photographs_are_small_where_there_are_many(tmp_path):
     from fidokit.data.geometry import Preprocessing
     from fidokit.data.images import LabelledImages
     from fidokit.report.images import _View
 
     (tmp_path / "a").mkdir()
     Image.new("RGB", (1000, 300), (200, 30, 30)).save(tmp_path / "a" / "large.png")
-    view = _View.make(LabelledImages.from_folder(tmp_path), 0, Preprocessing())
-    with Image.open(io.BytesIO(base64.b64decode(view.thumbnail))) as picture:
+    mask = np.zeros((14, 14), np.float32)
+    mask[4:6, 4:6] = 1
+    view = _View.make(LabelledImages.from_folder(tmp_path), 0, Preprocessing(), mask, (256, 64))
+    with Image.open(io.BytesIO(base64.b64decode(view.photograph))) as picture:
         assert picture.size == (256, 77)
+    with Image.open(io.BytesIO(base64.b64decode(view.detail))) as picture:
+        assert max(picture.size) == 64
+    whole = _View.make(LabelledImages.from_folder(tmp_path), 0, Preprocessing(), np.ones((7, 7)), (256, 64))
+    assert whole.detail is None
+    assert "--detail" not in whole.style
 
 
 def test_masks_lie_where_the_classifier_looked(tree):
@@ -272,8 +288,11 @@ def test_masks_lie_where_the_classifier_looked(tree):
     assert (alpha[72:] == 0).all()
     assert alpha[40] > 180
     assert alpha[56] < 80
-    seen = articles(tree)[0].find("span", class_="seen")[0].attributes["style"]
-    assert seen == "left:16.67%;top:0.00%;width:66.67%;height:100.00%"
+    assert articles(tree)[0].find("span", class_="unseen")
+    hole = "16.67% 0.00%,83.33% 0.00%,83.33% 100.00%,16.67% 100.00%,16.67% 0.00%"
+    assert f"--unseen:polygon(evenodd,0 0,100% 0,100% 100%,0 100%,0 0,{hole})" in articles(tree)[0].attributes["style"]
+    said = articles(tree)[0].find("p", class_="unseen-words")[0].text
+    assert said == "33 % of this photograph is not seen by the classifier; the animal may be there."
 
 
 def test_masks_of_boxes_lie_in_their_box(tmp_path):
@@ -317,10 +336,113 @@ def test_a_photograph_that_is_gone_is_replaced_by_the_reason(tmp_path):
     tree = parse(write_report(open_study(study.path), tmp_path / "page.html").read_text(encoding="utf-8"))
     (article,) = [a for a in articles(tree) if file_of(a) == "b3.png"]
     assert str(gone) in article.find(class_="missing")[0].text
-    assert article.attributes.get("style") is None
+    assert "--photograph" not in article.attributes["style"]
     # Its masks are still shown, over the input alone.
     assert overlay(figures(article, "countingSSR"))[..., 3].max() == 255
     assert "'b3.png'" in tree.find(class_="warning")[0].text
+
+
+def test_the_mask_that_passes_leads_and_failing_ones_step_back(tree):
+    leading = 0
+    for article in articles(tree):
+        shown = [figure for figure in article.find("figure") if "data-mask" in figure.attributes]
+        said = [figure.find("span", class_="says")[0].text.lower() for figure in shown]
+        places = [VERDICTS.index(words) for words in said if words in VERDICTS]
+        assert places == sorted(places)
+        assert [i for i, figure in enumerate(shown) if "large" in figure.classes] == [0] * (said[0] in LEADING)
+        assert bool(article.find("p", class_="none-passes")) == (said[0] not in LEADING)
+        leading += said[0] in LEADING
+    assert leading > 0
+
+
+def test_what_a_box_says_is_hidden_is_said_outright(tmp_path):
+    import pandas as pd
+    import report_cases
+
+    from fidokit.data.images import LabelledImages
+    from fidokit.study.run import run_study
+
+    report_cases.register()
+    table = report_cases.make_table(tmp_path / "photographs").head(1).assign(x0=0, y0=4, x1=7, y1=16)
+    study = run_study(
+        report_cases.classifier(), LabelledImages.from_table(pd.DataFrame(table)), "left-half",
+        store=tmp_path / "run", progress=False,
+    )  # fmt: skip
+    tree = parse(write_report(study, tmp_path / "page.html").read_text(encoding="utf-8"))
+    said = articles(tree)[0].find("p", class_="unseen-words")[0].text
+    assert said.startswith("The classifier does not see the animal: its box lies in the part of the photograph that is")
+    assert articles(tree)[0].find("span", class_="box")
+    assert any("annotated box" in item.text for item in tree.find("li"))
+
+
+def test_words_are_explained_where_they_stand(page, tree):
+    words = tree.find("a", class_="word")
+    assert {word.attributes["href"] for word in words} >= {"#word-ssr", "#word-sdr", "#word-joint", "#word-score-kept"}
+    for key, term in GLOSSARY.items():
+        (entry,) = tree.find(id=anchor(key))
+        assert entry.find("dt")[0].text == term.name
+        assert term.meaning in entry.text
+    # The settings' hash is of no use at the top.
+    assert page.index("(settings ") > page.index('id="made-title"') > page.index('id="word-ssr"')
+    heads = [head.text for head in tree.find("table")[0].find("th") if head.attributes.get("scope") == "col"]
+    assert "Score kepthigher is better" in heads
+    assert "Score droppedlower is better" in heads
+
+
+def test_one_photograph_has_no_interval(tmp_path):
+    from study_cases import run
+
+    made = make_study(tmp_path)
+    one = run(made.classifier, made.data.subset([0]), tmp_path / "one", ["counting", "left-half"])
+    summary = one.summary()
+    assert summary["score_kept"].notna().all()
+    assert summary[["score_kept_low", "score_kept_high"]].isna().all(axis=None)
+    tree = parse(write_report(one, tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert not tree.find("span", class_="interval")
+
+
+# selections
+
+
+@pytest.mark.parametrize(
+    ("select", "chosen"),
+    [
+        (["b3.png", "b1.png"], ["b3.png", "b1.png"]),
+        ("b3.png", ["b3.png"]),
+        ("correct == False", None),
+        ("image_id == 'b1.png' or image_id == 'b3.png'", ["b1.png", "b3.png"]),
+    ],
+)
+def test_a_short_page_of_chosen_photographs(study, tmp_path, select, chosen):
+    predictions = study.predictions()
+    wrong = predictions.loc[predictions["correct"].eq(False).fillna(False), "image_id"].tolist()
+    path = write_report(study, tmp_path / "short.html", select=select)
+    tree = parse(path.read_text(encoding="utf-8"))
+    shown = [file_of(article) for article in articles(tree)]
+    assert shown == (wrong if chosen is None else chosen)
+    assert f"{len(shown)} of {len(predictions)} photographs" in tree.find("p", class_="overline")[0].text
+    assert not tree.find(id="summary-title")
+    # A share of those that were selected would be taken for the classifier's.
+    assert "%" not in tree.find(class_="facts")[0].text
+    flags = predictions["image_id"].isin(shown)
+    again = write_report(study, tmp_path / "again.html", select=flags)
+    assert sorted(file_of(a) for a in articles(parse(again.read_text(encoding="utf-8")))) == sorted(shown)
+
+
+@pytest.mark.parametrize(
+    ("select", "message"),
+    [
+        (["b33.png"], "did you mean 'b3.png'"),
+        ([True, False], "2 booleans for 7 photographs"),
+        ("margin <", "neither an image_id nor a condition"),
+        ("no_such > 2", "no_such"),
+        ("margin < -1e9", "chooses none of the 7"),
+        ([], "chooses none"),
+    ],
+)
+def test_a_selection_that_cannot_be(study, tmp_path, select, message):
+    with pytest.raises(SettingsError, match=message):
+        write_report(study, tmp_path / "short.html", select=select)
 
 
 # limits
@@ -439,12 +561,26 @@ def test_every_mask_has_its_verdict_and_regions_their_outline(tmp_path):
             figure = figures(article, f"counting{row['kind'].upper()}")
             scores = masks.loc[(row["image_id"], row["kind"]), ["score_full", "score_kept", "score_dropped"]]
             said = [item.text for item in figure.find("ul", class_="verdicts")[0].find("li")]
-            assert said == [f"Mask {verdict_words(*scores)}", f"Region {row['verdict']}"]
-            (line,) = figure.find("img", class_="outline")
-            data = line.attributes["src"].removeprefix("data:image/png;base64,")
-            drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
-            # The outline is drawn wherever the region is neither all of the picture nor none of it.
-            assert (drawn[..., 3] > 0).any()
-            shown += 1
-    assert shown == len(table)
+            assert said == [f"Region {row['verdict']}"]
+            verdict, _, because = verdict_words(*scores).partition(": ")
+            assert figure.find("span", class_="says")[0].text == verdict.capitalize()
+            assert figure.find("p", class_="because")[0].text.lower() == f"{because}.".lower()
+            assert is_whole(row["area"])
+            shown += len(figure.find("img", class_="outline"))
+    # All of these regions are the whole picture, which is said and not outlined.
+    assert shown == 0 < len(table)
     assert "converged" not in page.lower()
+
+
+def test_a_region_that_is_a_part_of_the_picture_is_outlined(study, tmp_path, monkeypatch):
+    region = np.zeros((16, 16), bool)
+    region[4:9, 2:7] = True
+    row = {"claim": "sufficient", "area": float(region.mean()), "region": region, "verdict": "enough by itself"}
+    found = {("b3.png", "counting", "ssr"): [row]}
+    monkeypatch.setattr(report_images, "regions_of", lambda _study, _ids: found)
+    tree = parse(write_report(study, tmp_path / "page.html", select="b3.png").read_text(encoding="utf-8"))
+    (line,) = tree.find("img", class_="outline")
+    data = line.attributes["src"].removeprefix("data:image/png;base64,")
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGBA"))
+    assert (drawn[..., 3] > 0).any()
+    assert [item.text for item in tree.find("ul", class_="verdicts")[0].find("li")] == ["Region enough by itself"]

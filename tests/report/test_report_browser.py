@@ -7,8 +7,11 @@ from urllib.parse import unquote, urlparse
 
 import numpy as np
 import pytest
+import torch
 from report_cases import HARM, LONG, NAMES, SCRIPT_FILE, make_study
+from study_cases import run
 
+from fidokit.methods import register_method
 from fidokit.report.page import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -144,8 +147,8 @@ def test_order(opened):
 
 
 def test_opacity_of_all_masks(opened):
-    slider = opened.tab.get_by_label("Opacity of the masks")
-    images = opened.tab.locator("article img")
+    slider = opened.tab.get_by_label("Strength")
+    images = opened.tab.locator("article img.mask")
 
     def opacities():
         return {float(value) for value in images.evaluate_all("all => all.map(i => getComputedStyle(i).opacity)")}
@@ -171,16 +174,16 @@ def test_masks_can_be_put_away(opened):
 
 def test_controls_are_reached_with_the_keyboard_in_order(opened):
     reached = []
-    for _ in range(20):
+    for _ in range(60):
         opened.tab.keyboard.press("Tab")
         reached.append(opened.tab.evaluate("document.activeElement.id || document.activeElement.name"))
-    places = [reached.index(name) for name in ("search", "state", "sort", "opacity", "mask")]
+    places = [reached.index(name) for name in ("search", "state", "sort", "drawn-dim", "opacity", "contours", "mask")]
     assert places == sorted(places)
 
 
 def test_masks_lie_exactly_on_their_photograph(opened):
     for frame in opened.tab.locator("article:visible figure:has(img) .frame").all():
-        box, image = frame.bounding_box(), frame.locator("img").bounding_box()
+        box, image = frame.bounding_box(), frame.locator("img.mask").bounding_box()
         np.testing.assert_allclose([image[k] for k in box], [box[k] for k in box], atol=0.5)
         assert box["width"] / box["height"] == pytest.approx(1.5, rel=0.02)
     scroll_through(opened.tab)
@@ -188,10 +191,104 @@ def test_masks_lie_exactly_on_their_photograph(opened):
 
 
 def test_nothing_is_wider_than_the_screen(opened):
-    for width in (320, 390, 820, 1280, 1920):
+    for width in (320, 390, 700, 820, 1280, 1920):
         opened.tab.set_viewport_size({"width": width, "height": 800})
         scroll_through(opened.tab)
         assert opened.tab.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    """A page whose masks are small in the photograph, and the path of it."""
+    folder = tmp_path_factory.mktemp("small")
+
+    def corner(_classifier, images, _targets):
+        masks = torch.zeros(len(images), 14, 14)
+        masks[:, 3:5, 3:5] = 1
+        return masks
+
+    register_method("corner", corner, replace=True)
+    made = make_study(folder)
+    study = run(made.classifier, made.data, folder / "corner", ["corner", "counting"])
+    return write_report(study, folder / "report.html").as_uri()
+
+
+def test_pictures_open_on_the_place_of_the_mask_and_the_whole_is_a_press_away(browser, small):
+    made = Opened(browser, small)
+    frame = made.tab.locator("article.zoomed figure:has(.mask) .frame").first
+    inset = made.tab.locator("article.zoomed .inset").first
+
+    def share():
+        """Of the frame's height that the box of the mask's line takes."""
+        line = frame.locator("svg path").last.evaluate("e => e.getBoundingClientRect().height")
+        return line / frame.bounding_box()["height"]
+
+    assert share() >= 0.25
+    assert inset.is_visible()
+    made.tab.get_by_role("radio", name="Whole photograph").check()
+    assert share() < 0.25
+    assert not inset.is_visible()
+    box, sheet = frame.bounding_box(), frame.locator(".sheet").bounding_box()
+    np.testing.assert_allclose([sheet[k] for k in box], [box[k] for k in box], atol=0.5)
+    assert made.errors == []
+    made.tab.close()
+
+
+def test_pictures_are_enlarged_and_walked_through_by_keyboard(opened):
+    tab = opened.tab
+    buttons = tab.locator("article").first.locator("button.enlarge")
+    buttons.first.focus()
+    assert buttons.first.get_attribute("aria-label").startswith("Enlarge: Photograph ")
+    before = tab.locator("article .frame").first.bounding_box()["width"]
+    tab.keyboard.press("Enter")
+    light = tab.get_by_role("dialog")
+    assert light.is_visible()
+    assert light.locator(".frame").bounding_box()["width"] > before
+    assert tab.evaluate("document.activeElement.id") == "light-close"
+    titles = [tab.locator("#light-title").inner_text()]
+    for _ in range(buttons.count()):
+        tab.keyboard.press("ArrowRight")
+        titles.append(tab.locator("#light-title").inner_text())
+    assert len(set(titles[:-1])) == buttons.count()
+    # After the last picture of a photograph comes the next photograph.
+    assert titles[-1].startswith("Photograph")
+    assert titles[-1] != titles[0]
+    tab.keyboard.press("ArrowUp")
+    assert tab.locator("#light-title").inner_text() == titles[0]
+    tab.keyboard.press("ArrowRight")
+    assert light.locator("img.mask").get_attribute("alt")
+    tab.keyboard.press("Escape")
+    assert not light.is_visible()
+    # Where she has walked to.
+    assert tab.evaluate("document.activeElement === document.querySelectorAll('article .enlarge')[1]")
+    assert opened.errors == []
+
+
+def test_masks_can_be_drawn_in_other_ways(opened):
+    mask = opened.tab.locator("article img.mask").first
+    seen = {mask.evaluate("e => getComputedStyle(e).filter")}
+    for name in ("Inferno", "Viridis"):
+        opened.tab.get_by_role("radio", name=name).check()
+        seen.add(mask.evaluate("e => getComputedStyle(e).filter"))
+    assert len(seen) == 3
+    opened.tab.get_by_role("checkbox", name="Mask", exact=True).uncheck()
+    assert not opened.tab.locator("article .contour").first.is_visible()
+
+
+def test_paper_holds_several_photographs_a_page_and_cuts_none(browser, address, tmp_path):
+    made = Opened(browser, address)
+    made.tab.emulate_media(media="print")
+    assert not made.tab.locator("#tools").is_visible()
+    width = 794  # A4 at 96 dots an inch
+    made.tab.set_viewport_size({"width": width, "height": 1123})
+    assert made.tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert made.tab.locator("table").evaluate_all(
+        "all => all.every(t => t.getBoundingClientRect().right <= innerWidth)"
+    )
+    for article in made.tab.locator("article").all():
+        assert article.evaluate("e => getComputedStyle(e).breakInside") == "avoid"
+        assert article.bounding_box()["height"] < 1123 / 2
+    made.tab.close()
 
 
 def test_dark_scheme(browser, address):

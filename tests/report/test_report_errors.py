@@ -54,13 +54,16 @@ def test_the_table_holds_the_clusters_in_their_order(errors, tree):
     kinds = [row.attributes["data-kind"] == "systematic" for row in rows]
     assert kinds == shown["systematic"].tolist()
     for row, known in zip(rows, shown.to_dict("records"), strict=True):
-        assert row.find("td")[1].text == known["sentence"]
+        assert known["sentence"] in row.find("td")[1].text
+        assert row.find("b")[0].text == known["name"]
+        assert (known["advice"] in row.find("td")[1].text) == known["systematic"]
+    assert [int(row.find("th")[0].text) for row in rows] == list(range(1, len(rows) + 1))
     first = shown.iloc[0]
     texts = [cell.text for cell in rows[0].find("td")]
     assert texts[0] == first["verdict"]
-    assert texts[2] == f"{first['n_errors']}of {first['size']}"
-    assert texts[3] == f"{100 * first['error_rate']:.0f} %"
-    assert texts[8].startswith(f"{first['effect']:.2f}")
+    assert texts[2] == f"{first['n_errors']}{100 * first['error_rate']:.0f} % of {first['size']}"
+    assert texts[5].endswith(f"{first['holdout_n_errors']} of {first['holdout_size']}")
+    assert texts[7].startswith(f"{first['effect']:.2f}")
 
 
 def test_the_page_says_how_many_are_left_out(errors, tmp_path, monkeypatch):
@@ -71,7 +74,7 @@ def test_the_page_says_how_many_are_left_out(errors, tmp_path, monkeypatch):
 
 
 def test_every_systematic_cluster_has_its_sheet_and_its_proof(errors, tree):
-    sheets = tree.find("figure", class_="sheet")
+    sheets = tree.find("figure", class_="typical")
     systematic = errors.clusters[errors.clusters["systematic"]]
     assert len(sheets) == len(systematic) > 0
     proofs = errors.verification.table.set_index("cluster")["sentence"]
@@ -94,7 +97,7 @@ def test_photographs_that_have_gone_are_said(tmp_path):
     (tmp_path / "data").rename(tmp_path / "moved")
     errors.study._data = None
     tree = parse(write_report(errors.study, tmp_path / "page.html", errors).read_text(encoding="utf-8"))
-    assert any("photographs cannot be shown" in sheet.text for sheet in tree.find("figure", class_="sheet"))
+    assert any("photographs cannot be shown" in sheet.text for sheet in tree.find("figure", class_="typical"))
 
 
 def test_without_errors_there_is_no_section(errors, tmp_path):
@@ -125,7 +128,7 @@ def numbers(opened):
 
 
 def test_nothing_runs_and_nothing_leaves(opened, page):
-    opened.tab.locator(".sheet").first.scroll_into_view_if_needed()
+    opened.tab.locator(".typical").first.scroll_into_view_if_needed()
     assert opened.errors == []
     assert opened.tab.evaluate("window.harmed") is None
     assert [url for url in opened.requests if not url.startswith("data:")] == [page.as_uri()]
@@ -138,9 +141,9 @@ def test_filter_and_search(opened, errors):
     opened.tab.locator("input[name=cluster-kind][value=all]").check()
     assert numbers(opened) == clusters["cluster"].tolist()
     assert opened.tab.locator("#clusters-shown").inner_text() == f"{len(clusters)} of {len(clusters)} clusters"
-    opened.tab.get_by_label("Search class or cause").fill("RED called")
+    opened.tab.get_by_label("Search class or cause").fill("RED taken")
     texts = clusters["sentence"].str.lower()
-    expected = clusters.loc[texts.str.contains("red") & texts.str.contains("called"), "cluster"].tolist()
+    expected = clusters.loc[texts.str.contains("red") & texts.str.contains("taken"), "cluster"].tolist()
     assert numbers(opened) == expected
     assert 0 < len(expected) < len(clusters)
     opened.tab.get_by_label("Search class or cause").fill("no such thing")

@@ -238,7 +238,7 @@ class TestShown:
         page = fk.write_report(measured, tmp_path / "page.html").read_text(encoding="utf-8")
         assert "Aa alba rather than rest of Aa" in page
         assert "How far the predictions are right" in page
-        assert "Bb alba called Bb nigra (1)" in page
+        assert "Bb alba taken for Bb nigra (1)" in page
 
     def test_the_widgets_show_ranks_side_by_side(self, measured):
         widget = fk.CompareWidget(measured, page_size=1)

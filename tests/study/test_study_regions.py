@@ -174,14 +174,14 @@ def test_a_store_without_the_folder_opens(study):
 def test_words_say_what_was_found():
     words = verdicts.region_words
     assert words("sufficient", "yes", (0.93, 0.93, 0.93), 0.214) == (
-        "enough by itself: kept 0.93 of the score under 3 other fill-ins, 21 % of the picture"
+        "enough by itself: alone it keeps 93 % of the score under 3 other fill-ins, it takes 21 % of the picture"
     )
     assert words("sufficient", "no", (0.2,), 0.5).startswith(
-        "not enough: kept 0.20 of the score under 1 other fill-in,"
+        "not enough: alone it keeps 20 % of the score under 1 other fill-in,"
     )
     assert words("destroying", "only under some infills", (0.05, 0.4), 0.5) == (
-        "needed only under some fill-ins: 0.05 to 0.40 of the score left without it under 2 other fill-ins, "
-        "50 % of the picture"
+        "needed only under some fill-ins: without it 5 to 40 % of the score is left under 2 other fill-ins, "
+        "it takes 50 % of the picture"
     )
     assert words("destroying", "yes", (0.0,), 1.0) == (
         "no cut of the mask is needed under other fill-ins, only the whole picture"
@@ -191,10 +191,10 @@ def test_words_say_what_was_found():
     )
     for holds in ("no", "only under some infills"):
         assert words("destroying", holds, (0.05, 0.53), 1.0) == (
-            "none found: even with the whole picture filled in, 0.05 to 0.53 of the score is left "
-            "under 2 other fill-ins"
+            "none found: even with the whole picture filled in, 5 to 53 % of the score is left under 2 other fill-ins"
         )
-    assert words("destroying", "yes", (0.0, 0.0), 0.1).startswith("needed: 0.00 of the score left")
+    assert words("destroying", "yes", (0.0, 0.0), 0.1).startswith("needed: without it 0 % of the score is left")
+    assert "alone it scores 2.2 times as high" in words("sufficient", "yes", (2.2, 2.2), 0.1)
 
 
 def test_sufficient_regions_are_those_of_find_regions(study):

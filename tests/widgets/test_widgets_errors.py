@@ -138,7 +138,7 @@ def test_choosing_a_cluster_selects_its_images_the_most_typical_first(widget, er
     widget.cluster = number
     assert len(widget.selected) == len(members_of(errors, number))
     select(widget, [], 3, cluster=10**6)
-    assert "numbered from 0" in widget._message
+    assert "numbered from 1" in widget._message
     with pytest.raises(SettingsError):
         widget.cluster = 10**6
 

@@ -16,7 +16,7 @@ function inputOf(id) {
  * The element with this id.
  * @param {string} id
  */
-function elementOf(id) {
+export function elementOf(id) {
   return /** @type {HTMLElement} */ (document.getElementById(id));
 }
 
