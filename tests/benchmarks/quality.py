@@ -21,6 +21,8 @@ from fidokit.study.metrics.localisation import iou_at_object_area, pixel_average
 
 FIDO = {
     "default": fk.FidoSettings(),
+    "blur": fk.FidoSettings(infill="blur"),
+    "fast": fk.FidoSettings.fast(),
     "quality": fk.FidoSettings.quality(),
     "published": fk.FidoSettings.published(),
 }
