@@ -378,6 +378,8 @@ def _headline(rows: pd.DataFrame) -> str:
             f"At none of {len(rows)} sites does the background decide more answers than at the others "
             f"({_range(shares)})."
         )
+    else:
+        said.append("Whether the background decides could not be tested at any site, see the notes.")
     labelled, foretold = (rows[rows[name].notna()] for name in ("accuracy", "forecast"))
     foretold = foretold[foretold["accuracy"].isna()]
     if len(labelled):
@@ -433,6 +435,11 @@ def _reservations(rows: pd.DataFrame, forecasts: pd.DataFrame, interventions: bo
             f"Foretold from all others, the {len(known)} sites with labels are off by {off['forecast']:.1f} points on "
             f"average (average confidence: {off['average_confidence']:.1f}, average thresholded confidence: "
             f"{off['atc']:.1f})."
+            + (
+                " A simpler forecast was closer here: do not rely on this one."
+                if off["forecast"] > min(off.values())
+                else ""
+            )
         )
     return notes
 

@@ -387,6 +387,8 @@ def test_errors_left_of_a_review(unlabelled, wrong):
     assert order.batch(99).empty
     with pytest.raises(SettingsError, match="no column 'review'"):
         order.errors_left(own)
+    with pytest.raises(SettingsError, match="says 'yes' of a photograph; it must say open, confirmed, corrected"):
+        order.errors_left(order.batch(1).assign(review="yes"))
     with pytest.raises(SettingsError, match="twice; keep the row"):
         order.errors_left(pd.concat([review, review]))
     with pytest.raises(SettingsError, match="no photograph 'nobody'"):

@@ -23,7 +23,7 @@ from fidokit.errors.review.stopping import Batches, errors_left
 from fidokit.errors.review.weights import LEAST, Weights, learn
 from fidokit.errors.survey import sequence_column, site_column
 from fidokit.exceptions import SettingsError
-from fidokit.study.exports.results import CONFIRMED, CORRECTED, UNSURE
+from fidokit.study.exports.results import CONFIRMED, CORRECTED, REVIEWS, UNSURE
 from fidokit.study.exports.timelapse import to_timelapse
 from fidokit.study.study import Study
 
@@ -93,7 +93,12 @@ class ReviewOrder(Answer):
         self.study.known_images(review["image_id"])
         if len(twice := review["image_id"][review["image_id"].duplicated()]):
             raise SettingsError(f"the review has {twice.iloc[0]!r} twice; keep the row that counts")
-        verdicts = review.set_index("image_id")["review"].map({CONFIRMED: 0.0, CORRECTED: 1.0, UNSURE: 1.0})
+        meaning = {CONFIRMED: 0.0, CORRECTED: 1.0, UNSURE: 1.0}
+        if unknown := sorted(set(review["review"].dropna().astype(str)) - {*REVIEWS, ""}):
+            raise SettingsError(
+                f"the review says {unknown[0]!r} of a photograph; it must say {', '.join(REVIEWS)}, or nothing"
+            )
+        verdicts = review.set_index("image_id")["review"].map(meaning)
         return errors_left(self.batches, np.asarray(verdicts.reindex(self.table["image_id"]), np.float64))
 
     def to_timelapse(
@@ -194,8 +199,12 @@ def review_order(
         weights, out_of_fold = learn(signs[judged], wrong[judged], groups[judged])
         odds = weights.log_odds(signs)
         odds[judged] = out_of_fold
-        how = "not moved from the fixed ones" if np.isinf(weights.hold) else "moved from the fixed ones"
-        notes.append(f"weights were learnt from {int(judged.sum())} judged photographs, and {how}")
+        told = f"{int(judged.sum())} judged photographs"
+        notes.append(
+            f"{told} gave no reason to move the weights from the fixed ones: the order counts, not expected_error"
+            if np.isinf(weights.hold)
+            else f"weights were learnt from {told}"
+        )
     else:
         weights = Weights()
         odds = weights.log_odds(signs)
