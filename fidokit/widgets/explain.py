@@ -422,10 +422,23 @@ class _WidgetListener(Listener):
                 if self.unchecked is not None:
                     told.append(["Regions", f"not checked: {self.unchecked}"])
                 widget._facts = [*widget._facts, *facts_of(result), *told]
+                widget._progress = _final(widget._progress, result)
                 stopped = stopped and not bool(result.finished[0])
             widget.result = result
             widget.state = "failed" if error is not None else "stopped" if stopped else "done"
         widget._refresh_static()
+
+
+def _final(progress: dict[str, Any], result: Masks) -> dict[str, Any]:
+    """The last progress with what the masks' facts say: nobody should read two numbers for one thing."""
+    spent = int(result.evaluations[0])
+    finished = bool(result.finished[0])
+    figures = {"evaluations": spent, "total": spent if finished else max(spent, progress.get("total", 0))}
+    for name, kind, scores in (("kept", "ssr", result.score_kept), ("dropped", "sdr", result.score_dropped)):
+        values = scores.get(kind, scores.get("attribution", scores.get("joint")))
+        if values is not None:
+            figures[name] = float(values[0])
+    return progress | figures if progress else {}
 
 
 def _shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:

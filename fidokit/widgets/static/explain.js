@@ -402,7 +402,7 @@ var Order = class {
    */
   setPrediction(predicted, runnerUp) {
     this.target.input.placeholder = predicted ? `predicted: ${predicted}` : "the predicted class";
-    this.against.input.placeholder = runnerUp ? `any other, such as ${runnerUp}` : "any other class";
+    this.against.input.placeholder = "any other class";
     this.against.hint = runnerUp ?? "";
     this.against.offer();
   }
