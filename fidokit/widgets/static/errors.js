@@ -1950,7 +1950,7 @@ var MapPainter = class {
         rows.map((row) => places.y[row]),
         0.05
       );
-      const short = name.length > LONGEST_NAME ? name.replace(/ \(.*$/, "") : name;
+      const short = name.length > LONGEST_NAME ? name.split(" (")[0] : name;
       const words = short.length > LONGEST_NAME ? `${short.slice(0, LONGEST_NAME - 1)}…` : short;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;

@@ -166,7 +166,7 @@ export class MapPainter {
         0.05,
       );
       // The legend has the whole name.
-      const short = name.length > LONGEST_NAME ? name.replace(/ \(.*$/, "") : name;
+      const short = name.length > LONGEST_NAME ? name.split(" (")[0] : name;
       const words = short.length > LONGEST_NAME ? `${short.slice(0, LONGEST_NAME - 1)}…` : short;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;
