@@ -173,7 +173,7 @@ class AnswerWidget(AnsweringWidget):
     def _show(self, row: int | None) -> None:
         records = self._examples(row).head(MOST_PHOTOGRAPHS).to_dict("records")
         # The only group says nothing, and a chosen row says its own already.
-        grouped = self.answer.examples["group"].nunique() > 1 and (row is None or self.answer.has_photographs)
+        grouped = len(set(self.answer.examples["group"])) > 1 and (row is None or self.answer.has_photographs)
         self._shown = [
             {
                 "key": f"{'' if row is None else row}:{place}",

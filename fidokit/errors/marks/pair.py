@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from fidokit.data.labels import shorten
+from fidokit.data.names import shorten
 from fidokit.data.reading import read_chunks
 from fidokit.errors.answer import Answer
 from fidokit.errors.features import PREFERRED, MapReader
