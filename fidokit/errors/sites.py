@@ -396,8 +396,11 @@ def _headline(rows: pd.DataFrame) -> str:
 
 
 def _fewest(rows: pd.DataFrame, name: str) -> str:
-    worst = shorten(str(rows["site"].iloc[int(rows[name].to_numpy().argmin())]))
-    return f"at {worst}" if len(rows) == 1 else f"fewest at {worst}"
+    shares = rows[name]
+    worst = shorten(str(rows["site"].iloc[int(shares.to_numpy().argmin())]))
+    if len(rows) == 1:
+        return f"at {worst}"
+    return "at each of them" if _percent(float(shares.min())) == _percent(float(shares.max())) else f"fewest at {worst}"
 
 
 def _range(shares: pd.Series[Any]) -> str:

@@ -289,8 +289,9 @@ def _words(
         )
         others = [name for name, _ in said[burst].most_common() if name != predicted]
         words["burst"].append(f"its burst is called {' and '.join(others[:2])} as well" if others else None)
+        often = "once" if times == 1 else f"{times} times"
         words["same_place"].append(
-            f"the evidence lies on what {camera} sees every night ({times} times called {predicted} there)"
+            f"the evidence lies on what {camera} sees every night ({often} called {predicted} there)"
         )
         words["few_neighbours"].append(f"few photographs called {predicted} are like it in the classifier's features")
         words["filled_in"].append("the answer changes when what lies outside the mask is filled in")
