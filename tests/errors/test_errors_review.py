@@ -295,7 +295,7 @@ def test_what_was_planted_is_not_read(unlabelled, survey, folder):
 def test_all_labelled_are_ranked_across_cameras(study, wrong):
     order = fk.review_order(study)
     assert len(order.table) == N
-    assert "weights were learnt from 72" in " ".join(order.notes)
+    assert "72 judged photographs" in " ".join(order.notes)
     assert "are expected to be wrong" in order.headline
     assert order.table["expected_error"].mean() == pytest.approx(wrong.mean(), abs=0.1)
     fixed = fk.review_order(study, learn_from_labels=False)
