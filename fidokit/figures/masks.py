@@ -484,13 +484,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         ticktext=[plotly_text(line) for line in lines],
         zeroline=False,
     )
-    figure.update_layout(
-        template="plotly_white",
-        showlegend=False,
-        height=100 + 34 * len(lines),
-        margin={"l": 10, "r": 10, "t": 65, "b": 40},
-    )
-    return figure
+    return dressed(figure, 100 + 34 * len(lines), legend=False, top=65)
 
 
 def readable(name: str) -> str:
@@ -512,7 +506,10 @@ def plotly_text(text: str, longest: int | None = _LONGEST_NAME) -> str:
 
 
 def dressed(figure: go.Figure, height: int, legend: bool = True, top: int = 60) -> go.Figure:
-    """The figure in the dress that all of them wear; height and top margin in pixels."""
+    """The figure in the dress that all of them wear, with a picture beside it in notebooks; sizes in pixels."""
+    from fidokit.figures.notebook_form import ShownFigure
+
+    figure = ShownFigure(figure)
     figure.update_layout(
         template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": top, "b": 40}
     )
