@@ -1,4 +1,6 @@
+import base64
 import io
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -241,6 +243,36 @@ def test_summary_figure_survives_missing_figures():
     summary = make_summary()
     summary.loc[0, ["score_kept", "score_kept_low", "score_kept_high"]] = np.nan
     assert np.isnan(summary_figure(summary).data[0].x[0])
+
+
+def test_figures_leave_a_picture_in_a_notebook(monkeypatch):
+    from plotly import io
+
+    shown, drawn = [], []
+    notebook = SimpleNamespace(display=lambda bundle, raw: shown.append(bundle))
+    monkeypatch.setattr("plotly.io._renderers.ipython_display", notebook)
+    monkeypatch.setattr("plotly.io._renderers.display_jupyter_version_warnings", lambda: None)
+    monkeypatch.setattr("fidokit.figures.notebook_form.find_spec", lambda name: name == "kaleido")
+    monkeypatch.setattr(io.renderers, "default", "plotly_mimetype")
+
+    def to_image(figure, format, **options):
+        drawn.append((figure["layout"]["height"], format))
+        return b"a picture"
+
+    # Without kaleido's browser, which tests of the notebooks start.
+    monkeypatch.setattr("plotly.io._base_renderers.to_image", to_image)
+    figure = summary_figure(make_summary())
+    figure._ipython_display_()
+    assert drawn == [(figure.layout.height, "png")]
+    assert set(shown[0]) == {"application/vnd.plotly.v1+json", "image/png"}
+    assert base64.b64decode(shown[0]["image/png"]) == b"a picture"
+
+    def no_browser(figure, **options):
+        raise RuntimeError("Kaleido requires Google Chrome to be installed.")
+
+    monkeypatch.setattr("plotly.io._base_renderers.to_image", no_browser)
+    figure._ipython_display_()
+    assert [set(bundle) for bundle in shown[1:]] == [{"application/vnd.plotly.v1+json"}]
 
 
 def test_summary_figure_needs_intervals():
