@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from fidokit._util.wording import argument, either, field_of
 from fidokit.exceptions import SettingsError
 
 
@@ -79,7 +80,7 @@ def require(settings: object, name: str, good: bool, needed: object) -> None:
     """Raise `SettingsError`, which names class, field and value, unless a field is good."""
     if not good:
         value = getattr(settings, name)
-        raise SettingsError(f"{type(settings).__name__}.{name} is {value!r}; it must be {needed}")
+        raise SettingsError(f"{field_of(settings, name)} is {value!r}; it must be {needed}")
 
 
 def require_numbers(settings: object, **needed: Number) -> None:
@@ -128,5 +129,5 @@ def check_number(name: str, value: object, needed: Number, *, or_none: str | Non
         SettingsError: it does not fit; the message names it.
     """
     if not needed.fits(value) and (or_none is None or value is not None):
-        other = "" if or_none is None else f", or None for {or_none}"
-        raise SettingsError(f"{name} is {value!r}; it must be {needed}{other}")
+        other = "" if or_none is None else either(f", or None for {or_none}", f", or left out for {or_none}")
+        raise SettingsError(f"{argument(name)} is {value!r}; it must be {needed}{other}")

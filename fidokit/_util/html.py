@@ -6,8 +6,6 @@ import html
 import re
 from collections.abc import Iterable
 
-import numpy as np
-
 
 class Html(str):
     """Text that is HTML already; all other text is escaped where it is put in."""
@@ -47,15 +45,6 @@ def joined(children: Iterable[object]) -> Html:
 def name_tag(value: object, class_: str = "name") -> Html:
     """A stranger's name: kept apart from the direction of the text around it, and cut off if it is too long."""
     return tag("bdi", value, class_=class_, title=value)
-
-
-def number(value: float | None) -> str:
-    """A figure with two decimals, none from 100 on, or two digits where it would read as 0.00; a dash where none is."""
-    if value is None or not np.isfinite(value):
-        return "–"
-    if 0 < abs(value) < 0.01:
-        return f"{value:.2g}"
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 def _escaped(value: object) -> str:

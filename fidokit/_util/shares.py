@@ -19,20 +19,6 @@ def wilson(found: npt.ArrayLike, n: npt.ArrayLike, z: float) -> tuple[Floats, Fl
     return np.where(n > 0, np.maximum(low, 0.0), 0.0), np.where(n > 0, np.minimum(high, 1.0), 1.0)
 
 
-def with_interval(value: float, low: float, high: float, form: str = ".2f", unit: str = "") -> str:
-    """A figure with its interval in brackets, or alone where it has none; a dash where it is not known itself.
-
-    Args:
-        value, low, high: the figure and its bounds.
-        form: how each is written, such as ``+.2f``.
-        unit: that stands after the figure, such as `` %``.
-    """
-    if not np.isfinite(value):
-        return "–"
-    told = f"{value:{form}}{unit}"
-    return f"{told} [{low:{form}}, {high:{form}}]" if np.isfinite(low) and np.isfinite(high) else told
-
-
 def p_words(p: float) -> str:
     """A p-value to two digits, "< 0.001" where it is less; empty where there is none."""
     return "" if not np.isfinite(p) else "< 0.001" if p < 0.001 else f"{p:.2g}"

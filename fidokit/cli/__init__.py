@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import warnings
 from collections.abc import Sequence
 
+from fidokit._util.wording import worded_by
 from fidokit._version import __version__
 from fidokit.cli import (
     checking,
@@ -25,7 +27,7 @@ from fidokit.cli import (
     sites,
     studying,
 )
-from fidokit.cli.options import INTERRUPTED
+from fidokit.cli.options import INTERRUPTED, options_of
 from fidokit.cli.text import show_warning, tell
 from fidokit.exceptions import FidokitError
 
@@ -45,7 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A class name that the terminal's encoding lacks must not end a run.
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    with warnings.catch_warnings():
+    told = logging.getLogger("fidokit")
+    told.setLevel(logging.INFO)
+    told.handlers = [_Told()]
+    with warnings.catch_warnings(), worded_by(options_of(arguments.parser)):
         warnings.showwarning = show_warning
         try:
             return int(arguments.run(arguments))
@@ -55,6 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             tell(f"fidokit: stopped; {arguments.kept(arguments)}")
             return INTERRUPTED
+
+
+class _Told(logging.Handler):
+    """What a run says of itself as it goes on, on the error stream."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tell(f"fidokit: {record.getMessage()}")
 
 
 def _parser() -> argparse.ArgumentParser:

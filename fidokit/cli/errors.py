@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from fidokit._util.glossary import GLOSSARY
+from fidokit._util.numbers import signed, with_interval
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -83,8 +84,6 @@ def _cells(row: dict[Any, Any]) -> dict[str, str]:
         "mostly": " taken for ".join(pair) if all(isinstance(name, str) for name in pair) else "",
     }
     if isinstance(row["verdict"], str):
-        from fidokit._util.shares import with_interval
-
-        effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], "+.2f")
+        effect = with_interval(row["effect"], row["effect_low"], row["effect_high"], signed)
         found |= {"effect": effect, "verdict": row["verdict"]}
     return found

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fidokit._util.atomic_write import writing
+from fidokit._util.numbers import number
 from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
@@ -175,9 +176,9 @@ def _explained(frame: pd.DataFrame) -> list[dict[str, str]]:
             "photograph": row["image_id"],
             "explained": row["target"] + (f" rather than {row['against']}" if row["against"] else ""),
             "kind": row["kind"],
-            "whole": f"{row['score_full']:.3f}",
-            "kept": f"{row['score_kept']:.3f}",
-            "dropped": f"{row['score_dropped']:.3f}",
+            "whole": number(row["score_full"]),
+            "kept": number(row["score_kept"]),
+            "dropped": number(row["score_dropped"]),
             "evaluations": str(row["evaluations"]),
             "verdict": row["verdict"],
         }

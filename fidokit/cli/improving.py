@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.numbers import percentage
 from fidokit.cli.options import add_study, command, opened_study, tables_and_page
 from fidokit.cli.text import plain, table
 
@@ -92,24 +93,27 @@ def _print_improvement(improvement: Improvement) -> None:
     if len(improvement.failures):
         print(plain(f"  - {len(improvement.failures)} not measured: {improvement.failures['reason'].iloc[0]}"))
     if improvement.gain:
-        print(plain(f"\nTo use it: fidokit.MaskGuidedClassifier(classifier, {improvement.settings!r})"))
+        print(plain(f"\nTo use it in Python: fidokit.MaskGuidedClassifier(classifier, {improvement.settings!r})"))
     print()
 
 
-def _cells(row: dict[Any, Any]) -> dict[str, str]:
-    from fidokit._util.shares import p_words, with_interval
+def _difference(middle: float, low: float, high: float) -> str:
+    """A difference of shares in points; nothing where there is none to compare with."""
+    if middle != middle or low != low:
+        return ""
+    return f"{100 * middle:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
 
-    judged = row["difference"] if row["low"] == row["low"] else None
-    lead = row["masks_minus"]
+
+def _cells(row: dict[Any, Any]) -> dict[str, str]:
+    from fidokit._util.shares import p_words
+
     return {
         "answered by": row["method"],
-        "right": f"{row['accuracy']:.3f}",
-        "difference": "" if judged is None else with_interval(judged, row["low"], row["high"], "+.3f"),
-        "p": "" if judged is None else p_words(row["p_value"]),
+        "right": percentage(row["accuracy"]),
+        "difference": _difference(row["difference"], row["low"], row["high"]),
+        "p": "" if row["low"] != row["low"] else p_words(row["p_value"]),
         "turned right": f"{row['turned_right']}",
         "wrong": f"{row['turned_wrong']}",
-        "masks minus this": ""
-        if lead != lead
-        else with_interval(lead, row["masks_minus_low"], row["masks_minus_high"], "+.3f"),
+        "masks minus this": _difference(row["masks_minus"], row["masks_minus_low"], row["masks_minus_high"]),
         "evaluations": f"{row['evaluations']:.1f}",
     }

@@ -19,8 +19,9 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import DisplayHandle
 
 from fidokit._util.html import tag
+from fidokit._util.wording import worded_by
 from fidokit.cli.explaining import add_explanation, explained
-from fidokit.cli.options import MODEL_OPTIONS, PRESETS, given_options, load_classifier, progress_bar
+from fidokit.cli.options import MODEL_OPTIONS, PRESETS, given_options, load_classifier, options_of, progress_bar
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class _FidoMagic:
         try:
             arguments = self.parser.parse_args(split(line))
             arguments.photographs = [path for given in arguments.photographs for path in matching(given)]
-            with _Progress(self.shell) as progress:
+            with _Progress(self.shell) as progress, worded_by(options_of(self.parser)):
                 return explained(arguments, partial(self._classifier, arguments), progress.watching)[1]
         except _HelpShown:
             return None

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.wording import Option
 from fidokit.exceptions import SettingsError
 
 if TYPE_CHECKING:
@@ -26,10 +27,25 @@ INTERRUPTED = 130
 MODEL_OPTIONS = ("device", "precision", "micro_batch", "names", "templates", "taxonomy", "fit", "trust_model")
 
 
+#: Arguments of functions whose option is called otherwise.
+_CALLED = {"classifier": "model", "use_boxes": "boxes", "class_names": "names"}
+
+
 def command(commands: Any, name: str, run: _Command, summary: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=summary.capitalize() + ".")
-    command.set_defaults(run=run, kept=lambda _: "nothing was written")
+    command.set_defaults(run=run, kept=lambda _: "nothing was written", parser=command)
     return command
+
+
+def options_of(parser: argparse.ArgumentParser) -> dict[str, Option]:
+    """What the arguments of functions are called as options of a command."""
+    found: dict[str, Option] = {}
+    for action in parser._actions:
+        names = [name for name in action.option_strings if name.startswith("--")]
+        value = "" if action.nargs == 0 else str(action.metavar or action.dest.upper())
+        off = next((name for name in names if name.startswith("--no-")), "")
+        found[action.dest] = Option(names[0], value, off) if names else Option(value)
+    return found | {name: found[called] for name, called in _CALLED.items() if called in found}
 
 
 def add_model(command: argparse.ArgumentParser, *, otherwise: str | None = None) -> None:

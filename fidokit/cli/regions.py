@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fidokit._util.atomic_write import writing
+from fidokit._util.numbers import number
 from fidokit.cli.options import INTERRUPTED, add_model, add_run, command, opened_study, place_in
 from fidokit.cli.text import plain, table
 
@@ -66,7 +67,7 @@ def print_regions(found: pd.DataFrame) -> None:
         cells |= {"only the whole picture": str(int((own["holds"].eq("yes") & whole).sum()))}
         cells |= {"do not hold": str(int(own["holds"].eq("no").sum()))}
         rows.append(
-            cells | {"mean area": f"{100 * own['area'].mean():.0f} %", "mean score": f"{own['score'].mean():.2f}"}
+            cells | {"mean area": f"{100 * own['area'].mean():.0f} %", "mean score": number(own["score"].mean())}
         )
     if not rows:
         print("No region was cut: there are no masks of these methods and kinds.")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fidokit._util.numbers import number, percentage, with_interval
 from fidokit.cli.options import (
     INTERRUPTED,
     PRESETS,
@@ -187,7 +188,6 @@ def study_ranks(names: str | None) -> list[str] | None:
 
 def print_study(study: Study) -> None:
     """How often the classifier is right, also rank by rank, what the masks do, and what failed."""
-    from fidokit._util.shares import with_interval
     from fidokit.figures.masks import interval_columns
     from fidokit.study.compare import METRIC_DIRECTIONS
 
@@ -204,7 +204,7 @@ def print_study(study: Study) -> None:
             {
                 "rank": plain(row["rank"]),
                 "judged": str(row["n_x"]),
-                "right": with_interval(100 * row["accuracy"], 100 * row["low"], 100 * row["high"], ".1f", " %"),
+                "right": with_interval(row["accuracy"], row["low"], row["high"], percentage),
                 "errors from here on": str(row["n_y"]),
             }
             for row in shares.to_dict("records")
@@ -216,8 +216,8 @@ def print_study(study: Study) -> None:
     for row in summary.to_dict("records"):
         cells = {"method": row["method"], "kind": row["kind"], "n": str(row["n"])}
         for name in measures:
-            cells[name.replace("_", " ")] = with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"])
-        rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": f"{row['seconds']:.2f}"})
+            cells[name.replace("_", " ")] = with_interval(*(row[f"{name}{end}"] for end in ("", "_low", "_high")))
+        rows.append(cells | {"evaluations": f"{row['evaluations']:.0f}", "seconds": number(row["seconds"])})
     print(table(rows))
     good = {1: "higher is better", -1: "lower is better"}
     told = "; ".join(

@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields
 from types import NoneType, UnionType
 from typing import Any, Literal, TextIO, Union, get_args, get_origin, get_type_hints
 
+from fidokit.data.names import there_are
 from fidokit.exceptions import SettingsError
 
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
@@ -34,8 +35,8 @@ def parse_fields(settings: type[Any], assignments: Sequence[str]) -> dict[str, A
         if not equals:
             raise SettingsError(f"--set {assignment}: write it as FIELD=VALUE")
         if name not in known:
-            has = f"its fields are {', '.join(known)}" if known else "it has none"
-            raise SettingsError(f"--set {assignment}: {settings.__name__} has no field {name!r}; {has}")
+            there = there_are(name, known, "its settings are")
+            raise SettingsError(f"--set {assignment}: there is no setting {name!r} of this method{there}")
         if name in values:
             raise SettingsError(f"--set {assignment}: {name} is given twice")
         try:

@@ -11,6 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.warning import warn
+from fidokit._util.wording import given
 from fidokit.data.geometry import Box, Geometry, Preprocessing, render_mask
 from fidokit.data.photographs import Header, read_header, read_object_mask, read_part_map
 from fidokit.data.placing import RELATIVE, Placing, Size, lay_over, reaches_beyond, same_shape
@@ -53,9 +54,9 @@ class Annotated:
         if not several:
             return []
         remedy = (
-            "make it with use_boxes=True (--boxes)"
+            f"make it with {given(use_boxes=True)}"
             if preprocessing.transform is None
-            else "make it with use_boxes=True, and mean, std and size in place of its transform"
+            else f"make it with {given(use_boxes=True)}, and mean, std and size in place of its transform"
         )
         return [
             f"{several} rows are animals in a photograph that other rows show too, but the classifier is shown the "

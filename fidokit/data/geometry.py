@@ -15,6 +15,7 @@ from scipy.ndimage import label, sum_labels
 
 from fidokit._util.checks import NOT_NEGATIVE, SHARE, is_number, require_numbers
 from fidokit._util.function_names import function_name
+from fidokit._util.wording import given
 from fidokit.exceptions import ImageError, SettingsError
 
 Box: TypeAlias = tuple[float, float, float, float]
@@ -337,7 +338,9 @@ class Preprocessing:
         if not (self.transform is None or isinstance(self.transform, str) or callable(self.transform)):
             raise SettingsError(f"transform must be a function of a PIL image, not {type(self.transform).__name__}")
         if self.transform is not None and self.use_boxes:
-            raise SettingsError("a transform does not know the boxes; leave out use_boxes=True, or transform")
+            raise SettingsError(
+                f"a transform does not know the boxes; leave out {given(use_boxes=True)}, or the transform"
+            )
 
     def describe(self) -> dict[str, Any]:
         """The options as JSON has them, a transform by its name."""
@@ -404,7 +407,7 @@ class Preprocessing:
         if x1 <= x0 or y1 <= y0:
             raise ImageError(
                 f"the box {box} lies outside the photograph of {width} x {height} pixels; correct the box, remove it, "
-                "or set use_boxes=False"
+                f"or give {given(use_boxes=False)}"
             )
         padding = self.box_padding * max(x1 - x0, y1 - y0)
         x0, y0, x1, y1 = x0 - padding, y0 - padding, x1 + padding, y1 + padding

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -12,21 +10,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from fidokit._util.warning import warn
+from fidokit.data.names import folded, nearest_names, number_before, shorten, without_number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Class names among which the nearest are looked for; beyond that it would take seconds.
-_MOST_NAMES = 20_000
 _SHOWN = 10
 NOT_JUDGED = "count neither as right nor as wrong"
 """What becomes of photographs whose label means no class, where answers are judged."""
-_LONGEST = 40
 #: Name -> the classes inside.
 Groups = Mapping[str, Set[str]]
 NO_GROUPS: Groups = {}
-#: "001.Black_footed_Albatross", "12 fox": a number before a name.
-_NUMBERED = re.compile(r"\s*(\d+)\s*[._\-:)\s]\s*(?=\S)")
 
 
 @dataclass(frozen=True)
@@ -105,14 +99,6 @@ class LabelMatch:
     def nearest(self, label: str, n: int = 3) -> list[str]:
         """The class names that are written most alike, the nearest first."""
         return nearest_names(label, [*self.class_names, *self.groups], n)
-
-
-def nearest_names(label: str, names: Sequence[str], n: int = 3) -> list[str]:
-    """The names that are written most like a label, the nearest first."""
-    keys: dict[str, str] = {}
-    for name in names[:_MOST_NAMES]:
-        keys.setdefault(_key(_bare(name)), name)
-    return [keys[key] for key in difflib.get_close_matches(_key(_bare(label)), keys, n=n, cutoff=0.5)]
 
 
 def match_labels(labels: Iterable[str | None], class_names: Sequence[str], groups: Groups = NO_GROUPS) -> LabelMatch:
@@ -213,13 +199,13 @@ class _Alike:
         return cls(
             _unique((_key(name), name) for name in class_names),
             _unique(numbered) if len(numbered) == len(class_names) else {},
-            _unique((_key(_bare(name)), name) for name in class_names),
+            _unique((_key(without_number(name)), name) for name in class_names),
         )
 
     def find(self, label: str) -> str | None:
         key = _key(label)
         number = str(int(key)) if key.isdecimal() and key.isascii() else ""
-        return self.by_key.get(key) or self.by_number.get(number) or self.by_bare_key.get(_key(_bare(label)))
+        return self.by_key.get(key) or self.by_number.get(number) or self.by_bare_key.get(_key(without_number(label)))
 
 
 def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -231,15 +217,7 @@ def _unique(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def _key(name: str) -> str:
-    text = unicodedata.normalize("NFKC", name).casefold()
-    text = re.sub(r"['’`´]", "", unicodedata.normalize("NFKC", text))
-    return re.sub(r"[\W_]+", " ", text).strip()
-
-
-def _bare(name: str) -> str:
-    """A name without the number before it, if letters follow."""
-    rest = _NUMBERED.sub("", name, count=1) if _NUMBERED.match(name) else name
-    return rest if any(character.isalpha() for character in rest) else name
+    return folded(name, accents=True)
 
 
 def _number(name: str) -> str | None:
@@ -247,10 +225,5 @@ def _number(name: str) -> str | None:
     text = unicodedata.normalize("NFKC", name).strip()
     if text.isdecimal() and text.isascii():
         return str(int(text))
-    found = _NUMBERED.match(text)
+    found = number_before(text)
     return None if found is None else str(int(found[1]))
-
-
-def shorten(label: str) -> str:
-    """A label for a message: labels may be of any length."""
-    return label if len(label) <= _LONGEST else f"{label[: _LONGEST - 1]}…"

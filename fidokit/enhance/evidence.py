@@ -76,13 +76,15 @@ def per_unit(values: npt.ArrayLike, units: npt.NDArray[np.generic]) -> tuple[Flo
 
 
 def share_interval(sums: Floats, counts: Floats, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile bootstrap interval of ``sums.sum() / counts.sum()``, whole units resampled.
+    """95 % percentile bootstrap interval of ``sums.sum() / counts.sum()``, whole units resampled; NaN with one unit.
 
     Args:
         sums: (U,) of the values in each unit.
         counts: (U,) images in each unit.
         seed: of the samples.
     """
+    if len(sums) < 2:
+        return float("nan"), float("nan")
     means = bootstrap_means(np.stack([sums, counts]), _RESAMPLES, seed)
     low, high = percentile_interval(means[:, :1] / means[:, 1:], 1 - ALPHA)
     return float(low[0]), float(high[0])
@@ -173,6 +175,7 @@ def points(difference: float) -> str:
 
 def described(paired: Paired) -> str:
     """Interval, p-value and counts, in words."""
-    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}"
+    known = isfinite(paired.low)
+    interval = f"95 % interval {100 * paired.low:+.1f} to {100 * paired.high:+.1f}" if known else "no interval"
     p = f"p = {paired.p_value:.2g}" if isfinite(paired.p_value) else "no p-value"
     return f"{interval}, {p}, {paired.turned_right} turned right, {paired.turned_wrong} wrong"

@@ -15,6 +15,7 @@ from torch import Tensor
 from fidokit.data.geometry import Geometry
 from fidokit.data.inputs import GivenImages, Images, given_images
 from fidokit.data.labels import warn_of_labels
+from fidokit.data.names import there_are
 from fidokit.enhance.guiding import GuideMasks, first_look, guide_masks, views_of
 from fidokit.enhance.scores import combine, margins, opens
 from fidokit.enhance.settings import GuidedSettings
@@ -334,7 +335,7 @@ def resolve(settings: GuidedSettings | None, overrides: dict[str, Any]) -> Guide
     known = [f.name for f in fields(GuidedSettings)]
     for name in overrides:
         if name not in known:
-            raise SettingsError(f"GuidedSettings has no field {name!r}; its fields are {', '.join(known)}")
+            raise SettingsError(f"GuidedSettings has no field {name!r}{there_are(name, known, 'its fields are')}")
     return replace(chosen, **overrides) if overrides else chosen
 
 

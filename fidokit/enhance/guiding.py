@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fidokit._util.warning import warn
+from fidokit._util.wording import given
 from fidokit.data.geometry import Box
 from fidokit.enhance.boxes import WHOLE, connected_evidence, mask_box, square
 from fidokit.enhance.settings import GuidedSettings
@@ -90,7 +91,10 @@ def first_look(classifier: Classifier, settings: GuidedSettings) -> GuidedSettin
         if method.check is not None:
             method.check(classifier, first.own_settings)
     except MethodNotApplicable as error:
-        warn(f"there is no first look, and masks are made of every photograph: {error}. first=None says that you know")
+        warn(
+            f"there is no first look, and masks are made of every photograph: {error}. {given(first=None)} "
+            f"says that you know"
+        )
         return None
     return first
 

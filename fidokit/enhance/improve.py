@@ -13,6 +13,7 @@ from torch import Tensor, from_numpy
 
 from fidokit._util.checks import COUNT, NOT_NEGATIVE, check_number
 from fidokit._util.warning import warn
+from fidokit._util.wording import argument, given
 from fidokit.data.labels import match_labels
 from fidokit.enhance.choosing import FOLDS, folds_of
 from fidokit.enhance.controls import CONTROLS, check_controls
@@ -184,8 +185,9 @@ def _label_of(study: Study, settings: GuidedSettings, method: str | None) -> str
                 return label
     if method is not None:
         raise SettingsError(
-            f"the masks of {method!r} were not made by {settings.method!r} with its settings in `how`; leave `method` "
-            "out to have new ones made"
+            f"the masks of {method!r} were not made by {settings.method!r} with its settings in "
+            f"`{argument('how')}`; leave "
+            f"`{argument('method')}` out to have new ones made"
         )
     return None
 
@@ -239,6 +241,6 @@ def _unit_notes(table: pd.DataFrame, unit: object) -> list[str]:
         return []
     several = [name for name in _USUAL_UNITS if name in table.columns and table[name].dropna().duplicated().any()]
     return [
-        f"every photograph counted as independent; if those of one {name!r} are not, give unit={name!r}"
+        f"every photograph counted as independent; if those of one {name!r} are not, give {given(unit=name)}"
         for name in several
     ]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm.auto import tqdm
 
+from fidokit._util.wording import argument
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.errors import statistics
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
@@ -172,7 +173,8 @@ def choose_masks(study: Study, method: str | None, kind: str | None, notes: list
         if method is not None or kind is not None:
             raise SettingsError(
                 f"the masks of this study explain the label, so a cluster of them would know which image is wrong; run "
-                f"the study with targets=None, or leave out {'method' if method is not None else 'kind'}"
+                f"the study with the predicted classes as targets, or leave out "
+                f"{argument('method' if method is not None else 'kind')}"
             )
         notes.append(
             "the masks of this study explain the label, so they are not used; what speaks for the predicted class "

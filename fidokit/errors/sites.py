@@ -13,7 +13,8 @@ from scipy import stats
 
 from fidokit._util.checks import COUNT, check_number
 from fidokit._util.shares import wilson
-from fidokit.data.labels import shorten
+from fidokit._util.wording import given
+from fidokit.data.names import shorten
 from fidokit.data.readers.table import SECRET_PREFIX
 from fidokit.errors import survey
 from fidokit.errors.answer import CORNERS, EXAMPLE, Answer
@@ -216,7 +217,7 @@ def _answers(study: Study, by: By, sequence: str | None) -> tuple[pd.DataFrame, 
     if column is None:
         notes.append(
             "No column tells bursts apart, so that each photograph counts as independent, and intervals are too narrow "
-            "if it is not; name the column with sequence=."
+            f"if it is not; name the column with {given(sequence=...)}."
         )
     bursts = own["image_id"] if column is None else own[column].where(own[column].notna(), own["image_id"])
     table["burst"] = bursts.astype(str).to_numpy(object)

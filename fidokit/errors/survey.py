@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
+from fidokit._util.wording import given
 from fidokit.data.readers.table import OWN_COLUMNS, SECRET_PREFIX
 from fidokit.exceptions import SettingsError
 
@@ -63,4 +64,4 @@ def _remedy(table: pd.DataFrame) -> str:
     repeated = [name for name in own if 1 < table[name].astype(str).nunique() < table[name].notna().sum()]
     if not repeated:
         return "add one to the dataset's table: no column there has the same value for some of the photographs"
-    return f"name one of {', '.join(repeated)}"
+    return f"name one with {given(by=...)}: {', '.join(repeated)}"

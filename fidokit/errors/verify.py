@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fidokit._util.shares import wilson
+from fidokit._util.wording import either
 from fidokit.errors.interventions import DEFAULT_INFILLS, Interventions, Stopped, check_infills
 from fidokit.errors.regions import PLACE, RULES, Rule, at_place, common_place
 from fidokit.errors.tables import ClusterTables
@@ -244,8 +245,8 @@ def _verify(
         except KeyboardInterrupt:
             done = len(members) - (asked - len(records))
             print(
-                f"Stopped. {done} of {len(members)} clusters are verified; verify(clusters=[...]) goes on with the "
-                "others.",
+                f"Stopped. {done} of {len(members)} clusters are verified; "
+                f"{either('verify(clusters=[...]) goes on with', 'run the same command again for')} the others.",
                 file=sys.stderr,
             )
     table, images = _tables(list(records.values()), frames, asked)

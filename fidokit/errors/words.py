@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fidokit.data.labels import shorten
+from fidokit._util.numbers import number
+from fidokit.data.names import shorten
 from fidokit.errors.clusters import Group
 from fidokit.errors.features import Features
 from fidokit.errors.groups import ALPHA, LEAST_ERRORS, LEAST_STABILITY
@@ -249,7 +250,8 @@ def _verdict(row: Mapping[str, Any]) -> str:
     if min(row["n_errors"], row["holdout_n_errors"]) < LEAST_ERRORS:
         return f"Seen on the held-out half too {other}, but too rarely to call it systematic: add more photographs"
     if row["stability"] < LEAST_STABILITY:
-        return f"Not found again when photographs are drawn anew (stability {row['stability']:.2f}): do not build on it"
+        stability = number(row["stability"])
+        return f"Not found again when photographs are drawn anew (stability {stability}): do not build on it"
     return f"Seen on the held-out half too {other}, and told already by a clearer cluster: look at that one"
 
 

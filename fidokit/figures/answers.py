@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from fidokit._util.html import number
+from fidokit._util.numbers import number
 from fidokit._util.shares import p_words
 from fidokit.errors.answer import CORNERS, Answer
 

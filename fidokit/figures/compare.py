@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fidokit._util.numbers import signed, with_interval
 from fidokit.exceptions import SettingsError
 from fidokit.figures.masks import COLOURS, KIND_NAMES, directed, dressed, plotly_text, readable
 
@@ -112,7 +113,7 @@ def comparison_figure(comparisons: pd.DataFrame) -> go.Figure:
                 customdata=[
                     [
                         _line(row["method"], row["kind"], None),
-                        f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]",
+                        with_interval(row["difference"], row["low"], row["high"], signed),
                         f"{row['q_value']:.3g}",
                         row["n"],
                         better,
@@ -165,4 +166,4 @@ def error_bars(rows: Sequence[Any], name: str, low: str | None = None, high: str
 
 
 def _with_interval(row: Any, name: str) -> str:
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+    return with_interval(row[name], row[f"{name}_low"], row[f"{name}_high"])

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
+from fidokit._util import numbers
 from fidokit._util.checks import COUNT, check_number
 from fidokit.data.geometry import Preprocessing, from_input
 from fidokit.exceptions import ImageError
@@ -294,7 +295,7 @@ def _hover(row: dict[str, Any], sentence: str | None) -> str:
     lines = [
         plotly_text(str(row["image_id"])),
         f"label {plotly_text(label)}",
-        f"predicted {plotly_text(str(row['predicted']))} ({float(row['score']):.2f})",
+        f"predicted {plotly_text(str(row['predicted']))} ({numbers.number(float(row['score']))})",
         plotly_text(str(row["half"])),
         *([_broken(plotly_text(sentence, None))] if sentence else []),
     ]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from fidokit._util.numbers import percentage, with_interval
 from fidokit.exceptions import SettingsError
 from fidokit.figures.compare import error_bars, need_columns
 from fidokit.figures.masks import COLOURS, dressed, plotly_text
@@ -33,7 +34,7 @@ def accuracy_figure(summary: pd.DataFrame) -> go.Figure:
     for place, row in enumerate(rows):
         own = row["method"] == _MASKS
         cost = f"{row['evaluations']:.4g} evaluations an image" + (", equal cost" if row["equal_cost"] else "")
-        interval = f"{row['accuracy']:.3f} [{row['accuracy_low']:.3f}, {row['accuracy_high']:.3f}]"
+        interval = with_interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"], percentage)
         figure.add_trace(
             go.Scatter(
                 x=[row["accuracy"]],

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from fidokit._util.html import number, printable
+from fidokit._util.html import printable
+from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
 from fidokit.methods.verdicts import FAILING, standing
@@ -468,13 +469,10 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
                     "width": 0,
                 },
                 customdata=[
-                    [plotly_text(line, None), bottom, top] for line, bottom, top in zip(lines, low, high, strict=True)
+                    [plotly_text(line, None), with_interval(own, bottom, top)]
+                    for line, own, bottom, top in zip(lines, middle, low, high, strict=True)
                 ],
-                hovertemplate=(
-                    "%{customdata[0]}<br>"
-                    + readable(name)
-                    + " %{x:.3f} [%{customdata[1]:.3f}, %{customdata[2]:.3f}]<extra></extra>"
-                ),
+                hovertemplate="%{customdata[0]}<br>" + readable(name) + " %{customdata[1]}<extra></extra>",
             ),
             row=1,
             col=column,

@@ -17,6 +17,7 @@ from fidokit._util.function_names import function_name
 from fidokit._util.warning import warn
 from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import GivenImages, Images, as_tensor, given_images
+from fidokit.data.names import there_are
 from fidokit.data.reading import read_chunks
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.methods.base import (
@@ -101,7 +102,7 @@ def get_method(name: str) -> Method:
     """
     known = methods()
     if not isinstance(name, str) or name not in known:
-        raise SettingsError(f"unknown method {name!r}; the methods are {', '.join(known)}")
+        raise SettingsError(f"unknown method {name!r}{there_are(name, list(known), 'the methods are')}")
     return known[name]
 
 
@@ -204,10 +205,11 @@ def explain(
         method: a name from `list_methods`.
         targets: None for the predicted classes; an index or a name, for all images or one an image (unreadable ones
             included); or a function from logits (B, K) to scores (B,), read as log-odds. With a taxonomy, the name may
-            be a taxon's.
-        against: class or classes to contrast with: why the target *rather than* that one. With a taxonomy, the name may
-            be that of a taxon that does not overlap the target, or ``"rest of TAXON"``: the other classes of a taxon
-            that the target lies in.
+            be a taxon's. A part of a name is enough where it fits no other, ``"burrowing"`` for ``"Athene cunicularia
+            (Burrowing Owl)"``; a warning says what was taken.
+        against: class or classes to contrast with: why the target *rather than* that one; ``"runner-up"`` is the best
+            class beside the target. With a taxonomy, the name may be that of a taxon that does not overlap the target,
+            or ``"rest of TAXON"``: the other classes of a taxon that the target lies in.
         settings: the method's settings object; None for its defaults.
         on_progress: called with a `Snapshot` every few steps; a truthy result asks to stop.
         rank: explain the target's taxon at this rank: ``"family"`` shows where the classifier sees an owl. A taxon is

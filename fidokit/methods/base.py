@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fidokit._util.display import PictureDisplay
 from fidokit._util.function_names import function_name
+from fidokit.data.names import there_are
 from fidokit.exceptions import SettingsError
 from fidokit.methods.verdicts import Claim, Holds, Verdict, mask_verdict
 from fidokit.models.goals import Goal
@@ -351,6 +352,23 @@ def joined(several: Sequence[Masks], order: Sequence[str]) -> Masks:
     return whole.select(torch.tensor(rows, dtype=torch.int64))
 
 
+def check_masks(masks: object, of_study: str) -> None:
+    """See that these are masks, not a study's table of them.
+
+    Args:
+        masks: as given.
+        of_study: what does the same for a study.
+
+    Raises:
+        SettingsError: they are something else.
+    """
+    if not isinstance(masks, Masks):
+        raise SettingsError(
+            f"the masks must be Masks, as fidokit.explain gives them, not {type(masks).__name__}; for a study's there "
+            f"is {of_study}"
+        )
+
+
 COLUMNS = [
     *("image_id", "method", "kind", "target", "against", "mask", "height", "width", "evaluations", "seconds"),
     *("converged", "score_full", "score_kept", "score_dropped", "settings_id", "explained", "verdict"),
@@ -473,8 +491,9 @@ class Method:
         known = [f.name for f in fields(self.settings)]
         for name in overrides or {}:
             if name not in known:
-                has = f"its fields are {', '.join(known)}" if known else "it has none"
-                raise SettingsError(f"{self.settings.__name__} has no field {name!r}; {has}")
+                raise SettingsError(
+                    f"{self.settings.__name__} has no field {name!r}{there_are(name, known, 'its fields are')}"
+                )
         return replace(chosen, **overrides) if overrides else chosen
 
 

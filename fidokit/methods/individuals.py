@@ -19,12 +19,12 @@ from fidokit.data.labels import match_labels
 from fidokit.data.reading import read_chunks
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.methods import explain
-from fidokit.methods.base import Kind, Masks, OnProgress, resize_masks
+from fidokit.methods.base import Kind, Masks, OnProgress, check_masks, resize_masks
 from fidokit.methods.concrete import image_keys
 from fidokit.methods.regions import check_infills, control_region, cut, softened
 from fidokit.models.apart import logits_of_views
 from fidokit.models.gallery import Gallery
-from fidokit.models.goals import class_index
+from fidokit.models.goals import class_index, taken
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,12 +148,12 @@ def _asked(
         if given is None:
             return None
         if isinstance(given, str):
-            return class_index(given, names)
+            return class_index(taken(given, names), names)
         if len(given) != len(data):
             raise SettingsError(
                 f"{what}: {len(given)} individuals for {len(data)} images; give one for all or one each"
             )
-        return class_index(given[position], names)
+        return class_index(taken(given[position], names), names)
 
     rows = []
     for row, position in enumerate(positions):
@@ -279,6 +279,7 @@ def rank_falls(
     """
     import pandas as pd
 
+    check_masks(masks, "study.rank_falls()")
     images = classifier.check_images(masks.inputs())
     right = _right(classifier, masks, labels)
     made = []

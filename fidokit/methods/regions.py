@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from fidokit._util.display import PictureDisplay
 from fidokit.exceptions import SettingsError
-from fidokit.methods.base import Kind, Masks, resize_masks
+from fidokit.methods.base import Kind, Masks, check_masks, resize_masks
 from fidokit.methods.concrete import uniform
 from fidokit.methods.infill import blur
 from fidokit.methods.verdicts import DROPPED, KEPT, Claim, Holds, is_whole, region_words
@@ -251,6 +251,7 @@ def find_regions(
         >>> sorted(set(table["holds"]) - {"yes", "no", "only under some infills"})
         []
     """
+    check_masks(masks, "study.regions()")
     for name, share in (("kept", kept), ("dropped", dropped)):
         if not 0 < share < 1:
             raise SettingsError(f"{name} is a share of the whole image's score, in (0, 1), not {share!r}")

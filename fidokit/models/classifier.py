@@ -27,7 +27,7 @@ from fidokit.models.class_names import ClassNames, numbers
 from fidokit.models.class_names import class_names as names_of
 from fidokit.models.configuration import own_configuration, settled
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts
-from fidokit.models.goals import Goal, Head, Targets, at_rank
+from fidokit.models.goals import Goal, Head, Targets, at_rank, probabilities
 from fidokit.models.outputs import refuse_embedding, resolved_head
 from fidokit.models.prediction import prediction_of, prediction_table
 from fidokit.models.prompted import Prompted
@@ -424,6 +424,15 @@ class Classifier(HtmlDisplay, ClassifierState):
         if rank is not None or within is not None:
             targets, against = at_rank(targets, against, rank, within, logits, names, taxonomy)
         return Goal.resolve(targets, against, logits=logits, class_names=names, head=head, taxonomy=taxonomy)
+
+    def likeliest(self, logits: Tensor, n: int = 8) -> list[tuple[str, float]]:
+        """The classes with the highest scores by (K,) logits, at most `n`, and their scores, the highest first."""
+        if not bool(torch.isfinite(logits).all()):
+            return []
+        best = probabilities(logits.float(), self.head).topk(min(n, len(logits)))
+        return [
+            (self.class_names[i], score) for i, score in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        ]
 
     @property
     def label_groups(self) -> Groups:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fidokit._util.warning import warn
+from fidokit._util.wording import given
 from fidokit.models import devices, frozen, remembered
 from fidokit.models.opening import first_line, passed_on
 from fidokit.models.state import ClassifierState
@@ -42,7 +43,9 @@ def choose_device(classifier: ClassifierState) -> tuple[torch.device, str]:
     reason = "; ".join(refused)
     if reason not in _warned:
         _warned.add(reason)
-        warn(f"{reason}. The CPU is used; to use the device all the same, ask for it by name, as device='cuda'")
+        warn(
+            f"{reason}. The CPU is used; to use the device all the same, ask for it by name, as {given(device='cuda')}"
+        )
     return cpu, reason
 
 

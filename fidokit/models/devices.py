@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from fidokit._util.wording import given
 from fidokit.exceptions import SettingsError
 
 #: Kinds of accelerators, in the order in which ``device="auto"`` tries them.
@@ -50,7 +51,9 @@ def asked_for(device: str | torch.device) -> torch.device:
         return torch.device("cpu")
     there, kind = count(chosen.type), NAMES[chosen.type]
     if not there:
-        raise SettingsError(f"device {str(device)!r} was asked for, but torch sees no {kind} device; use device='auto'")
+        raise SettingsError(
+            f"device {str(device)!r} was asked for, but torch sees no {kind} device; give {given(device='auto')}"
+        )
     if chosen.index is not None and chosen.index >= there:
         last = f"only {chosen.type}:0" if there == 1 else f"{chosen.type}:0 to {chosen.type}:{there - 1}"
         raise SettingsError(f"device {str(device)!r} was asked for, but torch sees {last}; use one of these")

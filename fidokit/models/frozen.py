@@ -13,6 +13,7 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
+from fidokit._util.wording import given
 from fidokit.exceptions import ClassifierError
 from fidokit.models import devices
 from fidokit.models.uncompiled import uncompiled
@@ -150,7 +151,7 @@ def find_memory_format(
             return memory_format
     remedy = (
         "An exported program needs a dynamic batch dimension (dynamic_shapes in torch.export.export); of one without, "
-        "use micro_batch=1."
+        f"give {given(micro_batch=1)}."
     )
     if _DTYPES.search(str(problem)):
         remedy = (

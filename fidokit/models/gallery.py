@@ -16,7 +16,7 @@ from fidokit._util.checks import Number, check_number
 from fidokit._util.warning import warn
 from fidokit.data.images import LabelledImages
 from fidokit.data.inputs import Images, as_tensor, given_images
-from fidokit.data.labels import shorten
+from fidokit.data.names import shorten
 from fidokit.data.readers.cells import file_of
 from fidokit.exceptions import ClassifierError, ImageError, SettingsError
 from fidokit.models.adapting import plain_module, runnable

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,6 +10,9 @@ import torch
 from torch import Tensor
 
 from fidokit._util.checks import is_whole
+from fidokit._util.warning import warn
+from fidokit._util.wording import argument, given
+from fidokit.data.names import meant_name, unknown_class
 from fidokit.exceptions import SettingsError
 from fidokit.models.taxonomy import REST_OF, Taxonomy
 
@@ -20,6 +22,8 @@ or a module that ends in a softmax (``probabilities``) or in sigmoids (``indepen
 Explained = Literal["log-odds", "logit", "contrast"]
 EXPLAINED: tuple[Explained, ...] = ("log-odds", "logit", "contrast")
 ScoreFunction = Callable[[Tensor], Tensor]
+RUNNER_UP = "runner-up"
+"""What stands for the best class beside what is explained, as something to contrast it with."""
 Targets = None | str | int | Sequence[str | int | None] | Tensor | ScoreFunction
 
 _TINY = torch.finfo(torch.float32).tiny
@@ -157,13 +161,8 @@ def total_variation(mask: Tensor, reduction: Literal["mean", "sum"] = "mean") ->
     return total
 
 
-def class_index(name: str | int, class_names: Sequence[str], taxonomy: Taxonomy | None = None) -> int:
-    """Index of a class given by index or name.
-
-    Args:
-        name: of the class, or its index.
-        class_names: of the classifier.
-        taxonomy: whose taxa the message names too.
+def class_index(name: str | int, class_names: Sequence[str]) -> int:
+    """Index of a class given by index or by its very name.
 
     Raises:
         SettingsError: out of range or unknown; the message lists the nearest names.
@@ -171,14 +170,38 @@ def class_index(name: str | int, class_names: Sequence[str], taxonomy: Taxonomy 
     if isinstance(name, str):
         if name in class_names:
             return list(class_names).index(name)
-        taxa = [] if taxonomy is None else list(taxonomy.taxa)
-        near = difflib.get_close_matches(name, [*class_names, *taxa], n=3, cutoff=0.4)
-        hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-        raise SettingsError(f"the classifier knows no class {'or taxon ' if taxa else ''}{name!r}{hint}")
+        raise unknown_class(name, class_names)
     index = int(name)
     if not 0 <= index < len(class_names):
         raise SettingsError(f"class index {index} is out of range: the classifier has {len(class_names)} classes")
     return index
+
+
+def meant(name: str | int, class_names: Sequence[str], taxonomy: Taxonomy | None = None) -> str | int:
+    """The class or taxon, or rest of a taxon, that is meant by its name or by a part that no other one has.
+
+    Args:
+        name: as a user gives it; an index is handed back.
+        class_names: of the classifier.
+        taxonomy: whose taxa may be meant too.
+
+    Raises:
+        SettingsError: several names fit, which are listed, or none does; the nearest are listed then.
+    """
+    taxa = {} if taxonomy is None else taxonomy.taxa
+    if not isinstance(name, str) or name in taxa or name in class_names:
+        return name
+    if taxa and name.startswith(REST_OF):
+        return REST_OF + meant_name(name.removeprefix(REST_OF), list(taxa), "taxon")
+    return meant_name(name, [*class_names, *taxa], "class or taxon" if taxa else "class")
+
+
+def taken(name: str | int, class_names: Sequence[str], taxonomy: Taxonomy | None = None) -> str | int:
+    """See `meant`; where a part of a name was given, a warning says what was taken."""
+    found = meant(name, class_names, taxonomy)
+    if found != name:
+        warn(f"{name!r} is taken to mean {found!r}")
+    return found
 
 
 def asked_classes(name: str | int, class_names: Sequence[str], taxonomy: Taxonomy | None) -> tuple[int, ...]:
@@ -191,7 +214,7 @@ def asked_classes(name: str | int, class_names: Sequence[str], taxonomy: Taxonom
         found = taxonomy.indices(name)
         if found is not None:
             return found
-    return (class_index(name, class_names, taxonomy),)
+    return (class_index(name, class_names),)
 
 
 def check_asked(
@@ -203,17 +226,21 @@ def check_asked(
 ) -> None:
     """See that a target, None for whatever is predicted, and what it is contrasted with can be asked for.
 
+    The runner-up can, since there is always one.
+
     Raises:
         SettingsError: an unknown name, the two are the same or overlap, or there is nothing outside the target.
     """
     asked = _Asked(class_names, taxonomy)
     own = None if target is None else asked.target(target)
+    if against == RUNNER_UP:
+        against = None
     if against is not None and own is not None:
         asked.against(against, own, "")
     elif own is not None:
         asked.alone(own, head)
-    elif against is not None and not (isinstance(against, str) and asked.rest(against)):
-        asked_classes(against, class_names, taxonomy)
+    elif against is not None:
+        asked.any(against)
 
 
 def against_itself(name: str) -> str:
@@ -260,20 +287,46 @@ def at_rank(
         SettingsError: there is no taxonomy, rank or class, or two options that do not go together.
     """
     if taxonomy is None:
-        raise SettingsError("`rank` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
+        raise SettingsError(
+            f"`{argument('rank')}` needs a classifier with a taxonomy; give one: "
+            f"{given('Classifier(...', taxonomy=...)}"
+        )
     if rank is None:
-        raise SettingsError("`within` needs a `rank`: what to explain within the coarser taxon")
+        raise SettingsError(
+            f"`{argument('within')}` needs a `{argument('rank')}`: what to explain within the coarser taxon"
+        )
     if callable(targets):
         raise SettingsError("`rank` needs classes as targets, not a function")
     if against is not None and within is not None:
-        raise SettingsError("`within` and `against` both say what the target is told from; give one of them")
+        raise SettingsError(
+            f"`{argument('within')}` and `{argument('against')}` both say what the target is told from; give "
+            f"one of them"
+        )
     chosen = logits.argmax(1).tolist() if targets is None else _one_each(targets, len(logits), "targets")
-    names = [name if isinstance(name, str) else class_names[class_index(name or 0, class_names)] for name in chosen]
-    for name in set(names):
-        asked_classes(name, class_names, taxonomy)  # raises for one that there is not
+    whole = [taken(name or 0, class_names, taxonomy) for name in chosen]
+    names = [name if isinstance(name, str) else class_names[class_index(name, class_names)] for name in whole]
     pairs = [taxonomy.asked(name, rank, "all" if against is not None else within) for name in names]
-    others: Targets = against if against is not None else [other for _, other in pairs]
+    if against is None:
+        return [name for name, _ in pairs], [other for _, other in pairs]
+    others = _one_each(against, len(logits), "against")
+    for i, (taxon, _) in enumerate(pairs):
+        if others[i] == RUNNER_UP:
+            best = runner_up(logits[i], taxon, class_names, taxonomy)
+            others[i] = taxonomy.asked(class_names[best], rank, "all")[0]
     return [name for name, _ in pairs], others
+
+
+def runner_up(logits: Tensor, target: str | int, class_names: Sequence[str], taxonomy: Taxonomy | None) -> int:
+    """Index of the best class outside a class or taxon, by (K,) logits.
+
+    Raises:
+        SettingsError: an unknown target, or one that holds all classes.
+    """
+    others = logits.clone()
+    others[list(asked_classes(target, class_names, taxonomy))] = -torch.inf
+    if not bool(torch.isfinite(others).any()):
+        raise SettingsError(f"{target!r} holds all classes, so there is no runner-up outside it")
+    return int(others.argmax())
 
 
 class _Asked:
@@ -286,10 +339,18 @@ class _Asked:
         self._numbers: dict[tuple[str, tuple[int, ...]], int] = {}
 
     def target(self, name: str | int) -> int:
+        name = taken(name, self.class_names, self.taxonomy)
         return self._number(name, asked_classes(name, self.class_names, self.taxonomy))
+
+    def any(self, name: str | int) -> None:
+        """See that something can be contrasted with, whatever the target is."""
+        name = taken(name, self.class_names, self.taxonomy)
+        if not (isinstance(name, str) and self.rest(name)):
+            asked_classes(name, self.class_names, self.taxonomy)
 
     def against(self, name: str | int, target: int, where: str) -> int:
         """What the target is contrasted with; "rest of TAXON" leaves out the target itself."""
+        name = taken(name, self.class_names, self.taxonomy)
         own = set(self.classes(target))
         enclosing = self.rest(name) if isinstance(name, str) else None
         if enclosing is not None:
@@ -309,7 +370,7 @@ class _Asked:
             outer, inner = (str(name), self.name(target))[:: 1 if len(others) > len(own) else -1]
             raise SettingsError(
                 f"{outer!r} contains {inner!r}, so the one cannot be contrasted with the other{where}"
-                + (f"; against='{REST_OF}{outer}' are the other classes in it" if outer == str(name) else "")
+                + (f"; {given(against=REST_OF + outer)} are the other classes in it" if outer == str(name) else "")
             )
         return self._number(name, others)
 
@@ -322,6 +383,9 @@ class _Asked:
                 "below it"
             )
         return -1
+
+    def runner_up(self, target: int, logits: Tensor) -> int:
+        return runner_up(logits, self.name(target), self.class_names, self.taxonomy)
 
     def rest(self, name: str) -> str | None:
         """The taxon whose rest is meant by a name, if that is no class."""
@@ -410,6 +474,8 @@ class Goal:
         contrast: list[int] = []
         for i, (own, other) in enumerate(zip(target, others, strict=True)):
             where = f" (image {i + 1} of {n})" if n > 1 else ""
+            if other == RUNNER_UP:
+                other = asked.runner_up(own, logits[i])
             contrast.append(asked.alone(own, head) if other is None else asked.against(other, own, where))
         mixed = any(number < 0 for number in contrast) and any(number >= 0 for number in contrast)
         return cls(

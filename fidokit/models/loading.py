@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 
+from fidokit._util.wording import given
 from fidokit.exceptions import ClassifierError, MissingExtra, SettingsError
-from fidokit.models import onnx_file, speciesnet
+from fidokit.models import onnx_file, speciesnet, weights_file
 from fidokit.models.adapting import SwappedChannels
 from fidokit.models.class_names import read_class_names
 from fidokit.models.configuration import own_configuration
@@ -55,8 +56,9 @@ class _Asked:
         """
         if self.names is None:
             raise SettingsError(
-                f"{name} compares images with texts and has no classes of its own; give names=[...] of those to choose "
-                "from (--names FILE on the command line)"
+                f"{name} compares images with texts and has no classes of its own; give {given(names=...)}, "
+                f"those to choose "
+                "from"
             )
         return Prompts.of(self.names, self.templates)
 
@@ -113,7 +115,10 @@ def load(name: str, *, trust: bool = False, **options: Any) -> _Loaded:
         return _load_exported(name, **options)
     if name.endswith(".onnx"):
         return _load_onnx(name, **options)
-    raise ClassifierError(f"{name!r} names no model; the forms are {FORMS}")
+    if Path(name).is_file() and Path(name).suffix.lower() in weights_file.SUFFIXES:
+        raise ClassifierError(weights_file.how_to_load(Path(name)))
+    missing = "; there is no such file" if Path(name).suffix.lower() in weights_file.SUFFIXES else ""
+    raise ClassifierError(f"{name!r} names no model{missing}; the forms are {FORMS}")
 
 
 def _load_timm(name: str, **options: Any) -> _Loaded:
@@ -205,7 +210,8 @@ def _open_clip_tokenizer(open_clip: Any, name: str) -> Any:
     if (config.get("text_cfg", {}).get("tokenizer_kwargs") or {}).get("trust_remote_code"):
         raise ClassifierError(
             f"the tokenizer of {name} comes with code of its own (trust_remote_code in its configuration), which "
-            "fidokit does not run; if you trust it, give tokenizer=open_clip.get_tokenizer(NAME)"
+            f"fidokit does not run; if you trust it, give it: {given(tokenizer=...)}, as "
+            f"open_clip.get_tokenizer(NAME) returns it"
         )
     return open_clip.get_tokenizer(name)
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from fidokit._util.checks import is_whole
+from fidokit._util.wording import given
 from fidokit.data.geometry import Preprocessing
 from fidokit.exceptions import ClassifierError
 from fidokit.models import frozen
@@ -151,7 +152,9 @@ def _input(value: ValueInfoProto, path: str, options: Mapping[str, Any]) -> _Inp
     asked = (asked, asked) if is_whole(asked) else asked
     size = tuple(own or default for own, default in zip(sides, asked or Preprocessing().size, strict=True))
     if asked is not None and size != tuple(asked):
-        raise ClassifierError(f"{path} takes {size[0]} x {size[1]} pixels (height x width); leave size={asked} out")
+        raise ClassifierError(
+            f"{path} takes {size[0]} x {size[1]} pixels (height x width); leave {given(size=asked)} out"
+        )
     known = None if first == last and None in lengths[1:] else last and not first
     return _Input(value.name, _TYPES[number], channels, (int(size[0]), int(size[1])), known)
 
@@ -248,7 +251,8 @@ def _by_onnxruntime(path: str, image: Tensor, scores: str) -> Tensor:
 def _one_at_a_time(path: str, options: Mapping[str, Any]) -> int:
     if options.get("micro_batch") not in (None, 1):
         raise ClassifierError(
-            f"{path} is made for one image at a time; leave micro_batch={options['micro_batch']} out, or export it "
+            f"{path} is made for one image at a time; leave {given(micro_batch=options['micro_batch'])} out, "
+            f"or export it "
             "with a dynamic batch size"
         )
     return 1

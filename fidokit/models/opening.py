@@ -7,6 +7,7 @@ comes from the cache is checked against the module's own logits before it is use
 from __future__ import annotations
 
 import gc
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +30,8 @@ _SLOW_PLAN = 20
 _Passed = tuple[Tensor, Tensor]
 _FLOAT32 = frozen.PRECISIONS["float32"]
 _FORMATS = {"channels_last": torch.channels_last, "contiguous_format": torch.contiguous_format}
+
+_LOG = logging.getLogger("fidokit")
 
 
 def passed_on(classifier: ClassifierState, device: torch.device) -> _Passed:
@@ -224,6 +227,8 @@ class _Probed:
 
 def _found_out(classifier: ClassifierState) -> Session:
     """A session, with everything about it found out that is not known or given."""
+    if "auto" in (classifier.precision, classifier.micro_batch or "auto"):
+        _LOG.info("trying out how the classifier computes fastest here; what is found is remembered")
     budget = tuning.Budget(classifier.device)
     found = _folded(classifier, _find_format(classifier, _session(classifier, _copy(classifier)), budget), budget)
     if classifier.precision == "auto":

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fidokit._util.warning import warn
+from fidokit._util.wording import given
 from fidokit.exceptions import ClassifierError, SettingsError
 from fidokit.models import frozen
 from fidokit.models.adapting import EMBEDDING_REMEDY, Fitted, plain_module
@@ -65,13 +66,13 @@ def resolved_head(asked: str, fit: Fitted, *, multi_label: bool) -> Head:
     if asked == "auto" and sums_to_one and varies:
         return "probabilities"
     if single and asked == "softmax":
-        raise SettingsError("a single logit has no softmax; use head='sigmoid' or 'auto'")
+        raise SettingsError(f"a single logit has no softmax; give {given(head='sigmoid')} or 'auto'")
     head: Head = "sigmoid" if asked == "sigmoid" or (asked == "auto" and (single or multi_label)) else "softmax"
     if inside and varies:
         rows_say = "its rows sum to 1, as after a softmax" if sums_to_one else "as after a sigmoid"
         warn(
             f"all outputs of {name} lie in [0, 1], {rows_say}, but are read as logits. If it ends in a softmax or a "
-            "sigmoid, its outputs are probabilities: say so with head='probabilities'.",
+            f"sigmoid, its outputs are probabilities: say so with {given(head='probabilities')}.",
             UserWarning,
         )
     elif total := _common_sum(rows):

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fidokit._util.wording import given
 from fidokit.exceptions import ClassifierError
 from fidokit.models.adapting import ChannelsLast
 
@@ -90,7 +91,7 @@ def read_release(folder: str, *, trust: bool) -> Release:
     if not trust:
         raise ClassifierError(
             f"{weights} is a pickle: to load it is to run whatever code is in it, with your rights, on your files. If "
-            "you know that it is what Google published, say so with trust=True (on the command line: --trust-model)"
+            f"you know that it is what Google published, say so with {given(option='trust_model', trust=True)}"
         )
     return Release(place, version, kind, weights, labels)
 

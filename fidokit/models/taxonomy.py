@@ -17,7 +17,8 @@ import pandas as pd
 
 from fidokit._util.display import HtmlDisplay
 from fidokit._util.shares import wilson
-from fidokit.data.labels import match_labels, nearest_names, shorten
+from fidokit.data.labels import match_labels
+from fidokit.data.names import did_you_mean, shorten, there_are
 from fidokit.exceptions import ClassifierError, SettingsError
 from fidokit.models.speciesnet import class_names, read_taxa
 
@@ -320,10 +321,9 @@ class Taxonomy(HtmlDisplay):
         own = {name: self._aliases.get(found[name], found[name]) for name in class_names if name in found}
         if self._open and len(set(own.values())) < len(self.classes):
             stray = [name for name in self.classes if name not in set(own.values())]
-            near = nearest_names(stray[0], class_names)
             raise ClassifierError(
                 f"the taxonomy names {_listed(stray)}, which the classifier does not know"
-                + (f"; did you mean {', '.join(map(repr, near))}?" if near else "")
+                + did_you_mean(stray[0], class_names)
             )
         nothing: tuple[str | None, ...] = (None,) * len(self.ranks)
         lineages = {name: self._lineages[own[name]] if name in own else nothing for name in class_names}
@@ -413,7 +413,7 @@ class Taxonomy(HtmlDisplay):
             return self.ranks.index(rank)
         if rank in (self.class_rank, "species", "class"):
             return len(self.ranks)
-        raise SettingsError(f"the taxonomy has no rank {rank!r}; it has {', '.join(self.levels)}")
+        raise SettingsError(f"the taxonomy has no rank {rank!r}{there_are(rank, self.levels, 'it has')}")
 
     def is_lowest(self, rank: str) -> bool:
         """Whether a rank is that of species, or finer, or the classes' own: what is there is one of a kind."""
@@ -588,9 +588,7 @@ class Taxonomy(HtmlDisplay):
 
     def _taxon(self, name: str) -> Taxon:
         if name not in self._taxa:
-            near = nearest_names(name, list(self._taxa))
-            hint = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-            raise SettingsError(f"the taxonomy has no taxon {name!r}{hint}")
+            raise SettingsError(f"the taxonomy has no taxon {name!r}{did_you_mean(name, list(self._taxa))}")
         return self._taxa[name]
 
     def _found(self) -> dict[str, Taxon]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from fidokit._util.wording import given
 from fidokit.exceptions import ClassifierError, SettingsError
 from fidokit.models import frozen
 from fidokit.models.adapting import SwappedChannels, probe_images
@@ -417,7 +418,7 @@ def _patch_options(vision: Any, processor: Any) -> dict[str, Any]:
     return options if processor is None else options | normalisation_of(processor)
 
 
-def _open_clip_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _open_clip_options(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Options of `fidokit.Preprocessing` from open_clip's ``preprocess_cfg``.
 
     Raises:
@@ -425,10 +426,10 @@ def _open_clip_options(config: Mapping[str, Any], given: Mapping[str, Any]) -> d
     """
     size = config["size"]
     mode = config.get("resize_mode") or "shortest"
-    if mode == "longest" and "fit" not in given:
+    if mode == "longest" and "fit" not in options:
         raise ClassifierError(
             "the model was trained on photographs padded to a square (resize_mode 'longest'), which fidokit does not "
-            "do; give fit='squash' for all of a photograph, or fit='crop' for its middle"
+            f"do; give {given(fit='squash')} for all of a photograph, or fit='crop' for its middle"
         )
     return {
         "mean": tuple(config["mean"]),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fidokit._util.html import Html, number
+from fidokit._util.html import Html
+from fidokit._util.numbers import number
 from fidokit.exceptions import StoreError
 from fidokit.figures.errors import contact_sheet
 from fidokit.report.templating import png_source, rendered
@@ -110,7 +111,7 @@ def _text(name: str, value: float) -> str:
         return f"{100 * value:.0f} %"
     if name == "q_value":
         return f"{value:.1g}" if value < 0.01 else f"{value:.2f}"
-    return f"{value:.2f}" if name in ("stability", "effect") else f"{value:,.0f}"
+    return number(value) if name in ("stability", "effect") else f"{value:,.0f}"
 
 
 def _float(value: Any) -> float:

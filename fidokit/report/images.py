@@ -15,6 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.html import Html
+from fidokit._util.numbers import number
 from fidokit.data.geometry import Box, Geometry, Preprocessing, laid_together
 from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError
@@ -220,7 +221,7 @@ def _article(row: dict[Any, Any], explained: dict[str, Any] | None) -> dict[str,
     label = None if pd.isna(row["label"]) else str(row["label"])
     about = [] if pd.isna(row["runner_up"]) else [("Runner-up", row["runner_up"])]
     if isinstance(row.get("rollup"), str) and row["rollup"] != row["predicted"]:
-        about.append(("Sure of", f"{row['rollup']} ({row['rollup_rank']}, {row['rollup_score']:.2f})"))
+        about.append(("Sure of", f"{row['rollup']} ({row['rollup_rank']}, {number(row['rollup_score'])})"))
     if isinstance(row.get("wrong_at"), str):
         about.append(("Wrong at", row["wrong_at"]))
     if explained is not None and (explained["target"] != row["predicted"] or explained["against"]):

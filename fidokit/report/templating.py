@@ -14,7 +14,8 @@ import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from fidokit._util.glossary import GLOSSARY, anchor
-from fidokit._util.html import Html, number, printable
+from fidokit._util.html import Html, printable
+from fidokit._util.numbers import number
 from fidokit._util.shares import p_words
 
 
@@ -86,7 +87,7 @@ def _whisker(row: dict[str, Any], name: str, limits: tuple[float, float]) -> dic
 def _cost(value: float, name: str) -> str:
     if not np.isfinite(value):
         return "–"
-    return f"{value:.2f}" if name == "seconds" else f"{value:,.0f}"
+    return number(value) if name == "seconds" else f"{value:,.0f}"
 
 
 def _cut(rows: Sequence[object], most: int) -> str:

@@ -21,7 +21,7 @@ from fidokit.data.images import LabelledImages
 from fidokit.data.reading import read_chunks
 from fidokit.models import devices
 from fidokit.models.classifier import Classifier
-from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, Ranks, run_study
+from fidokit.study.run import DEFAULT_METHODS, PART_SIZE, Methods, Ranks, asked_against, run_study
 from fidokit.study.store import checksummed
 from fidokit.study.store.store import FOLDERS, PART, slug
 from fidokit.study.study import Study
@@ -131,7 +131,7 @@ def plan(
     size = part_size or PART_SIZE
     options: dict[str, Any] = {
         "targets": targets,
-        "against": against,
+        "against": asked_against(classifier, against),
         "part_size": size,
         "progress": False,
         "ranks": ranks,

@@ -14,16 +14,18 @@ import pandas as pd
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import COUNT, check_number
 from fidokit._util.warning import warn
+from fidokit._util.wording import argument, either, given
 from fidokit._version import __version__
 from fidokit.data.images import LabelledImages
-from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels, shorten
+from fidokit.data.labels import NOT_JUDGED, label_notes, match_labels
+from fidokit.data.names import shorten
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError, StoreError
 from fidokit.methods import get_method
 from fidokit.methods.base import OnProgress, settings_from
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import check_asked
+from fidokit.models.goals import RUNNER_UP, check_asked, taken
 from fidokit.models.taxonomy import Taxonomy
-from fidokit.study.engine.chunk import RUNNER_UP, Recipe
+from fidokit.study.engine.chunk import Recipe
 from fidokit.study.engine.loop import Loop
 from fidokit.study.store.checking import check, move_aside
 from fidokit.study.store.manifest import (
@@ -130,6 +132,7 @@ def run_study(
             for label, entry in entries.items()
             for rank, within in chosen
         }
+    against = asked_against(classifier, against)
     _check_options(classifier, targets, against, part_size)
     unsuited = _check_methods(classifier, entries)
     if client is not None:
@@ -201,7 +204,8 @@ def _entries(methods: Methods) -> dict[str, Entry]:
         twice = [name for name, n in Counter(methods).items() if n > 1]
         if twice:
             raise SettingsError(
-                f"{twice[0]!r} stands twice in `methods`; give a dict, label -> (name, settings), to have it twice"
+                f"{twice[0]!r} stands twice in `{argument('methods')}`; "
+                f"{either('give a dict, label -> (name, settings), to have it twice', 'name it once')}"
             )
         methods = {name: name for name in methods}
     if not methods:
@@ -251,7 +255,10 @@ def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tu
     """
     taxonomy = classifier.taxonomy
     if taxonomy is None:
-        raise SettingsError("`ranks` needs a classifier with a taxonomy; give one, Classifier(..., taxonomy=...)")
+        raise SettingsError(
+            f"`{argument('ranks')}` needs a classifier with a taxonomy; give one: "
+            f"{given('Classifier(...', taxonomy=...)}"
+        )
     pairs: list[tuple[str, str | None]] = []
     for one in [ranks] if isinstance(ranks, str) else ranks:
         pair = isinstance(one, tuple | list) and len(one) == 2
@@ -260,13 +267,16 @@ def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tu
             raise SettingsError(f"ranks must be names of ranks, or pairs (rank, within), not {one!r}")
         pairs.append((rank, within))
     if not pairs:
-        raise SettingsError(f"`ranks` is empty; the taxonomy has {', '.join(taxonomy.levels)}")
+        raise SettingsError(f"`{argument('ranks')}` is empty; the taxonomy has {', '.join(taxonomy.levels)}")
     names = [rank for rank, _ in pairs]
     if len(set(names)) < len(names):
         raise SettingsError(f"a rank stands twice in {names}; give each once")
     for rank, within in pairs:
         if within is not None and against is not None:
-            raise SettingsError("`within` and `against` both say what a taxon is told from; give one of them")
+            raise SettingsError(
+                f"`{argument('within')}` and `{argument('against')}` both say what a taxon is told from; give "
+                f"one of them"
+            )
         taxonomy.asked(taxonomy.classes[0], rank, within)  # raises for a rank that there is not
     for rank in names:
         found = {taxonomy.at(name, rank) for name in taxonomy.classes}
@@ -294,15 +304,28 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+def asked_against(classifier: Classifier, against: str | None) -> str | None:
+    """What a study contrasts with, by its whole name; see `goals.taken`.
+
+    Raises:
+        SettingsError: it is no name, or fits none or several.
+    """
+    if against is None or against == RUNNER_UP:
+        return against
+    if not isinstance(against, str):
+        raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
+    name = str(taken(against, classifier.class_names, classifier.taxonomy))
+    check_asked(None, name, classifier.class_names, classifier.taxonomy, classifier.head)
+    return name
+
+
 def _check_options(classifier: Classifier, targets: str | None, against: str | None, part_size: int | None) -> None:
     if targets not in (None, "label"):
         raise SettingsError(f"targets must be None (the predicted classes) or 'label' in a study, not {targets!r}")
-    if against is not None and not isinstance(against, str):
-        raise SettingsError(f"against must be None, {RUNNER_UP!r} or the name of a class, not {against!r}")
-    if against is not None and against != RUNNER_UP:
-        check_asked(None, against, classifier.class_names, classifier.taxonomy, classifier.head)
     if against is not None and len(classifier.class_names) < 2:
-        raise SettingsError("a classifier of one class has no other to contrast it with; leave out `against`")
+        raise SettingsError(
+            f"a classifier of one class has no other to contrast it with; leave out `{argument('against')}`"
+        )
     check_number("part_size", part_size, COUNT, or_none="the default")
 
 
@@ -319,7 +342,7 @@ def _check_methods(classifier: Classifier, entries: Mapping[str, Entry]) -> dict
                 unsuited[label] = str(error) if isinstance(error, FidokitError) else f"{type(error).__name__}: {error}"
     if len(unsuited) == len(entries):
         label, reason = next(iter(unsuited.items()))
-        raise MethodNotApplicable(f"{shorten(label)}: {reason}; leave it out of `methods`")
+        raise MethodNotApplicable(f"{shorten(label)}: {reason}; leave it out of `{argument('methods')}`")
     for label, reason in unsuited.items():
         _warn(f"{shorten(label)} does not suit this classifier: {reason}; the other methods go on without it")
     return unsuited
@@ -364,7 +387,8 @@ def _check_space(files: Store, classifier: Classifier, data: LabelledImages, ent
     where = f"and {files.path} has {megabytes(free)} free"
     if free < least:
         raise StoreError(
-            f"the masks need about {megabytes(least)}, {where}; make room, or choose another folder as `store`"
+            f"the masks need about {megabytes(least)}, {where}; make room, or choose another folder as "
+            f"`{argument('store')}`"
         )
     if free < most:
         _warn(f"the masks may need up to {megabytes(most)}, {where}")

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fidokit._util.wording import argument, either, given
 from fidokit.data.images import LabelledImages
 from fidokit.data.labels import match_labels
+from fidokit.data.names import there_are
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier, with_precision
 from fidokit.models.fingerprint import fingerprint_of
@@ -109,7 +111,7 @@ class StoredStudy:
         if difference is not None:
             raise StoreError(
                 f"{self.path} holds masks of another classifier: {difference}. Give the classifier it was begun with, "
-                "or another folder as `store`"
+                f"or another folder as `{argument('store')}`"
             )
         self.manifest["classifier"] = recorded
         return with_precision(classifier, recorded["precision"], recorded["micro_batch"])
@@ -260,8 +262,11 @@ class StoredStudy:
     def _needed_taxonomy(self) -> Taxonomy:
         if self.taxonomy is None:
             raise SettingsError(
-                f"{self.path} has no taxonomy; open it with a classifier that has one, "
-                "fidokit.open_study(..., classifier=classifier.with_taxonomy(...))"
+                f"{self.path} has no taxonomy; open it with a classifier that has one: "
+                + either(
+                    "fidokit.open_study(..., classifier=classifier.with_taxonomy(...))",
+                    given(classifier=...) + " " + given(taxonomy=...),
+                )
             )
         return self.taxonomy
 
@@ -310,17 +315,22 @@ class StoredStudy:
         """The classifier that a study's manifest names; see `classifier`."""
         recorded = self.manifest["classifier"]
         name = recorded["name"]
-        give = f"fidokit.open_study({str(self.path)!r}, classifier=...)"
+        give = given(f"fidokit.open_study({str(self.path)!r}", classifier=...)
         if name is None:
             raise StoreError(
                 f"the classifier of this study, {recorded['repr']}, has no name to load it by; give it: {give}"
             )
         code = next((what for scheme, what in _CODE.items() if name.startswith(scheme)), None)
         if not is_published(name) and (code is not None or not self.is_own):
-            trust = ", trust=True" if name.startswith("speciesnet:") else ""
+            pickled = name.startswith("speciesnet:")
+            trusted = given(option="trust_model", trust=True) if pickled else ""
+            say_so = either(
+                f"classifier=fidokit.Classifier.load({name!r}{', ' * pickled}{trusted}) in {give}",
+                f"{given(classifier=name)}{' ' * pickled}{trusted}",
+            )
             raise StoreError(
                 f"the classifier of this study comes from {code or 'what somebody else called'} {name!r}, which is "
-                f"only run if you say so: classifier=fidokit.Classifier.load({name!r}{trust}) in {give}"
+                f"only run if you say so: {say_so}"
             )
         try:
             return self.check_classifier(load_recorded(name, recorded))
@@ -329,11 +339,11 @@ class StoredStudy:
 
     def _named_photographs(self) -> LabelledImages:
         """The photographs that a study's table names; see `data`."""
-        give = f"fidokit.open_study({str(self.path)!r}, data=...)"
+        give = given(f"fidokit.open_study({str(self.path)!r}", data=...)
         if not self.is_own:
             raise StoreError(
                 f"{self.path} was not begun by you on this machine, so the photographs that it names are not read. "
-                f"Give them, {give}, or, if you know where it comes from, trust=True"
+                f"Give them, {give}, or, if you know where it comes from, {given(trust=True)}"
             )
         data = LabelledImages(self.images.copy(), Path(self.manifest["dataset"]["root"]))
         try:
@@ -363,5 +373,5 @@ def known_names(names: str | Sequence[str] | None, known: Sequence[str], what: s
     chosen = list(known) if names is None else [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in chosen:
         if name not in known:
-            raise SettingsError(f"there is no {what} {name!r}; there are {', '.join(known)}")
+            raise SettingsError(f"there is no {what} {name!r}{there_are(name, known, 'there are')}")
     return chosen

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from fidokit._util.shares import with_interval
+from fidokit._util.numbers import number, signed, with_interval
 from fidokit.methods.base import KINDS
 from fidokit.study.compare import compare
 from fidokit.study.metrics.table import metric_frame
@@ -54,10 +54,10 @@ def _of_one_question(table: pd.DataFrame, metrics: list[str]) -> list[str]:
 
 def _insane(sanity: pd.DataFrame) -> list[str]:
     return [
-        f"{row.method} {row.kind} fails the sanity check: its masks hardly change if the classifier's parameters are "
-        f"replaced by random ones (correlation {row.sanity:.2f}, interval up to {row.sanity_high:.2f}). They show the "
-        "picture and not what the classifier learnt: do not use them."
-        for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].itertuples()
+        f"{row['method']} {row['kind']} fails the sanity check: its masks hardly change if the classifier's parameters "
+        f"are replaced by random ones (correlation {number(row['sanity'])}, interval up to "
+        f"{number(row['sanity_high'])}). They show the picture and not what the classifier learnt: do not use them."
+        for row in sanity[~sanity["passes_sanity"].fillna(True).astype(bool)].to_dict("records")
     ]
 
 
@@ -69,8 +69,8 @@ def _compared(rows: pd.DataFrame, reference: tuple[str, str]) -> str:
         chosen = rows[rows["better"] == outcome]
         if len(chosen):
             named = ", ".join(
-                f"{row['method']} {row['kind']} ({with_interval(row['difference'], row['low'], row['high'], '+.2f')})"
+                f"{row['method']} {row['kind']} ({with_interval(row['difference'], row['low'], row['high'], signed)})"
                 for row in chosen.to_dict("records")
             )
             parts.append(f"{words} {named}")
-    return f"{' '.join(reference)}, {metric} {rows['reference_mean'].iloc[0]:.2f}: {'; '.join(parts)}."
+    return f"{' '.join(reference)}, {metric} {number(rows['reference_mean'].iloc[0])}: {'; '.join(parts)}."

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit._util.html import Html, joined, name_tag, tag
+from fidokit._util.numbers import number
 from fidokit.figures.masks import KIND_NAMES, asked_words
 from fidokit.study.compare import METRIC_DIRECTIONS
 from fidokit.study.ordering import DATASET

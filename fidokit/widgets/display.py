@@ -14,11 +14,12 @@ import pandas as pd
 from PIL import Image
 
 from fidokit._util.display import html_of, picture_of
-from fidokit._util.html import Html, joined, name_tag, number, tag
+from fidokit._util.html import Html, joined, name_tag, tag
+from fidokit._util.numbers import number, percentage, with_interval
 from fidokit._util.shares import p_words
 from fidokit.data.geometry import UNKNOWN_PLACE
 from fidokit.data.images import LabelledImages
-from fidokit.data.readers.left_out import told as counted
+from fidokit.data.readers.left_out import told as left_out_words
 from fidokit.enhance.judging import Improvement
 from fidokit.errors.answer import Answer
 from fidokit.errors.result import ErrorClusters
@@ -56,7 +57,7 @@ _LEFT = "text-align:left"
 def _masks_html(masks: Masks) -> Html:
     """The first photographs of a result with their masks, what the masks do to the score, and what they cost."""
     n = len(masks)
-    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {_counted(n, 'photograph')}")]
+    parts: list[object] = [tag("p", tag("strong", masks.method), f": masks of {counted(n, 'photograph')}")]
     for i in range(min(n, MOST_MASKS)):
         parts.append(_masks_of_one(masks, i))
     if n > MOST_MASKS:
@@ -112,7 +113,7 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
 @html_of.register
 def _pairs_html(pairs: Pairs) -> Html:
     """The first matches: masks on the query, and on the reference that decided."""
-    parts: list[object] = [tag("p", tag("strong", "Pairs"), f": {_counted(len(pairs), 'query', 'queries')}")]
+    parts: list[object] = [tag("p", tag("strong", "Pairs"), f": {counted(len(pairs), 'query', 'queries')}")]
     for i, row in enumerate(pairs.table.head(MOST_MASKS).to_dict("records")):
         words = [
             ("Query ", row["image_id"]),
@@ -132,7 +133,7 @@ def _regions_html(regions: Regions) -> Html:
     """The first photographs with the outlines of their regions, and what was found of each."""
     by_image = _by_image(regions)
     n = len(by_image)
-    parts: list[object] = [tag("p", tag("strong", repr(regions)), f", of {_counted(n, 'photograph')}")]
+    parts: list[object] = [tag("p", tag("strong", repr(regions)), f", of {counted(n, 'photograph')}")]
     for i, (image_id, own) in enumerate(list(by_image.items())[:MOST_MASKS]):
         lines = [tag("div", f"{KIND_NAMES[one.kind]}: {one.verdict}") for one in own]
         caption = tag("figcaption", tag("div", name_tag(image_id)), *lines)
@@ -217,10 +218,10 @@ def _images_html(data: LabelledImages) -> Html:
     counts = labels.dropna().value_counts()
     unlabelled = int(labels.isna().sum())
     boxes = int(data.boxed.sum())
-    told = [_counted(len(data), "photograph"), _counted(len(counts), "class", "classes")]
+    told = [counted(len(data), "photograph"), counted(len(counts), "class", "classes")]
     told += [f"{unlabelled:,} without a label"] if unlabelled else []
     told += [f"{boxes:,} with a box"] if boxes else []
-    passed_over = f" ({counted(data.left_out)})" if data.left_out else ""
+    passed_over = f" ({left_out_words(data.left_out)})" if data.left_out else ""
     told += [f"{data.skipped:,} passed over by the reader{passed_over}"] if data.skipped or passed_over else []
     rows = [[name_tag(name), f"{count:,}"] for name, count in counts.head(MOST_ROWS).items()]
     left_out = len(counts) - len(rows)
@@ -228,7 +229,7 @@ def _images_html(data: LabelledImages) -> Html:
         "div",
         tag("p", tag("strong", "LabelledImages"), f": {', '.join(told)}, in ", name_tag(data.root)),
         _table(["class", "photographs"], rows) if rows else None,
-        tag("p", f"and {_counted(left_out, 'more class', 'more classes')}") if left_out else None,
+        tag("p", f"and {counted(left_out, 'more class', 'more classes')}") if left_out else None,
         _thumbnails(data),
     )
 
@@ -291,7 +292,7 @@ def _taxonomy_html(taxonomy: Taxonomy) -> Html:
     without = taxonomy.without_taxon
     return tag(
         "div",
-        tag("p", tag("strong", "Taxonomy"), f" of {_counted(len(taxonomy), 'class', 'classes')}"),
+        tag("p", tag("strong", "Taxonomy"), f" of {counted(len(taxonomy), 'class', 'classes')}"),
         _table(["rank", "taxa", "largest (classes)"], rows),
         tag("p", "without a taxon: ", *_listed(without, 5)) if without else None,
     )
@@ -326,7 +327,7 @@ def _clusters_html(errors: ErrorClusters) -> Html:
         *(tag("div", line) for line in found),
         tag("p", "None is systematic; the clearest:") if len(shown) and not len(systematic) else None,
         _table(heads, rows) if rows else None,
-        tag("p", f"and {_counted(left_out, f'more {kind}')}") if left_out > 0 else None,
+        tag("p", f"and {counted(left_out, f'more {kind}')}") if left_out > 0 else None,
         _typical(errors, int(shown["cluster"].iloc[0])) if len(shown) else None,
     )
 
@@ -346,7 +347,7 @@ def _improvement_html(improvement: Improvement) -> Html:
     rows = [
         [
             name_tag(row["method"]),
-            f"{100 * row['accuracy']:.1f} % [{100 * row['accuracy_low']:.1f}, {100 * row['accuracy_high']:.1f}]",
+            with_interval(row["accuracy"], row["accuracy_low"], row["accuracy_high"], percentage),
             _interval(row["difference"], row["low"], row["high"]),
             p_words(row["p_value"]),
             f"{row['turned_right']:.0f} / {row['turned_wrong']:.0f}",
@@ -377,7 +378,7 @@ def _answer_html(answer: Answer) -> Html:
         tag("p", answer.headline),
         _examples(answer),
         _table([head.title for head in heads_of(answer)], shown) if shown else None,
-        tag("p", f"and {_counted(left_out, 'more row')}; to_frame() has all of them") if left_out else None,
+        tag("p", f"and {counted(left_out, 'more row')}; to_frame() has all of them") if left_out else None,
         *(tag("div", f"Note: {note}") for note in answer.notes),
     )
 
@@ -406,7 +407,7 @@ def _study_html(study: Study) -> Html:
     rows = [[name_tag(row["method"]), *(f"{row[name]:,}" for name in columns)] for row in status]
     return tag(
         "div",
-        tag("p", tag("strong", "Study"), f" of {_counted(len(study), 'photograph')} in ", name_tag(study.path)),
+        tag("p", tag("strong", "Study"), f" of {counted(len(study), 'photograph')} in ", name_tag(study.path)),
         _table(["method", *columns], rows),
     )
 
@@ -444,7 +445,7 @@ def _failures(failures: Iterable[tuple[str, str]], what: str) -> list[Html]:
     lines = [tag("div", name_tag(image_id), ": ", reason) for image_id, reason in found[:MOST_MASKS]]
     left_out = len(found) - len(lines)
     more = tag("div", f"and {left_out:,} more") if left_out else None
-    return [tag("div", tag("strong", f"{_counted(len(found), 'photograph')} {what}"), *lines, more)]
+    return [tag("div", tag("strong", f"{counted(len(found), 'photograph')} {what}"), *lines, more)]
 
 
 def _listed(names: Sequence[str], most: int) -> list[object]:
@@ -454,7 +455,8 @@ def _listed(names: Sequence[str], most: int) -> list[object]:
     return [*parts, f" and {len(names) - most:,} more"] if len(names) > most else parts
 
 
-def _counted(n: int, noun: str, plural: str | None = None) -> str:
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun."""
     return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
 
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import isfinite
 from typing import Any
 
 import traitlets
 from PIL import Image
 
-from fidokit._util.html import joined, name_tag, number, tag
+from fidokit._util.html import joined, name_tag, tag
+from fidokit._util.numbers import number
 from fidokit.data.geometry import Geometry
 from fidokit.data.images import LabelledImages
+from fidokit.data.labels import is_right, match_labels
 from fidokit.exceptions import ImageError, SettingsError
 from fidokit.figures.masks import COLOUR_MAP, COLOUR_MAPS, KIND_NAMES, colour_map
 from fidokit.methods import get_method, list_methods
@@ -18,14 +21,14 @@ from fidokit.methods.base import Kind, Masks
 from fidokit.methods.regions import Regions
 from fidokit.methods.verdicts import Verdict, standing
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import check_asked
+from fidokit.models.goals import RUNNER_UP, check_asked, meant
 from fidokit.widgets.answering import RunningWidget
-from fidokit.widgets.display import KIND_ORDER, facts_of
+from fidokit.widgets.display import KIND_ORDER, counted, facts_of
 from fidokit.widgets.forms import GIVEN, filled_in, method_form, presets
 from fidokit.widgets.gallery import Gallery
 from fidokit.widgets.overlay import STATIC_PANELS, static_panels, static_size
 from fidokit.widgets.pixels import layer_values, mask_layer, opening, outlined, sent_photograph
-from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, Progress
+from fidokit.widgets.running import ExplainJob, ExplainRequest, Listener, LookJob, Progress
 from fidokit.widgets.static_form import BUNDLES
 
 
@@ -49,8 +52,10 @@ class ExplainWidget(RunningWidget):
 
     Attributes:
         image_id: the chosen photograph; empty while there is none.
-        target: name of the class to explain; None for the predicted one.
-        against: name of the class to contrast it with; None for all others.
+        target: name of the class or taxon to explain; None for the predicted class. A part that no other name has may
+            be set.
+        against: likewise what to contrast it with; None for all others, ``"runner-up"`` for the best class beside it.
+        rank: rank of the taxonomy at which to explain, see `fidokit.explain`; None for the class itself.
         method: name of the chosen method.
         settings: the settings object that is used at the next start.
         state: ``ready``, ``preparing`` (the classifier, the first time), ``running``, ``stopping``, ``done``,
@@ -76,17 +81,20 @@ class ExplainWidget(RunningWidget):
     _tables = traitlets.Dict().tag(sync=True)
     _photographs = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
     _classes = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _taxa = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
+    _ranks = traitlets.List(traitlets.Unicode()).tag(sync=True)
+    _looked = traitlets.Dict().tag(sync=True)
     _methods = traitlets.List(traitlets.Dict()).tag(sync=True)
     _photograph = traitlets.Dict().tag(sync=True)
     _layers = traitlets.List(traitlets.Dict()).tag(sync=True)
     _shown = traitlets.Unicode().tag(sync=True)
     _progress = traitlets.Dict().tag(sync=True)
     _facts = traitlets.List(traitlets.List(traitlets.Unicode())).tag(sync=True)
-    _prediction = traitlets.List(traitlets.Unicode(allow_none=True)).tag(sync=True)
     _preset = traitlets.Unicode("default").tag(sync=True)
     image_id = traitlets.Unicode().tag(sync=True)
     target = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     against = traitlets.Unicode(None, allow_none=True).tag(sync=True)
+    rank = traitlets.Unicode(None, allow_none=True).tag(sync=True)
     method = traitlets.Unicode("fido").tag(sync=True)
     settings = traitlets.Any()
     result = traitlets.Instance(Masks, allow_none=True)
@@ -111,6 +119,8 @@ class ExplainWidget(RunningWidget):
         self.baseline_results: dict[str, Masks] = {}
         self.regions: Regions | None = None
         self._region_layers: set[str] = set()
+        self._in_sight: dict[str, None] = {}
+        self._looking: LookJob | None = None
         self.error: Exception | None = None
         self._gallery = Gallery(data)
         self._given = {} if settings is None else {method: chosen}
@@ -119,7 +129,9 @@ class ExplainWidget(RunningWidget):
         super().__init__(
             _tables={name: colour_map(name).tobytes() for name in (COLOUR_MAP, *COLOUR_MAPS)},
             _photographs=self._gallery.listing(),
-            _classes=[*classifier.class_names, *_other_taxa(classifier)],
+            _classes=list(classifier.class_names),
+            _taxa=_other_taxa(classifier),
+            _ranks=[] if classifier.taxonomy is None else list(classifier.taxonomy.levels),
             _methods=[method_form(name, self._given.get(name)) for name in list_methods()],
             _preset=GIVEN if self._given else "default",
             method=method,
@@ -144,7 +156,8 @@ class ExplainWidget(RunningWidget):
                 raise SettingsError("an explanation is running; stop it first")
             if not self.image_id:
                 raise SettingsError("choose a photograph first, or upload one")
-            self._check(self.target, self.against)
+            if self.rank is None:
+                self._check(self.target, self.against)
             baselines = tuple(name for name in self.baselines if name != self.method)
             order = ExplainRequest(
                 self._gallery.one(self.image_id),
@@ -154,10 +167,12 @@ class ExplainWidget(RunningWidget):
                 self.against,
                 baselines,
                 self.check,
+                self.rank,
             )
             self.baseline_results, self.error, self.result, self.regions = {}, None, None, None
             self._region_layers = set()
             self._layers, self._facts, self._progress, self._message = [], [], {}, ""
+            self._stop_looking()
             self.state = "preparing"
             self._run = ExplainJob(self._shown_to, order, _WidgetListener(self))
             self._run.start()
@@ -184,12 +199,25 @@ class ExplainWidget(RunningWidget):
 
     @traitlets.validate("target", "against")
     def _is_class(self, proposal: Any) -> Any:
-        if proposal["value"]:
-            self._check(None, proposal["value"])
-        return proposal["value"] or None
+        name = proposal["value"]
+        if not name:
+            return None
+        if name != RUNNER_UP:
+            name = str(meant(name, self.classifier.class_names, self.classifier.taxonomy))
+            self._check(None, name)
+        return name
 
     def _check(self, target: str | None, against: str | None) -> None:
         check_asked(target, against, self.classifier.class_names, self.classifier.taxonomy, self.classifier.head)
+
+    @traitlets.validate("rank")
+    def _is_rank(self, proposal: Any) -> Any:
+        rank, taxonomy = proposal["value"] or None, self.classifier.taxonomy
+        if rank is not None and taxonomy is None:
+            raise SettingsError("the classifier has no taxonomy, so there are no ranks; make it with taxonomy=...")
+        if rank is not None and taxonomy is not None:
+            taxonomy.level(rank)
+        return rank
 
     @traitlets.validate("method")
     def _is_method(self, proposal: Any) -> Any:
@@ -215,7 +243,7 @@ class ExplainWidget(RunningWidget):
 
     @traitlets.observe("image_id", "whole_frame")
     def _other_photograph(self, change: Any) -> None:
-        self._layers, self._facts, self._progress, self._message, self._prediction = [], [], {}, "", []
+        self._layers, self._facts, self._progress, self._message = [], [], {}, ""
         self._view, self.state = None, "ready"
         if not self.image_id:
             self._photograph = {}
@@ -236,6 +264,7 @@ class ExplainWidget(RunningWidget):
         return {
             "choose": self._choose,
             "start": self._start_as_typed,
+            "likely": self._look,
             "stop": self.stop,
             "frame": self._frame,
             "upload": self._take_part,
@@ -252,29 +281,81 @@ class ExplainWidget(RunningWidget):
         self.whole_frame = whole
 
     def _start_as_typed(
-        self, method: str, preset: str, fields: dict[str, Any], target: str | None, against: str | None
+        self,
+        method: str,
+        preset: str,
+        fields: dict[str, Any],
+        target: str | None,
+        against: str | None,
+        rank: str | None = None,
     ) -> None:
         base = presets(method, self._given.get(method))
         if preset not in base:
             raise SettingsError(f"{method} has no settings {preset!r}; it has {', '.join(base)}")
         settings = filled_in(method, base[preset], fields)
         self.method = method
-        self.target, self.against = target, against
+        self.target, self.against, self.rank = target, against, rank
         self._preset, self.settings = preset, settings
         self.start()
+
+    def _look(self, images: Sequence[str] = ()) -> None:
+        """See in a thread what the classifier says of the chosen photograph, and of others that are in sight."""
+        with self._lock:
+            self._in_sight = dict.fromkeys([*self._in_sight, *images])
+            wanted = [name for name in dict.fromkeys([self.image_id, *self._in_sight]) if name in self._gallery]
+            asked = {name: self._gallery.one(name) for name in wanted if name not in self._looked}
+            if asked and self.state not in self.BUSY:
+                self._stop_looking()
+                self._looking = LookJob(self.classifier, asked, self._show_looks)
+                self._looking.start()
+
+    def _stop_looking(self) -> None:
+        if self._looking is not None:
+            self._looking.stop()
+
+    def _show_looks(self, looks: Mapping[str, list[tuple[str, float]]]) -> None:
+        with self._lock:
+            self._looked = {
+                **self._looked,
+                **{image_id: self._look_of(image_id, looks[image_id]) for image_id in looks},
+            }
+
+    def _look_of(self, image_id: str, likely: list[tuple[str, float]]) -> dict[str, Any]:
+        """What the classifier says of a photograph, and whether that is what its label means."""
+        predicted = likely[0][0] if likely else None
+        label, classifier = self._gallery.describe(image_id)["label"], self.classifier
+        match = match_labels([label], classifier.class_names, classifier.label_groups)
+        state = "not judged"
+        if label in match.classes and predicted is not None:
+            state = "right" if is_right(match[label], predicted, classifier.label_groups) else "wrong"
+        return {"predicted": predicted or "", "state": state, "likely": [list(pair) for pair in likely]}
 
     def _take_part(self, name: str, part: int, parts: int, content: bytes = b"") -> None:
         """A piece of an uploaded file: servers refuse messages of some ten megabytes."""
         pieces = [] if part == 0 else self._parts.get(name, [])
-        if len(pieces) != part:
-            raise ImageError(f"{name} did not arrive whole; upload it again")
         self._parts[name] = [*pieces, content]
-        if part + 1 == parts:
-            self.upload(name, b"".join(self._parts.pop(name)))
+        if part + 1 < parts:
+            return
+        whole = self._parts.pop(name)
+        try:
+            if len(whole) != parts:
+                raise ImageError(f"{name} did not arrive whole; upload it again")
+            self.upload(name, b"".join(whole))
+        except Exception as error:
+            self.send({"kind": "uploaded", "refused": self._words_of(error)})
+            raise
+        self.send({"kind": "uploaded", "refused": ""})
+
+    def close(self) -> None:
+        """Stop, and close all views."""
+        if hasattr(self, "_looking"):  # it is not where the constructor failed
+            self._stop_looking()
+        super().close()
 
     def _send_thumbnails(self, images: list[str]) -> None:
         for image_id in images:
             self.send({"kind": "thumbnail", "image": image_id}, [self._gallery.thumbnail(image_id)])
+        self._look(images)
 
     # --- what is shown --------------------------------------------------------------------------------------------
 
@@ -346,10 +427,12 @@ class ExplainWidget(RunningWidget):
         return words
 
 
-def _other_taxa(classifier: Classifier) -> list[str]:
-    """The taxa of the classifier that are not just one of its classes, from the coarsest rank to the finest."""
+def _other_taxa(classifier: Classifier) -> list[list[str]]:
+    """[name, rank and number of classes] of the taxa that are not just a class, the coarsest first."""
     taxa = {} if classifier.taxonomy is None else classifier.taxonomy.taxa
-    return [name for name in taxa if name not in classifier.class_names]
+    classes = set(classifier.class_names)
+    own = [taxon for name, taxon in taxa.items() if name not in classes]
+    return [[taxon.name, f"{taxon.rank}, {counted(len(taxon.members), 'class', 'classes')}"] for taxon in own]
 
 
 class _WidgetListener(Listener):
@@ -359,8 +442,9 @@ class _WidgetListener(Listener):
         self.widget = widget
         self.unchecked: str | None = None
 
-    def predicted(self, prediction: dict[str, object]) -> None:
+    def predicted(self, prediction: dict[str, object], likely: list[tuple[str, float]]) -> None:
         widget = self.widget
+        widget._show_looks({widget.image_id: likely})
         with widget._lock:
             if widget.state == "preparing":
                 widget.state = "running"
@@ -368,7 +452,6 @@ class _WidgetListener(Listener):
                 None if prediction[name] is None else str(prediction[name]) for name in ("predicted", "runner_up")
             )
             score, margin = (float(str(prediction[name])) for name in ("score", "margin"))
-            widget._prediction = [best, second]
             rest = f"; then {second}, {number(score - margin)}" if second is not None else ""
             widget._facts = [["Predicted", f"{best}, {number(score)}{rest}"]]
 
@@ -423,9 +506,29 @@ class _WidgetListener(Listener):
                     told.append(["Regions", f"not checked: {self.unchecked}"])
                 widget._facts = [*widget._facts, *facts_of(result), *told]
                 stopped = stopped and not bool(result.finished[0])
+                widget._progress = _final(widget._progress, result, stopped)
             widget.result = result
             widget.state = "failed" if error is not None else "stopped" if stopped else "done"
         widget._refresh_static()
+        if error is None:
+            widget._look()
+
+
+def _final(progress: Mapping[str, Any], result: Masks, stopped: bool) -> dict[str, Any]:
+    """The figures of the last look with those of the result, which counts all evaluations and scores the masks."""
+    evaluations = int(result.evaluations[0])
+
+    def score(scores: Mapping[Kind, Any], kind: Kind) -> float | None:
+        own = scores.get(kind, next(iter(scores.values()), None))
+        return None if own is None or not bool(isfinite(own[0])) else float(own[0])
+
+    return {
+        **progress,
+        "evaluations": evaluations,
+        "total": max(evaluations, progress["total"]) if stopped else evaluations,
+        "kept": score(result.score_kept, "ssr"),
+        "dropped": score(result.score_dropped, "sdr"),
+    }
 
 
 def _shown_names(method: str, kinds: Collection[Kind]) -> dict[Kind, str]:

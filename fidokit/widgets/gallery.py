@@ -16,7 +16,7 @@ from fidokit.data.images import LabelledImages
 from fidokit.exceptions import ImageError, SettingsError
 
 #: Pixels of a thumbnail's longer side: twice what it is shown at, for screens of high density.
-THUMBNAIL = 96
+THUMBNAIL = 224
 #: Bytes of a file that is taken: a photograph in full resolution, not a film.
 MOST_BYTES = 100_000_000
 

@@ -25,7 +25,7 @@ from fidokit.figures.masks import (
     sheet_png,
     shown_part,
 )
-from fidokit.methods.base import Kind, Masks
+from fidokit.methods.base import Kind, Masks, check_masks
 from fidokit.widgets.pixels import layer_values, mask_layer, opening, photograph_of, sent_photograph
 from fidokit.widgets.static_form import BUNDLES, ShownWidget
 
@@ -153,6 +153,8 @@ class MaskOverlay(ShownWidget):
             ImageError: the photograph cannot be read.
         """
         several = [masks] if isinstance(masks, Masks) else list(masks)
+        for one in several:
+            check_masks(one, "CompareWidget(study)")
         rows = [_row(one, i) for one in several]
         if not several or len({one.image_ids[row] for one, row in zip(several, rows, strict=True)}) > 1:
             raise SettingsError("the masks must be of one image; pass its image_id as `i`")

@@ -6,8 +6,8 @@ import atexit
 import threading
 import time
 import weakref
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -38,6 +38,7 @@ class ExplainRequest:
         target, against: class names; None for the predicted class, and for no contrast.
         baselines: names of methods that are computed before, with their default settings.
         check: whether to cut the mask's regions in the end and check them, at 18 evaluations a region.
+        rank: see `fidokit.explain`.
     """
 
     data: LabelledImages
@@ -47,6 +48,7 @@ class ExplainRequest:
     against: str | None = None
     baselines: tuple[str, ...] = ()
     check: bool = False
+    rank: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,8 @@ class Listener:
     def preparing(self) -> None:
         """The classifier is made ready, which takes some seconds the first time."""
 
-    def predicted(self, prediction: dict[str, object]) -> None:
-        """What the classifier says of the photograph; see `Classifier.prediction`."""
+    def predicted(self, prediction: dict[str, object], likely: list[tuple[str, float]]) -> None:
+        """What the classifier says of the photograph; see `Classifier.prediction` and `Classifier.likeliest`."""
 
     def baseline(self, name: str, result: Masks | None, reason: str | None) -> None:
         """A baseline's mask, or why there is none."""
@@ -166,6 +168,42 @@ def _stop_all() -> None:
         run.wait(2)
 
 
+class LookJob(BackgroundJob):
+    """Which classes are the likeliest for some photographs, found in a thread, one after the other.
+
+    Args:
+        classifier: the notebook may use it meanwhile.
+        photographs: image_id -> a dataset of it alone.
+        told: called with image_id -> `Classifier.likeliest` of some, twice a second at most; photographs that cannot be
+            read are left out.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        photographs: Mapping[str, LabelledImages],
+        told: Callable[[Mapping[str, list[tuple[str, float]]]], None],
+    ) -> None:
+        super().__init__("fidokit-look")
+        self.classifier, self.photographs, self.told = classifier, photographs, told
+
+    def _run(self) -> None:
+        found: dict[str, list[tuple[str, float]]] = {}
+        throttle = Throttle(most=2.0)
+        # What goes wrong is said where an explanation is asked for.
+        with suppress(Exception), self.classifier.session() as session:
+            for image_id, data in self.photographs.items():
+                if self._stop.is_set():
+                    break
+                with suppress(Exception):
+                    logits = session.logits(data.load(0, self.classifier.preprocessing)[0][None])[0]
+                    found[image_id] = self.classifier.likeliest(logits)
+                    if throttle(lambda: self.told(dict(found))):
+                        found.clear()
+        if found:
+            self.told(found)
+
+
 class ExplainJob(BackgroundJob):
     """One explanation in a thread.
 
@@ -194,10 +232,11 @@ class ExplainJob(BackgroundJob):
             # Open throughout: every method would make copies of the network of its own.
             fast = sessions.enter_context(classifier.session())
             image = order.data.load(0, classifier.preprocessing)[0]
-            prediction = classifier.prediction(fast.logits(image[None])[0])
+            logits = fast.logits(image[None])[0]
+            prediction = classifier.prediction(logits)
             if prediction["predicted"] is None:
                 raise ImageError(str(prediction["reason"]))
-            self.listener.predicted(prediction)
+            self.listener.predicted(prediction, classifier.likeliest(logits))
             if order.baselines:
                 sessions.enter_context(classifier.session(exact=True))
             for name in order.baselines:
@@ -221,7 +260,7 @@ class ExplainJob(BackgroundJob):
     def _baseline(self, classifier: Classifier, name: str) -> None:
         order = self.order
         try:
-            made = explain(classifier, order.data, name, order.target, order.against)
+            made = explain(classifier, order.data, name, order.target, order.against, rank=order.rank)
         except MethodNotApplicable as error:
             self.listener.baseline(name, None, str(error))
             return
@@ -240,7 +279,8 @@ class ExplainJob(BackgroundJob):
             held_back[:] = [] if throttle(lambda: self.listener.progress(progress)) else [progress]
             return self._stop.is_set()
 
-        made = explain(classifier, order.data, order.method, order.target, order.against, settings, on_progress=watch)
+        asked = order.target, order.against
+        made = explain(classifier, order.data, order.method, *asked, settings, watch, rank=order.rank)
         for progress in held_back:
             self.listener.progress(progress)
         if not len(made):

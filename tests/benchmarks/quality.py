@@ -21,6 +21,8 @@ from fidokit.study.metrics.localisation import iou_at_object_area, pixel_average
 
 FIDO = {
     "default": fk.FidoSettings(),
+    "blur": fk.FidoSettings(infill="blur"),
+    "fast": fk.FidoSettings.fast(),
     "quality": fk.FidoSettings.quality(),
     "published": fk.FidoSettings.published(),
 }
@@ -83,6 +85,7 @@ def main() -> None:
     rivals = ("published joint", "grad-cam", "integrated-gradients", "integrated-gradients smoothed")
     pairs = [("default joint", rival) for rival in rivals]
     pairs += [("quality ssr", rival) for rival in rivals[2:]]
+    pairs += [("default joint", "blur joint"), ("fast joint", "blur joint")]
     pairs += [("quality joint", "default joint"), ("quality joint", "published joint")]
     for ours, rival in (pair for pair in pairs if scores.keys() >= set(pair)):
         for metric in METRICS:

@@ -18,6 +18,7 @@ from report_cases import HARM, NAMES
 
 import fidokit
 from fidokit import cli
+from fidokit._util.numbers import number
 from fidokit.cli.text import cut, described, described_fields, parse_fields, parse_value, plain, table
 from fidokit.exceptions import SettingsError
 from fidokit.methods import _REGISTRY
@@ -131,7 +132,7 @@ def test_values_are_parsed_by_the_type_of_their_field(assignment, value):
         ("grid=wide", "grid takes a whole number, 2 values separated by commas or none"),
         ("made=1", "made takes a value that cannot be given here"),
         ("whole", "write it as FIELD=VALUE"),
-        ("height=1", "no field 'height'; its fields are whole, share"),
+        ("height=1", "no setting 'height' of this method; its settings are whole, share"),
     ],
 )
 def test_values_of_another_type_are_refused(assignment, message):
@@ -230,8 +231,8 @@ def test_what_cannot_be_done_is_said(arguments, message, capsys, place):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--micro-batch", "0"], "micro_batch is 0; it must be a whole number of at least 1"),
-        (["--micro-batch", "-2"], "micro_batch is -2; it must be a whole number of at least 1"),
+        (["--micro-batch", "0"], "--micro-batch is 0; it must be a whole number of at least 1"),
+        (["--micro-batch", "-2"], "--micro-batch is -2; it must be a whole number of at least 1"),
         (["--precision", "half"], "unknown precision 'half'"),
         (["--device", "meta"], "cannot compute on device 'meta'"),
         (["--device", "cuda:99"], "device 'cuda:99' was asked for"),
@@ -306,7 +307,7 @@ def test_explain_writes_a_picture_and_says_the_scores(capsys, place):
         *_, verdict = line.split("  ")
         assert verdict in ("enough and needed", "enough only", "needed only", "explains little")
         figures = line.removesuffix(verdict).split()
-        assert figures[-5:-1] == [kind, *(f"{float(score):.3f}" for score in scores)]
+        assert figures[-5:-1] == [kind, *(number(float(score)) for score in scores)]
     with Image.open(place / "o" / "0.counting.png") as picture:
         assert picture.size == (12 + 3 * (540 + 12), 360 + 54 + 24)
         panels = np.asarray(picture)[42:402]
@@ -469,7 +470,7 @@ def test_photographs_and_labels_of_a_detector_lie_elsewhere(capsys, place):
     arguments = ["study", "md.json", "--model", MODEL, "--methods", "left-half", "--no-metrics"]
     code, _, err = run(capsys, *arguments)
     assert code == 2
-    assert "give the folder to which the paths are relative as `images`" in err
+    assert "give the folder to which the paths are relative as `--images`" in err
     assert run(capsys, *arguments, "--images", "photographs", "--labels", "labels.csv")[0] == 0
     assert fidokit.open_study("runs/md").images["label"].tolist() == ["Grauspecht", NAMES[0]]
     assert run(capsys, "study", "birds.csv", "--model", MODEL, "--labels", "labels.csv")[0] == 2

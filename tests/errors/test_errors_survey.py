@@ -34,9 +34,11 @@ def test_the_first_that_is_not_empty():
 
 def test_errors_list_the_columns_that_would_do():
     bare = TABLE.drop(columns=["location", "site", "deployment"])
-    with pytest.raises(SettingsError, match=r"no column says at which camera .*; name one of camera$"):
+    with pytest.raises(SettingsError, match=r"no column says at which camera .*; name one with by=\.\.\.: camera$"):
         site_column(bare)
-    with pytest.raises(SettingsError, match="no column 'burst' that could name the sequence; name one of site, dep"):
+    with pytest.raises(
+        SettingsError, match=r"no column 'burst' that could name the sequence; name one with by=\.\.\.: site, dep"
+    ):
         sequence_column(TABLE, "burst")
     with pytest.raises(SettingsError, match="add one to the dataset's table"):
         site_column(TABLE[["image_id", "path", "note", "planted_site"]])

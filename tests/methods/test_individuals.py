@@ -219,6 +219,16 @@ def test_options_of_rank_falls(gallery, pairs, options, message):
         fk.rank_falls(gallery, pairs.query, **options)
 
 
+def test_a_studys_table_is_no_masks(gallery, pairs):
+    table = pairs.query.to_frame()
+    with pytest.raises(SettingsError, match=r"must be Masks, .*, not DataFrame; .* study\.rank_falls\(\)"):
+        fk.rank_falls(gallery, table)
+    with pytest.raises(SettingsError, match=r"not DataFrame; .* study\.regions\(\)"):
+        fk.find_regions(gallery, table)
+    with pytest.raises(SettingsError, match=r"not str; .* CompareWidget\(study\)"):
+        fk.MaskOverlay.from_masks(table)
+
+
 def test_rank_falls_of_a_study(gallery, queries, tmp_path):
     study = fk.run_study(gallery, queries, ["grad-cam", "occlusion"], store=tmp_path / "s", part_size=4, progress=False)
     falls = study.rank_falls("occlusion", controls=2, progress=False)

@@ -170,9 +170,14 @@ def test_what_is_no_method_is_refused():
 
 
 def test_unknown_names_and_settings_list_the_known():
-    with pytest.raises(SettingsError, match=r"unknown method 'lime'; the methods are fido, .*grad-cam"):
+    with pytest.raises(
+        SettingsError, match=r"unknown method 'lime'; did you mean 'lima'\? The methods are fido, .*grad-cam"
+    ):
         explain(make(), photographs(1), "lime")
-    with pytest.raises(SettingsError, match=r"FidoSettings has no field 'step'; its fields are steps, samples"):
+    with pytest.raises(
+        SettingsError,
+        match=r"FidoSettings has no field 'step'; did you mean 'steps', 'ramp_steps'\? Its fields are steps, samples",
+    ):
         explain(make(), photographs(1), step=3)
     register_method("constant", constant)
     with pytest.raises(SettingsError, match="NoSettings has no field 'steps'; it has none"):

@@ -91,6 +91,24 @@ def test_targets_by_default_name_index_tensor_and_per_image():
     assert goal("crow", "rook").against_names(2) == ["rook", "rook"]
 
 
+def test_the_runner_up_is_the_best_class_beside_each_target():
+    logits = torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 2.0]])
+
+    def rivals(targets):
+        made = Goal.resolve(targets, "runner-up", logits=logits, class_names=NAMES, head="softmax")
+        return made.target_names(2), made.against_names(2)
+
+    assert rivals(None) == (["crow", "jackdaw"], ["jackdaw", "rook"])
+    assert rivals("rook") == (["rook", "rook"], ["crow", "jackdaw"])
+
+
+def test_a_part_of_a_name_is_enough_and_said():
+    with pytest.warns(RuntimeWarning, match="'daw' is taken to mean 'jackdaw'"):
+        assert goal("daw").target_names(2) == ["jackdaw"] * 2
+    with pytest.warns(RuntimeWarning, match="'ROOK' is taken to mean 'rook'"):
+        assert goal("crow", "ROOK").against_names(2) == ["rook"] * 2
+
+
 def test_a_function_is_a_target():
     made = goal(lambda logits: logits[:, 0] + logits[:, 1])
     assert made.log_odds(LOGITS).tolist() == [3, 0]
@@ -101,6 +119,7 @@ def test_a_function_is_a_target():
     ("targets", "against", "message"),
     [
         ("rok", None, "did you mean 'rook'"),
+        ("o", None, "'o' fits 2 names: 'crow', 'rook'"),
         (3, None, "out of range"),
         (-1, None, "out of range"),
         (["crow"], None, "1 classes for 2 images"),

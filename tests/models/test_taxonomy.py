@@ -188,6 +188,10 @@ class TestRefusals:
         logits = torch.zeros(1, 6)
         with pytest.raises(SettingsError, match="no class or taxon 'Strigide'; did you mean 'Strigidae'"):
             clf.goal(logits, "Strigide")
+        with pytest.warns(RuntimeWarning, match="'strigid' is taken to mean 'Strigidae'"):
+            assert clf.goal(logits, "strigid").target_names(1) == ["Strigidae"]
+        with pytest.warns(RuntimeWarning, match="'rest of strigid' is taken to mean 'rest of Strigidae'"):
+            assert clf.goal(logits, OWLS[0], "rest of strigid").against_names(1) == ["rest of Strigidae"]
         with pytest.raises(SettingsError, match="no rank 'tribe'; it has order, family, genus, species"):
             clf.goal(logits, rank="tribe")
         with pytest.raises(SettingsError, match="'family' must be a coarser rank than 'order'"):

@@ -12,7 +12,8 @@ from PIL import Image
 from report_cases import HARM, LONG, SCRIPT_FILE, Element, make_study, parse
 
 from fidokit._util.glossary import GLOSSARY, anchor
-from fidokit._util.html import Html, joined, number, tag
+from fidokit._util.html import Html, joined, tag
+from fidokit._util.numbers import number
 from fidokit.exceptions import SettingsError, StoreError
 from fidokit.methods.verdicts import LEADING, VERDICTS, is_whole, verdict_words
 from fidokit.report import images as report_images

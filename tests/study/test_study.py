@@ -138,7 +138,7 @@ def test_masks_of_some_photographs_are_read_from_their_parts_alone(study, made, 
     ("call", "message"),
     [
         (lambda s: s.masks("rise"), "no method 'rise'; there are z last, finer, plain"),
-        (lambda s: s.masks(kinds="SSR"), "no kind 'SSR'; there are ssr"),
+        (lambda s: s.masks(kinds="SSR"), r"no kind 'SSR'; did you mean 'ssr', 'sdr'\? There are ssr"),
         (lambda s: s.masks(columns=["masks"]), "no column 'masks'"),
         (lambda s: s.mask_array("plain", "ssr"), "'plain' makes no 'ssr' masks, only attribution"),
         (lambda s: s.kinds("rise"), "no method 'rise'"),

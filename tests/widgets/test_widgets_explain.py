@@ -98,6 +98,12 @@ class TestBefore:
         widget.method = "fido"
         assert (widget.settings, widget._preset) == (SETTINGS, "given")
 
+    def test_a_part_of_a_name_is_enough(self, widget):
+        widget.target, widget.against = "gree", "BLU"
+        assert (widget.target, widget.against) == ("green", "blue")
+        with pytest.raises(SettingsError, match=r"'e' fits \d names: "):
+            widget.target = "e"
+
     def test_what_is_not_there(self, widget, classifier, data):
         wrong = [
             ("image_id", "x", "no photograph 'x'"),
@@ -125,7 +131,7 @@ class TestBefore:
         open(path, "w").close()  # noqa: PTH123
         say(widget, do="choose", image=data.table["image_id"][4])
         assert path in widget._message
-        assert widget._photograph == {}
+        assert path in widget._photograph["reason"]
         widget.image_id = ""
         with pytest.raises(ImageError):
             widget.image_id = data.table["image_id"][4]
@@ -174,7 +180,7 @@ class TestRun:
     @pytest.mark.parametrize(
         ("changes", "words"),
         [
-            ({"target": "blu"}, "did you mean 'blue'"),
+            ({"target": "bleu"}, "did you mean 'blue'"),
             ({"target": "blue", "against": "blue"}, "cannot be contrasted with itself"),
             ({"method": "magic"}, "unknown method 'magic'"),
             ({"preset": "best"}, "no settings 'best'"),
@@ -289,9 +295,47 @@ class TestUploads:
         monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append((content, buffers)))
         image = widget._photographs[2][0]
         say(widget, do="thumbnails", images=[image, "gone"])
+        assert widget._looking.wait(30)
         assert [content["image"] for content, _ in sent] == [image, "gone"]
         assert Image.open(io.BytesIO(sent[0][1][0])).size == (16, 16)
         assert sent[1][1] == [b""]
+
+    def test_what_the_classifier_says_of_photographs_in_sight(self, widget, classifier, data):
+        images = data.table["image_id"].tolist()
+        data.table.loc[1, "label"] = next(name for name in CLASSES if name != data.table["label"][1])
+        say(widget, do="thumbnails", images=images[:4])
+        assert widget._looking.wait(30)
+        table = classifier.predict(data).set_index("image_id")
+        assert list(widget._looked) == images[:4]
+        for image, look in widget._looked.items():
+            assert look["predicted"] == table["predicted"][image] == look["likely"][0][0]
+            assert look["likely"][0][1] == pytest.approx(table["score"][image], abs=1e-4)
+            assert look["state"] == ("right" if table["correct"][image] else "wrong")
+        assert {look["state"] for look in widget._looked.values()} == {"right", "wrong"}
+        widget.upload("mine.png", upload())
+        say(widget, do="likely")
+        assert widget._looking.wait(30)
+        assert widget._looked["mine.png"]["state"] == "not judged"
+
+    def test_an_upload_is_answered(self, widget, monkeypatch):
+        sent = []
+        monkeypatch.setattr(widget, "send", lambda content, buffers=None: sent.append(content))
+        for _ in range(2):
+            say(widget, [b"no image"], do="upload", name="bad.png", part=0, parts=1)
+        say(widget, [upload()], do="upload", name="good.png", part=0, parts=1)
+        say(widget, [upload()], do="upload", name="cut.png", part=1, parts=2)
+        assert [message["kind"] for message in sent] == ["uploaded"] * 4
+        assert sent[0]["refused"] == sent[1]["refused"] != ""
+        assert sent[0]["refused"].startswith("bad.png")
+        assert [sent[2]["refused"], sent[3]["refused"]] == ["", "cut.png did not arrive whole; upload it again"]
+
+    def test_the_figures_at_the_end_are_those_of_the_result(self, widget):
+        explained(widget)
+        result, progress = widget.result, widget._progress
+        assert progress["evaluations"] == progress["total"] == int(result.evaluations[0])
+        assert progress["kept"] == float(result.score_kept["ssr"][0])
+        assert progress["dropped"] == float(result.score_dropped["sdr"][0])
+        assert dict(widget._facts)["Cost"].startswith(f"{progress['evaluations']} evaluations")
 
 
 class TestStaticForm:

@@ -27,7 +27,7 @@ class Notes(Listener):
     def preparing(self):
         self.told.append("preparing")
 
-    def predicted(self, prediction):
+    def predicted(self, prediction, likely):
         self.told.append(("predicted", prediction["predicted"]))
 
     def baseline(self, name, result, reason):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fidokit._util.wording import argument
 from fidokit.data.readers.cells import common_folder, file_of
 from fidokit.data.readers.reading import Notes, path_inside
 from fidokit.exceptions import SettingsError
@@ -82,7 +83,8 @@ def look_for(places: Sequence[str], root: Path, names: Sequence[str], notes: Not
     if len(missing) == len(looked):
         raise SettingsError(
             f"{names[missing[0]]}: there is no photograph {root / places[missing[0]]}, nor any other of the "
-            f"{len(looked)} that were looked for; give the folder to which the paths are relative as `images`"
+            f"{len(looked)} that were looked for; give the folder to which the paths are relative as "
+            f"`{argument('images')}`"
         )
     notes.add(
         f"of the {len(looked)} photographs looked for are not there, and become failures",

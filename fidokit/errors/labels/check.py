@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fidokit.data.labels import shorten
+from fidokit.data.names import shorten
 from fidokit.errors.answer import CORNERS, EXAMPLE, Answer, no_examples
 from fidokit.errors.labels.cameras import Cameras
 from fidokit.errors.labels.evidence import OF_DOUBTFUL, OF_EACH, boxes, measure

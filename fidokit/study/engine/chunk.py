@@ -20,13 +20,12 @@ from fidokit.exceptions import FidokitError, SettingsError
 from fidokit.methods import compute_masks
 from fidokit.methods.base import Batch, Masks, OnProgress
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import asked_classes, check_asked
+from fidokit.models.goals import RUNNER_UP, check_asked, runner_up
 from fidokit.models.isolation import GpuLost, together_or_alone
 from fidokit.models.session import Session
 from fidokit.study.store.manifest import Entry
 from fidokit.study.store.store import Store
 
-RUNNER_UP = "runner-up"
 #: What is explained, a class by its index or a taxon, and what it is told from.
 _Question = tuple[str | int, str | int | None]
 #: Called with the label of a method before it computes: what the method is to report to, if anything.
@@ -334,11 +333,7 @@ class _ChunkRun:
         """
         against, names, taxonomy = self.recipe.against, self.classifier.class_names, self.classifier.taxonomy
         if against == RUNNER_UP:
-            others = logits.clone()
-            others[list(asked_classes(target, names, taxonomy))] = -torch.inf
-            if not bool(torch.isfinite(others).any()):
-                raise SettingsError(f"{target!r} holds all classes, so there is no runner-up outside it")
-            return int(others.argmax())
+            return runner_up(logits, target, names, taxonomy)
         if self.recipe.to_labels or against is not None:
             check_asked(target, against, names, taxonomy, self.classifier.head)
         return against

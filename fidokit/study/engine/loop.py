@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from tqdm.auto import tqdm
 
 from fidokit._util.warning import warn
-from fidokit.data.labels import shorten
+from fidokit._util.wording import either, given
+from fidokit.data.names import shorten
 from fidokit.exceptions import StoreError
 from fidokit.methods.base import OnProgress, Snapshot
 from fidokit.study.engine.chunk import Recipe, Step, Task, make
@@ -108,8 +109,8 @@ class Loop:
             remarks += sorted(self.cluster.remarks)
         if self.failed:
             remarks.append(
-                f"{self.failed} of {self.total} masks could not be computed; study.failures() says why, and "
-                "retry_failures=True tries them again"
+                f"{self.failed} of {self.total} masks could not be computed; "
+                f"{either('study.failures()', 'the page')} says why, and {given(retry_failures=True)} tries them again"
             )
         for remark in remarks:
             warn(remark)

@@ -14,6 +14,7 @@ import pandas as pd
 
 from fidokit._util.atomic_write import write_atomically
 from fidokit._util.warning import warn
+from fidokit._util.wording import argument, given
 from fidokit.data.readers.camtrap_dp import DESCRIPTOR
 from fidokit.data.readers.cells import file_of, portable
 from fidokit.data.readers.data_package import read_records
@@ -89,7 +90,7 @@ def _source(study: StoredStudy, wanted: Wanted) -> Path | None:
     if not study.is_own:
         raise StoreError(
             f"{study.path} was not begun by you on this machine, so the package that it names is not read; give it as "
-            "source, or open the study with trust=True"
+            f"{argument('source')}, or open the study with {given(trust=True)}"
         )
     return found if found.is_file() else None
 
@@ -224,8 +225,10 @@ def _media_of(study: StoredStudy, package: _Package) -> list[Medium | None]:
             medium_of_row = by_path.get(paths[i])
         if medium_of_row is None:
             raise SettingsError(
-                f"{package.path}: the photograph {image_id!r} is none of its media; give as source the package that "
-                "photographs were read from, or `descriptor` and `deployments` for a new one"
+                f"{package.path}: the photograph {image_id!r} is none of its media; give as {argument('source')} "
+                f"the package that "
+                f"photographs were read from, or `{argument('descriptor')}` and `{argument('deployments')}` for "
+                f"a new one"
             )
         if not medium_of_row.timestamp:
             timeless.append(image_id)

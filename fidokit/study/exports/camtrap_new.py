@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import math
 import mimetypes
 import re
@@ -15,6 +16,7 @@ from typing import Any
 import pandas as pd
 from PIL import ExifTags, Image
 
+from fidokit._util.wording import argument, either
 from fidokit._version import __version__
 from fidokit.data.readers.cells import file_of, text_of
 from fidokit.exceptions import SettingsError
@@ -29,10 +31,16 @@ _TIME = ("datetime", "timestamp", "datetimeoriginal", "dateandtime")
 #: What the standard wants to know of a package and its project, and nobody but its owner does.
 _OF_PACKAGE = ("contributors", "project")
 _OF_PROJECT = ("title", "samplingDesign", "captureMethod", "individualAnimals")
-_EXAMPLE = (
-    "{'contributors': [{'title': 'Your Name'}], 'project': {'title': 'Moor', 'samplingDesign': 'opportunistic', "
-    "'captureMethod': ['activityDetection'], 'individualAnimals': False}}"
-)
+_EXAMPLE = {
+    "contributors": [{"title": "Your Name"}],
+    "project": {
+        "title": "Moor",
+        "samplingDesign": "opportunistic",
+        "captureMethod": ["activityDetection"],
+        "individualAnimals": False,
+    },
+}
+_AS_JSON = f"JSON such as {json.dumps(_EXAMPLE)}"
 #: Paths that the standard allows.
 _FILE_PATH = re.compile(r"(?=^[^./~])(^((?!\.{2}).)*$).*")
 _OFFSET = re.compile(r"([+-])(\d{2}):?(\d{2})")
@@ -107,18 +115,23 @@ def new_package(
 
 def _checked(study: StoredStudy, descriptor: Mapping[str, Any] | None) -> dict[str, Any]:
     """The description with what can be told without its owner."""
-    given = dict(descriptor or {})
-    project = given.get("project")
-    missing = [name for name in _OF_PACKAGE if not given.get(name)]
+    described = dict(descriptor or {})
+    project = described.get("project")
+    missing = [name for name in _OF_PACKAGE if not described.get(name)]
     if isinstance(project, Mapping):
         missing += [f"project.{name}" for name in _OF_PROJECT if project.get(name) in (None, "", [])]
     if missing:
         raise SettingsError(
             f"the photographs of {study.path} come from no Camtrap DP, so a new one is written, and its description "
-            f"lacks {', '.join(missing)}; give descriptor={_EXAMPLE}, or as source the package that they come from"
+            f"lacks {', '.join(missing)}; give "
+            f"{either(f'descriptor={_EXAMPLE!r}', f'--descriptor FILE, {_AS_JSON}')}, or as "
+            f"{argument('source')} the package that they come from"
         )
-    if not isinstance(project, Mapping) or not isinstance(given["contributors"], Sequence):
-        raise SettingsError(f"descriptor: contributors must be a list and project a dict, such as {_EXAMPLE}")
+    if not isinstance(project, Mapping) or not isinstance(described["contributors"], Sequence):
+        raise SettingsError(
+            f"{argument('descriptor')}: contributors must be a list and project a mapping, such as "
+            f"{either(repr(_EXAMPLE), _AS_JSON)}"
+        )
     resources = [
         {
             "name": name,
@@ -134,12 +147,12 @@ def _checked(study: StoredStudy, descriptor: Mapping[str, Any] | None) -> dict[s
     name = re.sub(r"[^a-z0-9._-]+", "-", Path(str(study.path)).name.casefold()).strip("-") or "study"
     return (
         {"name": name}
-        | given
+        | described
         | {
             "profile": f"{HOME}/camtrap-dp-profile.json",
             "created": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "resources": resources,
-            "sources": [*given.get("sources", []), {"title": "fidokit", "version": __version__}],
+            "sources": [*described.get("sources", []), {"title": "fidokit", "version": __version__}],
             "project": {"observationLevel": ["media"]} | dict(project),
         }
     )

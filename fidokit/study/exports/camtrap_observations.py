@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from fidokit._util.numbers import number
 from fidokit._util.spreadsheet import defused
 from fidokit._version import __version__
 from fidokit.data.geometry import Box
@@ -149,13 +150,15 @@ def _comments(row: Mapping[Any, Any]) -> str:
     """What there is to say in sentences, on one line."""
     parts = [f"Reviewer: {row['review_comment']}"] if row["review_comment"] else []
     if isinstance(row["predicted"], str):
-        parts.append(f"Classifier: {row['predicted']} ({row['score']:.3f})")
+        parts.append(f"Classifier: {row['predicted']} ({number(row['score'])})")
     if isinstance(row["label"], str):
         parts.append(f"Label: {row['label']}")
     if isinstance(row["runner_up"], str):
         parts.append(f"Runner-up: {row['runner_up']}")
     if isinstance(row["method"], str) and not np.isnan(row["kept"]):
-        parts.append(f"Mask ({row['method']}, {row['kind']}): {row['kept']:.2f} kept, {row['dropped']:.2f} without it")
+        parts.append(
+            f"Mask ({row['method']}, {row['kind']}): {number(row['kept'])} kept, {number(row['dropped'])} without it"
+        )
     parts += [str(text) for text in row["sentences"] or []]
     if row["note"]:
         parts.append(f"Note: {row['note']}")

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fidokit._util.atomic_write import TEMPORARY, create_atomically, sync_folder, write_atomically, writing
+from fidokit._util.wording import given
 from fidokit.exceptions import SettingsError
 
 
@@ -91,4 +92,4 @@ def _replace(stage: Path, folder: Path, last: str) -> None:
 
 
 def _taken(path: Path) -> SettingsError:
-    return SettingsError(f"{path} is there already; choose another name, or say overwrite=True (--overwrite)")
+    return SettingsError(f"{path} is there already; choose another name, or say {given(overwrite=True)}")

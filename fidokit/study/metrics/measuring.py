@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from fidokit._util.checks import COUNT_OR_ZERO, check_number
 from fidokit._util.warning import warn
+from fidokit._util.wording import either
 from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import Batch
@@ -128,7 +129,8 @@ class Measuring:
                 self.agreement.run(self.bar)
             except KeyboardInterrupt:
                 print(
-                    f"Stopped. What was measured is safe in {self.study.path}; call study.metrics() again to go on "
+                    f"Stopped. What was measured is safe in {self.study.path}; "
+                    f"{either('call study.metrics() again', 'run the same command again')} to go on "
                     "from there.",
                     file=sys.stderr,
                 )

@@ -29,6 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from fidokit._util.atomic_write import TEMPORARY
+from fidokit._util.wording import argument, either
 from fidokit.exceptions import StoreError
 from fidokit.models.prediction import ROLLED_UP
 from fidokit.study.store import checksummed, lock, trust
@@ -115,7 +116,8 @@ class Store:
             self.files.prepare(FOLDERS)
         except OSError as error:
             raise StoreError(
-                f"no study can be written to {self}: {error.strerror or error}; choose another folder as `store`, "
+                f"no study can be written to {self}: {error.strerror or error}; choose another folder as "
+                f"`{argument('store')}`, "
                 "or change its permissions"
             ) from error
 
@@ -169,7 +171,9 @@ class Store:
             manifest: dict[str, Any] = json.loads(self.files.read(_MANIFEST, _MOST_MANIFEST))
             version = int(manifest["schema_version"])
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise StoreError(f"there is no study in {self}; fidokit.run_study(..., store=...) makes one") from error
+            raise StoreError(
+                f"there is no study in {self}; {either('fidokit.run_study(..., store=...)', 'fidokit study')} makes one"
+            ) from error
         except OSError as error:
             raise StoreError(f"{where} cannot be read: {error.strerror or error}; check its permissions") from error
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -795,6 +795,19 @@ var OverlayControls = class {
   }
 };
 
+// src/text.js
+function figure(value) {
+  if (value === null || value === void 0 || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 1e-4 ? value.toPrecision(2) : value.toExponential(1);
+}
+function counted(value) {
+  return value.toLocaleString("en");
+}
+
 // src/overlay.js
 var FINE = 512;
 var MOST_ZOOM = 32;
@@ -1082,7 +1095,7 @@ var Overlay = class {
     const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
     const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
     const values2 = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values2.flatMap(({ name, value }) => value === null ? [] : [{ name, text: value.toFixed(2) }]);
+    const known = values2.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
     const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
     if (values2.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
     this.readout.replaceChildren(make("span", { textContent: place }), ...words);
@@ -1646,8 +1659,8 @@ var Plot = class {
     const plotly = this.#plotly ?? await this.#fetch(version);
     this.#plotly = plotly;
     if (this.#destroyed || turn !== this.#turn) return;
-    const figure = JSON.parse(text);
-    const { data, layout } = themed(figure, getComputedStyle(this.element));
+    const figure2 = JSON.parse(text);
+    const { data, layout } = themed(figure2, getComputedStyle(this.element));
     await plotly.react(
       this.place,
       data,
@@ -1697,11 +1710,6 @@ var Plot = class {
     return shelf.promise;
   }
 };
-
-// src/text.js
-function counted(value) {
-  return value.toLocaleString("en");
-}
 
 // src/compare.js
 var PLOT = "Means of the figures shown, with 95 % intervals; the same figures stand in study.summary()";
@@ -1764,9 +1772,9 @@ function render({ model, el }) {
     _count: turned,
     page: turned,
     _plot: () => {
-      const [figure, version] = model.get("_plot");
-      if (figure === void 0 || version === void 0) send({ do: "plot" });
-      else plot.show(figure, version);
+      const [figure2, version] = model.get("_plot");
+      if (figure2 === void 0 || version === void 0) send({ do: "plot" });
+      else plot.show(figure2, version);
     },
     _photograph: () => void detail.overlay.setPhotograph(model.get("_photograph")),
     _layers: () => detail.overlay.setLayers(model.get("_layers")),

@@ -136,8 +136,13 @@ function smallNumber(value) {
   if (value === null) return "–";
   return value < 0.01 ? value.toExponential(0) : value.toFixed(2);
 }
-function decimal(value, digits = 2) {
-  return value === null || value === void 0 ? "–" : value.toFixed(digits);
+function figure(value) {
+  if (value === null || value === void 0 || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 1e-4 ? value.toPrecision(2) : value.toExponential(1);
 }
 function counted(value) {
   return value.toLocaleString("en");
@@ -195,7 +200,7 @@ function linesOf({ sentence, pairs, properties, proof }) {
 function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
-  const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const stable = `${figure(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
   const heldOut = row.holdout_size ?? 0;
   const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
@@ -210,7 +215,7 @@ function factsOf(row) {
   ];
 }
 function effectOf({ effect, effect_low: low, effect_high: high }) {
-  return effect === null ? "–" : `${decimal(effect)} [${decimal(low)}, ${decimal(high)}]`;
+  return effect === null ? "–" : `${figure(effect)} [${figure(low)}, ${figure(high)}]`;
 }
 var ClusterTable = class {
   id = uniqueName("clusters");
@@ -1531,7 +1536,7 @@ var Overlay = class {
     const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
     const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
     const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: value.toFixed(2) }]);
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
     const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
     if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
     this.readout.replaceChildren(make("span", { textContent: place }), ...words);
@@ -2575,7 +2580,7 @@ var Images = class {
   say(row) {
     const { name, label, predicted, score, state } = this.about(row);
     const cluster = this.clusters[this.points.cluster[row]];
-    const lines = [name, `label ${label}`, `called ${predicted} (${score.toFixed(2)}), ${state}`];
+    const lines = [name, `label ${label}`, `called ${predicted} (${figure(score)}), ${state}`];
     return cluster >= 0 ? [...lines, `cluster ${cluster}`] : lines;
   }
 };

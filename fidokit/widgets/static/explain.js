@@ -31,8 +31,8 @@ function make(name, properties = {}, ...children) {
   made.append(...children.filter((child) => child !== null && child !== void 0));
   return made;
 }
-function button(words, press, properties = {}) {
-  const made = make("button", { type: "button", textContent: words, ...properties });
+function button(words2, press, properties = {}) {
+  const made = make("button", { type: "button", textContent: words2, ...properties });
   made.addEventListener("click", press);
   return made;
 }
@@ -42,31 +42,40 @@ function select(options = [], properties = {}) {
   return made;
 }
 function offer(element, options) {
-  element.replaceChildren(...options.map(([value, words]) => make("option", { value, textContent: words })));
+  element.replaceChildren(...options.map(([value, words2]) => make("option", { value, textContent: words2 })));
 }
-function labelled(id, words, input, ...more) {
+function labelled(id, words2, input, ...more) {
   input.id = id;
-  return make("div", { class: "fk-field" }, make("label", { for: id, textContent: words }), input, ...more);
+  return make("div", { class: "fk-field" }, make("label", { for: id, textContent: words2 }), input, ...more);
 }
-function labelledCheck(id, words, input) {
+function labelledCheck(id, words2, input) {
   input.id = id;
-  return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words }));
+  return make("div", { class: "fk-field fk-check" }, input, make("label", { for: id, textContent: words2 }));
+}
+function verdict(state) {
+  const signs = { right: "✓", wrong: "✗", "not judged": "–" };
+  return make(
+    "span",
+    { class: "fk-verdict", dataset: { state } },
+    make("span", { "aria-hidden": "true", textContent: `${signs[state]} ` }),
+    state
+  );
 }
 function hatchedSwatch() {
   return make("span", { class: "fk-swatch", "aria-hidden": "true" });
 }
-function say(element, words) {
-  element.textContent = words;
-  element.hidden = !words;
+function say(element, words2) {
+  element.textContent = words2;
+  element.hidden = !words2;
 }
 function uniqueName(kind) {
   const random = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36));
   return `fidokit-${kind}-${random.join("")}`;
 }
 function goneNotice() {
-  const words = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
+  const words2 = "The kernel is gone: what is shown here stays, and nothing answers. Run the cell again.";
   const element = make("p", { class: "fk-gone", role: "alert", hidden: true });
-  const tell = () => say(element, words);
+  const tell = () => say(element, words2);
   return { element, event: ["comm_live_update", tell], tell };
 }
 function widgetRoot(staticClass, ...children) {
@@ -95,8 +104,14 @@ function changes(show) {
 
 // src/text.js
 var SPACES = /\s+/;
-function decimal(value, digits = 2) {
-  return value === null || value === void 0 ? "–" : value.toFixed(digits);
+var MARKS = /\p{M}/gu;
+function figure(value) {
+  if (value === null || value === void 0 || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 1e-4 ? value.toPrecision(2) : value.toExponential(1);
 }
 function counted(value) {
   return value.toLocaleString("en");
@@ -104,26 +119,23 @@ function counted(value) {
 function lowered(text) {
   return text.toLocaleLowerCase();
 }
+function folded(text) {
+  return text.normalize("NFKD").replace(MARKS, "").toLowerCase();
+}
 function wordsOf(typed) {
   return typed.split(SPACES).filter(Boolean);
-}
-function offers(names, typed, hinted, most) {
-  const start = lowered(typed.trim());
-  const fits = names.filter((name) => lowered(name).includes(start));
-  const begin = fits.filter((name) => lowered(name).startsWith(start));
-  return [.../* @__PURE__ */ new Set([...hinted, ...begin, ...fits])].slice(0, most);
 }
 
 // src/chooser.js
 var MOST_SHOWN = 60;
 var PIECE = 2 ** 21;
 function listed(photographs, typed, chosen) {
-  const words = wordsOf(lowered(typed));
+  const words2 = wordsOf(lowered(typed));
   const found = photographs.filter(
-    (photograph) => words.every((word) => photograph.some((text) => lowered(text).includes(word)))
+    (photograph) => words2.every((word) => photograph.some((text) => lowered(text).includes(word)))
   );
   const shown = found.slice(0, MOST_SHOWN);
-  const needed = words.length ? void 0 : photographs.find(([image]) => image === chosen);
+  const needed = words2.length ? void 0 : photographs.find(([image]) => image === chosen);
   if (needed && !shown.includes(needed)) shown.unshift(needed);
   return { found, shown };
 }
@@ -172,6 +184,8 @@ var Chooser = class {
   #enabled = true;
   /** Address of each thumbnail; empty where a photograph cannot be shown. @type {Map<string, string>} */
   #thumbnails = /* @__PURE__ */ new Map();
+  /** @type {Record<string, Look>} */
+  #looks = {};
   /** @type {Set<string>} */
   #asked = /* @__PURE__ */ new Set();
   /** @type {Map<Element, string>} */
@@ -206,6 +220,24 @@ var Chooser = class {
   choose(image) {
     this.#chosen = image;
     for (const input of this.list.querySelectorAll("input")) input.checked = input.value === image;
+  }
+  /**
+   * What the classifier says of photographs, by their names.
+   * @param {Record<string, Look>} looks
+   */
+  setLooks(looks) {
+    this.#looks = looks;
+    for (const [row, image] of this.#images) this.#showLook(row, image);
+  }
+  /**
+   * @param {Element} row of a photograph.
+   * @param {string} image
+   */
+  #showLook(row, image) {
+    const look = this.#looks[image];
+    if (!look?.predicted) return;
+    const called = [": predicted ", make("bdi", { textContent: look.predicted })];
+    row.querySelector(".fk-look")?.replaceChildren(verdict(look.state), ...look.state === "right" ? [] : called);
   }
   /**
    * Not while a mask is computed.
@@ -256,13 +288,16 @@ var Chooser = class {
     const names = make(
       "span",
       { class: "fk-names" },
-      make("bdi", { textContent: image }),
-      label ? make("bdi", { class: "fk-label", textContent: label }) : null
+      make("bdi", { class: "fk-file", textContent: fileOf(image) }),
+      label ? make("bdi", { class: "fk-label", textContent: label }) : null,
+      make("span", { class: "fk-look" }),
+      folderOf(image) ? make("bdi", { class: "fk-folder", textContent: folderOf(image) }) : null
     );
     const place = make("span", { class: "fk-thumbnail" });
     const row = make("label", { class: "fk-row", title: image, dataset: { image } }, input, place, names);
     const address = this.#thumbnails.get(image);
     if (address !== void 0) showThumbnail(row, address);
+    this.#showLook(row, image);
     return row;
   }
   /** @param {IntersectionObserverEntry[]} entries */
@@ -277,10 +312,24 @@ var Chooser = class {
     this.file.value = "";
     if (!file || !this.#enabled) return;
     this.found.textContent = `Uploading ${file.name}`;
-    await upload(file, this.send);
     this.search.value = "";
+    await upload(file, this.send);
+  }
+  /**
+   * What became of an upload.
+   * @param {string} refused why it was; empty where it was taken.
+   */
+  setUploaded(refused) {
+    this.#list();
+    if (refused) this.found.textContent = refused;
   }
 };
+function fileOf(image) {
+  return image.slice(image.lastIndexOf("/") + 1) || image;
+}
+function folderOf(image) {
+  return fileOf(image) === image ? "" : image.slice(0, image.lastIndexOf("/"));
+}
 async function upload(file, send) {
   const parts = Math.max(1, Math.ceil(file.size / PIECE));
   for (let part = 0; part < parts; part++) {
@@ -293,8 +342,270 @@ function showThumbnail(row, address) {
   row.querySelector(".fk-thumbnail")?.replaceChildren(picture);
 }
 
+// src/names.js
+var BETWEEN_NAMES = /[()[\],;/|]/;
+var QUOTES = /['’`´]/g;
+var LOOSE = 6;
+var MOST_WORDS = 20;
+var NO_WORD = /[^\p{L}\p{N}]+/gu;
+function words(text) {
+  return wordsOf(folded(text).replace(QUOTES, "").replace(NO_WORD, " "));
+}
+function searched({ name, note }, before = false) {
+  const parts = name.split(BETWEEN_NAMES).map(words).filter((part) => part.length);
+  return { name, note, parts, text: words(name).join(" "), before };
+}
+function leftOver(part, text) {
+  if (!text) return part.length;
+  if (!part.length) return -1;
+  for (let length = Math.min(part[0].length, text.length); length > 0; length--) {
+    const left = part[0].startsWith(text.slice(0, length)) ? leftOver(part.slice(1), text.slice(length)) : -1;
+    if (left >= 0) return left;
+  }
+  return -1;
+}
+function fitOf(part, typed) {
+  const [whole, text] = [part.join(" "), typed.join(" ")];
+  if (whole === text) return 0;
+  if (whole.startsWith(text)) return 1;
+  const left = typed.length === 1 ? leftOver(part, text) : -1;
+  if (left === 0) return 2;
+  if (typed.every((word) => part.some((own) => own.startsWith(word)))) return 3;
+  if (left > 0) return 4;
+  return typed.every((word) => whole.includes(word)) ? 5 : LOOSE + 1;
+}
+function fitting(offers, typed) {
+  const asked = words(typed);
+  if (!asked.length) return offers;
+  const found = [];
+  for (const offer2 of offers) {
+    const ranks = offer2.parts.map((part) => MOST_WORDS * fitOf(part, asked) + Math.min(part.length, MOST_WORDS - 1));
+    if (asked.every((word) => offer2.text.includes(word))) ranks.push(MOST_WORDS * LOOSE);
+    const rank = Math.min(...ranks, Number.POSITIVE_INFINITY);
+    const fit = Math.floor(rank / MOST_WORDS);
+    if (fit <= LOOSE) found.push({ offer: offer2, rank: offer2.before ? fit * MOST_WORDS : rank });
+  }
+  return found.sort((a, b) => a.rank - b.rank).map(({ offer: offer2 }) => offer2);
+}
+
+// src/combobox.js
+var MOST_LISTED = 100;
+var PAGE = 8;
+var Combobox = class {
+  /** @type {{ title: string, offers: Searched[] }[]} */
+  #groups = [];
+  /** The rows of the list. @type {HTMLElement[]} */
+  #rows = [];
+  #active = -1;
+  #open = false;
+  /**
+   * @param {string} id
+   * @param {string} words of its label.
+   * @param {string} what the names are, in the plural.
+   * @param {() => void} [opened] called when the list opens.
+   */
+  constructor(id, words2, what, opened) {
+    this.id = id;
+    this.what = what;
+    this.opened = opened;
+    this.input = make("input", {
+      type: "text",
+      role: "combobox",
+      autocomplete: "off",
+      spellcheck: false,
+      "aria-autocomplete": "list",
+      "aria-expanded": "false",
+      "aria-controls": `${id}-list`
+    });
+    this.count = make("p", { class: "fk-count", role: "status" });
+    this.list = make("div", {
+      role: "listbox",
+      id: `${id}-list`,
+      class: "fk-options",
+      hidden: true,
+      "aria-label": what
+    });
+    this.about = make("p", { class: "fk-about", hidden: true });
+    this.popup = make("div", { class: "fk-popup" }, this.count, this.list);
+    const box = make("div", { class: "fk-combobox" }, this.input, this.popup);
+    this.element = labelled(id, words2, this.input, this.about);
+    this.input.replaceWith(box);
+    box.prepend(this.input);
+    this.input.addEventListener("input", () => this.#show(this.input.value.trim() ? 0 : -1));
+    this.input.addEventListener("click", () => this.#open || this.#show(-1));
+    this.input.addEventListener("keydown", (event) => this.#key(event));
+    this.input.addEventListener("blur", () => this.#leave());
+    this.list.addEventListener("pointerdown", (event) => event.preventDefault());
+    this.list.addEventListener("click", (event) => {
+      const row = (
+        /** @type {Element} */
+        event.target.closest("[role=option]")
+      );
+      if (row) this.#choose(
+        /** @type {HTMLElement} */
+        row
+      );
+    });
+  }
+  /** What is typed or chosen; null for nothing. */
+  get name() {
+    return this.input.value.trim() || null;
+  }
+  set name(name) {
+    this.input.value = name ?? "";
+    this.input.title = this.input.value;
+  }
+  /**
+   * Where a name stands in several groups, the first counts. The names of the first group come before others that fit
+   * as well.
+   * @param {Group[]} groups
+   */
+  setGroups(groups) {
+    const seen = /* @__PURE__ */ new Set();
+    this.#groups = groups.map(({ title, offers }, group) => {
+      const own = offers.filter(({ name }) => !seen.has(name));
+      for (const { name } of own) seen.add(name);
+      return { title, offers: own.map((offer2) => searched(offer2, group === 0)) };
+    });
+    if (this.#open) this.#show(this.#active);
+  }
+  /**
+   * Say something beneath the field.
+   * @param {string} words
+   */
+  describe(words2) {
+    this.about.replaceChildren(make("bdi", { textContent: words2 }));
+    this.about.hidden = !words2;
+  }
+  /** @param {number} active row that Enter takes; -1 for none. */
+  #show(active) {
+    const typed = this.input.value.trim();
+    if (!this.#open) this.opened?.();
+    this.#open = true;
+    const every = this.#groups.flatMap(({ offers }) => offers);
+    const groups = typed ? [{ title: "", offers: fitting(every, typed) }] : this.#groups;
+    const number = groups.reduce((sum, { offers }) => sum + offers.length, 0);
+    let room = MOST_LISTED;
+    const shown = groups.map(({ title, offers }) => {
+      const own = offers.slice(0, room);
+      room -= own.length;
+      return this.#group(title, own);
+    });
+    this.#rows = shown.flatMap(({ rows }) => rows);
+    this.list.replaceChildren(...shown.filter(({ rows }) => rows.length).map(({ element }) => element));
+    for (const [i, row] of this.#rows.entries()) row.id = `${this.id}-option-${i}`;
+    this.list.hidden = !this.#rows.length;
+    this.input.setAttribute("aria-expanded", String(this.#rows.length > 0));
+    this.count.textContent = this.#told(typed, number);
+    this.#place();
+    this.#activate(Math.min(active, this.#rows.length - 1));
+  }
+  /** Where there is no room to its right, the list grows to the left. */
+  #place() {
+    this.popup.classList.remove("fk-leftwards");
+    const edge = this.element.closest(".fidokit")?.getBoundingClientRect().right ?? Number.POSITIVE_INFINITY;
+    this.popup.classList.toggle("fk-leftwards", this.popup.getBoundingClientRect().right > edge);
+  }
+  /**
+   * @param {string} typed
+   * @param {number} number
+   */
+  #told(typed, number) {
+    const rest = number > this.#rows.length ? `; the first ${this.#rows.length} are listed, type for the others` : "";
+    if (!typed) return `${counted(number)} ${this.what}${rest}`;
+    if (!number) return `None of the ${this.what} has this in its name`;
+    return `${counted(number)} ${number === 1 ? "match" : "matches"}${rest}`;
+  }
+  /**
+   * @param {string} title
+   * @param {Searched[]} offers
+   */
+  #group(title, offers) {
+    const rows = offers.map(({ name, note }) => {
+      const beside = note ? make("span", { class: "fk-note", textContent: note }) : null;
+      const chosen = name === this.name;
+      return make(
+        "div",
+        { role: "option", class: "fk-option", "aria-selected": String(chosen), dataset: { name } },
+        make("bdi", { textContent: name }),
+        beside
+      );
+    });
+    const head = title ? make("div", { class: "fk-group", "aria-hidden": "true", textContent: title }) : null;
+    return { rows, element: make("div", { role: "group", "aria-label": title || this.what }, head, ...rows) };
+  }
+  /** @param {number} active */
+  #activate(active) {
+    this.#rows[this.#active]?.classList.remove("fk-active");
+    for (const row2 of this.#rows) row2.setAttribute("aria-selected", String(row2.dataset.name === this.name));
+    this.#active = active;
+    const row = this.#rows[active];
+    if (!row) {
+      this.input.removeAttribute("aria-activedescendant");
+      return;
+    }
+    row.classList.add("fk-active");
+    row.setAttribute("aria-selected", "true");
+    this.input.setAttribute("aria-activedescendant", row.id);
+    const [top, bottom] = [row.offsetTop, row.offsetTop + row.offsetHeight];
+    if (top < this.list.scrollTop) this.list.scrollTop = top;
+    else if (bottom > this.list.scrollTop + this.list.clientHeight) {
+      this.list.scrollTop = bottom - this.list.clientHeight;
+    }
+  }
+  #close() {
+    this.#open = false;
+    this.#rows = [];
+    this.#active = -1;
+    this.list.hidden = true;
+    this.list.replaceChildren();
+    this.count.textContent = "";
+    this.input.setAttribute("aria-expanded", "false");
+    this.input.removeAttribute("aria-activedescendant");
+  }
+  /** @param {HTMLElement} row */
+  #choose(row) {
+    this.name = row.dataset.name ?? "";
+    this.#close();
+    this.count.textContent = `${this.name} is chosen`;
+  }
+  /** A part of a name is enough where there is only one. */
+  #leave() {
+    if (this.#open && this.name !== null && this.#rows.length === 1) this.name = this.#rows[0].dataset.name ?? "";
+    this.#close();
+  }
+  /** @param {KeyboardEvent} event */
+  #key(event) {
+    const steps = /* @__PURE__ */ new Map([
+      ["ArrowDown", 1],
+      ["ArrowUp", -1],
+      ["PageDown", PAGE],
+      ["PageUp", -PAGE]
+    ]);
+    const step = steps.get(event.key);
+    if (step !== void 0) this.#step(step);
+    else if (event.key === "Enter" && this.#rows[this.#active]) this.#choose(this.#rows[this.#active]);
+    else if (event.key === "Escape" && this.#open) this.#close();
+    else if (event.key === "Escape" && this.name !== null) this.name = null;
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  }
+  /** @param {number} step */
+  #step(step) {
+    if (!this.#open) {
+      this.#show(step > 0 ? 0 : -1);
+      return;
+    }
+    const last = this.#rows.length - 1;
+    let to = this.#active + step;
+    if (step === 1 && to > last) to = 0;
+    else if (step === -1 && to < 0) to = last;
+    this.#activate(Math.max(0, Math.min(last, to)));
+  }
+};
+
 // src/order.js
-var MOST_OFFERED = 100;
 var BUSY = ["preparing", "running", "stopping"];
 function settingInput({ kind, choices }) {
   if (kind === "check") return make("input", { type: "checkbox" });
@@ -305,39 +616,6 @@ function settingInput({ kind, choices }) {
 function isCheck(input) {
   return input.type === "checkbox";
 }
-var ClassField = class {
-  /** Offered before anything is typed. */
-  hint = "";
-  /**
-   * @param {string} id
-   * @param {string} words
-   * @param {string} placeholder
-   * @param {string[]} classes
-   */
-  constructor(id, words, placeholder, classes) {
-    this.classes = classes;
-    this.list = make("datalist", { id: `${id}-offers` });
-    this.input = make("input", {
-      type: "text",
-      list: this.list.id,
-      placeholder,
-      autocomplete: "off",
-      spellcheck: false
-    });
-    this.input.addEventListener("input", () => this.offer());
-    this.element = labelled(id, words, this.input, this.list);
-    this.offer();
-  }
-  /** What is typed; null for nothing. */
-  get name() {
-    return this.input.value.trim() || null;
-  }
-  offer() {
-    const hinted = this.hint && !this.name ? [this.hint] : [];
-    const names = offers(this.classes, this.input.value, hinted, MOST_OFFERED);
-    this.list.replaceChildren(...names.map((value) => make("option", { value })));
-  }
-};
 var Order = class {
   id = uniqueName("order");
   summary = make("p", { class: "fk-summary" });
@@ -350,16 +628,25 @@ var Order = class {
   message = make("p", { class: "fk-message", role: "alert", hidden: true });
   /** @type {Map<string, HTMLInputElement | HTMLSelectElement>} */
   #inputs = /* @__PURE__ */ new Map();
+  /** Whether the likeliest classes of the photograph are known. */
+  #asked = false;
   /**
-   * @param {string[]} classes
+   * @param {Askable} askable
    * @param {MethodForm[]} methods
    * @param {Send} send
    */
-  constructor(classes, methods, send) {
+  constructor({ classes, taxa, ranks }, methods, send) {
+    this.classes = classes.map((name) => ({ name, note: "" }));
+    this.taxa = taxa.map(([name, note]) => ({ name, note }));
     this.methods = new Map(methods.map((method) => [method.name, method]));
     this.send = send;
-    this.target = new ClassField(`${this.id}-target`, "Class to explain", "the predicted class", classes);
-    this.against = new ClassField(`${this.id}-against`, "Rather than", "any other class", classes);
+    const what = taxa.length ? "classes and taxa" : "classes";
+    const ask = () => this.#asked || this.send({ do: "likely" });
+    this.target = new Combobox(`${this.id}-target`, "Class to explain", what, ask);
+    this.against = new Combobox(`${this.id}-against`, "Rather than", what, ask);
+    this.rank = select([["", "itself"], ...ranks.map((rank) => [rank, `its ${rank}`])]);
+    this.rankField = labelled(`${this.id}-rank`, "Explain", this.rank);
+    this.rankField.hidden = !ranks.length;
     this.method = select(methods.map(({ name }) => [name, name]));
     this.method.addEventListener("change", () => this.#showMethod());
     this.preset.addEventListener("change", () => this.#fill());
@@ -367,6 +654,7 @@ var Order = class {
       "form",
       { class: "fk-order", "aria-label": "What to explain" },
       this.target.element,
+      this.rankField,
       this.against.element,
       labelled(`${this.id}-method`, "Method", this.method, this.summary),
       this.presetField,
@@ -374,6 +662,7 @@ var Order = class {
       this.message,
       this.details
     );
+    this.setLikely([]);
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
@@ -393,25 +682,41 @@ var Order = class {
    * @param {string | null} name
    */
   setClass(which, name) {
-    this[which].input.value = name ?? "";
+    this[which].name = name;
+  }
+  /** @param {string | null} rank */
+  setRank(rank) {
+    this.rank.value = rank ?? "";
   }
   /**
-   * The predicted class and the runner-up, as hints.
-   * @param {string} [predicted]
-   * @param {string} [runnerUp]
+   * The likeliest classes of the photograph and their scores, the predicted one first; none while they are not known.
+   * @param {[string, number][]} likely
    */
-  setPrediction(predicted, runnerUp) {
-    this.target.input.placeholder = predicted ? `predicted: ${predicted}` : "the predicted class";
-    this.against.input.placeholder = runnerUp ? `any other, such as ${runnerUp}` : "any other class";
-    this.against.hint = runnerUp ?? "";
-    this.against.offer();
+  setLikely(likely) {
+    this.#asked = likely.length > 0;
+    const [predicted, runnerUp] = likely;
+    this.target.input.placeholder = predicted ? `predicted: ${predicted[0]}` : "the predicted class";
+    this.against.input.placeholder = "any other class";
+    this.target.describe(predicted ? `Predicted: ${predicted[0]}, ${figure(predicted[1])}` : "");
+    this.against.describe(runnerUp ? `Next: ${runnerUp[0]}, ${figure(runnerUp[1])}` : "");
+    const offers = likely.map(([name, score]) => ({ name, note: figure(score) }));
+    this.target.setGroups(this.#groups(offers));
+    this.against.setGroups(this.#groups(offers.slice(1)));
+  }
+  /** @param {Offer[]} likely */
+  #groups(likely) {
+    return [
+      { title: "Likeliest for this photograph", offers: likely },
+      { title: "Taxa", offers: this.taxa },
+      { title: "All classes", offers: this.classes }
+    ];
   }
   /**
    * What went wrong, and what to do.
    * @param {string} words
    */
-  setMessage(words) {
-    say(this.message, words);
+  setMessage(words2) {
+    say(this.message, words2);
   }
   /** @param {string} state */
   setState(state) {
@@ -454,8 +759,8 @@ var Order = class {
     );
     input.title = help;
     input.setAttribute("aria-describedby", `${id}-help`);
-    const words = name.replaceAll("_", " ");
-    const element = kind === "check" ? labelledCheck(id, words, input) : labelled(id, words, input);
+    const words2 = name.replaceAll("_", " ");
+    const element = kind === "check" ? labelledCheck(id, words2, input) : labelled(id, words2, input);
     element.querySelector("label")?.setAttribute("title", help);
     element.append(make("span", { class: "fk-unseen", id: `${id}-help`, textContent: help }));
     return element;
@@ -477,7 +782,8 @@ var Order = class {
       preset: this.preset.value,
       fields,
       target: this.target.name,
-      against: this.against.name
+      against: this.against.name,
+      rank: this.rank.value || null
     });
   }
 };
@@ -566,19 +872,19 @@ function upsampled(mask, rows, columns) {
   return { height: rows, width: columns, values: out };
 }
 function lookup(table, threshold) {
-  const words = new Uint32Array(256);
-  const bytes = new Uint8Array(words.buffer);
+  const words2 = new Uint32Array(256);
+  const bytes = new Uint8Array(words2.buffer);
   for (let value = 0; value < 256; value++) {
     bytes.set(table.subarray(3 * value, 3 * value + 3), 4 * value);
     bytes[4 * value + 3] = value / 255 >= threshold ? value : 0;
   }
-  return words;
+  return words2;
 }
 function shades(threshold) {
-  const words = new Uint32Array(256);
-  const bytes = new Uint8Array(words.buffer);
+  const words2 = new Uint32Array(256);
+  const bytes = new Uint8Array(words2.buffer);
   for (let value = 0; value < 256; value++) bytes[4 * value + 3] = value / 255 >= threshold ? 255 - value : 255;
-  return words;
+  return words2;
 }
 var DRAWN_AS = (
   /** @type {const} */
@@ -593,14 +899,14 @@ function wordsOf2(style, table, threshold) {
   return style === "dimmed" ? shades(threshold) : lookup(table, threshold);
 }
 function opaqueLookup(table) {
-  const words = lookup(table, 0);
-  const bytes = new Uint8Array(words.buffer);
+  const words2 = lookup(table, 0);
+  const bytes = new Uint8Array(words2.buffer);
   for (let value = 0; value < 256; value++) bytes[4 * value + 3] = 255;
-  return words;
+  return words2;
 }
-function coloured({ values }, words) {
+function coloured({ values }, words2) {
   const pixels = new Uint32Array(values.length);
-  for (let i = 0; i < pixels.length; i++) pixels[i] = words[values[i]];
+  for (let i = 0; i < pixels.length; i++) pixels[i] = words2[values[i]];
   return pixels;
 }
 function contextOf(canvas) {
@@ -609,12 +915,12 @@ function contextOf(canvas) {
     canvas.getContext("2d")
   );
 }
-function paint(canvas, mask, words) {
+function paint(canvas, mask, words2) {
   if (canvas.width !== mask.width || canvas.height !== mask.height) {
     canvas.width = mask.width;
     canvas.height = mask.height;
   }
-  const data = new Uint8ClampedArray(coloured(mask, words).buffer);
+  const data = new Uint8ClampedArray(coloured(mask, words2).buffer);
   contextOf(canvas).putImageData(new ImageData(data, mask.width, mask.height), 0, 0);
 }
 function outlinePieces({ height, width, values }, level) {
@@ -691,7 +997,7 @@ var STATES = /* @__PURE__ */ new Map([
   ["running", "Computing"],
   ["stopping", "Stopping"],
   ["done", "Done"],
-  ["stopped", "Stopped; the mask is what there was"],
+  ["stopped", "Stopped; the mask is as far as it had come"],
   ["failed", "This did not work"]
 ]);
 var FIGURES = ["Evaluations", "Rate", "Time left", "Score kept", "Score dropped", "Loss"];
@@ -699,11 +1005,11 @@ var UNKNOWN = "–";
 function figuresOf({ evaluations, total, rate, left, kept, dropped, loss }) {
   return [
     `${evaluations} of ${total}`,
-    `${decimal(rate, 1)} a second`,
+    `${figure(rate)} a second`,
     left === null ? UNKNOWN : `${Math.ceil(left)} s`,
-    decimal(kept),
-    decimal(dropped),
-    decimal(loss)
+    figure(kept),
+    figure(dropped),
+    figure(loss)
   ];
 }
 function courseOf(losses, total, { width, height }) {
@@ -745,9 +1051,13 @@ var Meter = class {
   );
   /** @type {[number, number][]} */
   #losses = [];
-  /** @param {string} state */
-  setState(state) {
-    this.state.textContent = STATES.get(state) ?? state;
+  /**
+   * @param {string} state
+   * @param {boolean} started whether there is a mask, or at least a look at one.
+   */
+  setState(state, started) {
+    const early = state === "stopped" && !started;
+    this.state.textContent = early ? "Stopped before there was a mask" : STATES.get(state) ?? state;
     this.element.dataset.state = state;
     this.element.hidden = state === "ready";
     if (state === "preparing" || state === "running") this.bar.removeAttribute("value");
@@ -980,7 +1290,7 @@ function smallSize({ width, height }, side, density) {
   const scale = side * Math.min(2, density) / Math.max(width, height);
   return { width: Math.max(1, Math.round(width * scale)), height: Math.max(1, Math.round(height * scale)) };
 }
-function drawSmall(canvas, photograph, layer, words, side, { opacity = 1, line = false, frame = null } = {}) {
+function drawSmall(canvas, photograph, layer, words2, side, { opacity = 1, line = false, frame = null } = {}) {
   const shown = photograph ?? layer;
   if (!shown) return;
   Object.assign(canvas, smallSize(shown, side, window.devicePixelRatio || 1));
@@ -996,7 +1306,7 @@ function drawSmall(canvas, photograph, layer, words, side, { opacity = 1, line =
   const [x0, y0, x1, y1] = photograph?.window ?? [0, 0, 1, 1];
   context.globalAlpha = opacity;
   layer.small ??= document.createElement("canvas");
-  paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words);
+  paint(layer.small, upsampled(layer, SMALL_MASK, SMALL_MASK), words2);
   context.drawImage(layer.small, x0, y0, x1 - x0, y1 - y0);
   context.globalAlpha = 1;
   if (line) strokeTwice(context, outline(upsampled(layer, SMALL_MASK, SMALL_MASK), 255 / 2), [x0, y0, x1, y1]);
@@ -1039,7 +1349,7 @@ var Slider = class {
    * @param {string} words
    * @param {(share: number) => void} change
    */
-  constructor(id, name, words, change) {
+  constructor(id, name, words2, change) {
     this.name = name;
     this.input = make("input", { type: "range", min: 0, max: 100, step: 1, id });
     this.value = make("output", { class: "fk-number", for: id });
@@ -1047,7 +1357,7 @@ var Slider = class {
     this.element = make(
       "div",
       { class: "fk-field" },
-      make("label", { for: id, textContent: words }),
+      make("label", { for: id, textContent: words2 }),
       make("div", { class: "fk-slider" }, this.input, this.value)
     );
   }
@@ -1075,7 +1385,7 @@ var OverlayControls = class {
     this.opacity = new Slider(`${id}-opacity`, "opacity", "Opacity", (opacity) => set({ opacity }));
     this.threshold = new Slider(`${id}-threshold`, "threshold", "Show values from", (threshold) => set({ threshold }));
     this.swipe = new Slider(`${id}-swipe`, "swipe", "Divider", (swipe) => set({ swipe }));
-    this.drawnAs = select(DRAWN_AS.map(([value, words]) => [value, words]));
+    this.drawnAs = select(DRAWN_AS.map(([value, words2]) => [value, words2]));
     this.drawnAs.addEventListener("change", () => set({ drawn_as: this.drawnAs.value }));
     this.outline = make("input", { type: "checkbox" });
     this.outline.addEventListener("change", () => set({ outline: this.outline.checked }));
@@ -1119,9 +1429,9 @@ var OverlayControls = class {
       layer.input.addEventListener("change", () => this.set({ layer: position, hidden: false }));
       layer.thumbnail = make("canvas", { width: THUMBNAIL, height: THUMBNAIL, "aria-hidden": "true" });
       const name = make("bdi", { textContent: layer.name });
-      const verdict = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
+      const verdict2 = layer.verdict ? make("small", { textContent: layer.verdict }) : null;
       const classes = `fk-layer${FAILING.includes(layer.verdict) ? " fk-back" : ""}`;
-      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict);
+      return make("label", { class: classes, title: layer.name }, layer.input, layer.thumbnail, name, verdict2);
     });
     this.list.replaceChildren(...rows);
     offer(this.compare, [["-1", "nothing"], ...layers.map((layer, position) => [String(position), layer.name])]);
@@ -1342,7 +1652,7 @@ var Overlay = class {
     this.#show();
   }
   #zoomButtons() {
-    const titled = (words, label, act) => button(words, act, { title: label, "aria-label": label });
+    const titled = (words2, label, act) => button(words2, act, { title: label, "aria-label": label });
     return make(
       "div",
       { class: "fk-zoom", role: "group", "aria-label": "Zoom" },
@@ -1441,10 +1751,10 @@ var Overlay = class {
     const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
     const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
     const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: value.toFixed(2) }]);
-    const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
-    if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
-    this.readout.replaceChildren(make("span", { textContent: place }), ...words);
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
+    const words2 = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
+    if (values.length && !known.length) words2.push(make("span", { textContent: "outside the classifier's input" }));
+    this.readout.replaceChildren(make("span", { textContent: place }), ...words2);
     if (aloud) this.spoken.textContent = [place, ...known.map(({ name, text }) => `${name} ${text}`)].join(", ");
   }
   /**
@@ -1576,11 +1886,11 @@ var Overlay = class {
     this.#read(true);
   }
 };
-function emptyLayer({ name, height, width, data, view, verdict = "" }) {
+function emptyLayer({ name, height, width, data, view, verdict: verdict2 = "" }) {
   return forget({
     name,
     view,
-    verdict,
+    verdict: verdict2,
     height,
     width,
     values: bytesOf(data),
@@ -1617,7 +1927,8 @@ function render({ model, el }) {
   const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
-  const order = new Order(model.get("_classes"), model.get("_methods"), send);
+  const askable = { classes: model.get("_classes"), taxa: model.get("_taxa"), ranks: model.get("_ranks") };
+  const order = new Order(askable, model.get("_methods"), send);
   const meter = new Meter();
   const facts = make("dl", { class: "fk-facts" });
   const name = make("p", { class: "fk-title" });
@@ -1632,12 +1943,14 @@ function render({ model, el }) {
   const side = make("div", { class: "fk-side" }, chooser.element, order.element);
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
+  const likely = () => order.setLikely(model.get("_looked")[model.get("image_id")]?.likely ?? []);
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
     _photographs: () => chooser.setPhotographs(model.get("_photographs")),
     image_id: () => {
       chooser.choose(model.get("image_id"));
       name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
+      likely();
     },
     _photograph: () => {
       overlay.setPhotograph(model.get("_photograph"));
@@ -1653,17 +1966,22 @@ function render({ model, el }) {
     state: () => {
       const state = model.get("state");
       order.setState(state);
-      meter.setState(state);
+      meter.setState(state, "evaluations" in model.get("_progress"));
       chooser.enable(!BUSY.includes(state));
       frame.disabled = BUSY.includes(state);
     },
     _progress: () => meter.show(model.get("_progress")),
     _message: () => order.setMessage(model.get("_message")),
-    _prediction: () => order.setPrediction(...model.get("_prediction")),
+    _looked: () => {
+      chooser.setLooks(model.get("_looked"));
+      likely();
+    },
+    rank: () => order.setRank(model.get("rank")),
     _facts: () => facts.replaceChildren(...model.get("_facts").map(([term, value]) => fact(term, value)))
   };
   const take = (content, buffers) => {
     if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
+    if (content.kind === "uploaded") chooser.setUploaded(content.refused);
     if (content.kind !== "masks") return;
     for (const [position, { layer, height, width }] of content.masks.entries()) {
       overlay.updateLayer(layer, { height, width }, buffers[position]);

@@ -655,6 +655,19 @@ var OverlayControls = class {
   }
 };
 
+// src/text.js
+function figure(value) {
+  if (value === null || value === void 0 || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 1e-4 ? value.toPrecision(2) : value.toExponential(1);
+}
+function counted(value) {
+  return value.toLocaleString("en");
+}
+
 // src/overlay.js
 var FINE = 512;
 var MOST_ZOOM = 32;
@@ -942,7 +955,7 @@ var Overlay = class {
     const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
     const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
     const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: value.toFixed(2) }]);
+    const known = values.flatMap(({ name, value }) => value === null ? [] : [{ name, text: figure(value) }]);
     const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
     if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
     this.readout.replaceChildren(make("span", { textContent: place }), ...words);

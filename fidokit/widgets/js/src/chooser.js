@@ -1,12 +1,13 @@
 // Choosing a photograph: a list that is searched, with thumbnails as they come into sight; upload and drag-and-drop.
 
-/** @import { Send } from "./types.d.ts" */
+/** @import { Send, Verdict } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
-import { button, make, uniqueName } from "./dom.js";
+import { button, make, uniqueName, verdict } from "./dom.js";
 import { counted, lowered, wordsOf } from "./text.js";
 
 /** @typedef {[string, string]} Offered image_id and label of a photograph. */
+/** @typedef {{ predicted: string, state: Verdict, likely: [string, number][] }} Look what the classifier says of it. */
 
 /** Photographs shown at once; more are found by searching. */
 export const MOST_SHOWN = 60;
@@ -83,6 +84,8 @@ export class Chooser {
   #enabled = true;
   /** Address of each thumbnail; empty where a photograph cannot be shown. @type {Map<string, string>} */
   #thumbnails = new Map();
+  /** @type {Record<string, Look>} */
+  #looks = {};
   /** @type {Set<string>} */
   #asked = new Set();
   /** @type {Map<Element, string>} */
@@ -117,6 +120,26 @@ export class Chooser {
   choose(image) {
     this.#chosen = image;
     for (const input of this.list.querySelectorAll("input")) input.checked = input.value === image;
+  }
+
+  /**
+   * What the classifier says of photographs, by their names.
+   * @param {Record<string, Look>} looks
+   */
+  setLooks(looks) {
+    this.#looks = looks;
+    for (const [row, image] of this.#images) this.#showLook(row, image);
+  }
+
+  /**
+   * @param {Element} row of a photograph.
+   * @param {string} image
+   */
+  #showLook(row, image) {
+    const look = this.#looks[image];
+    if (!look?.predicted) return;
+    const called = [": predicted ", make("bdi", { textContent: look.predicted })];
+    row.querySelector(".fk-look")?.replaceChildren(verdict(look.state), ...(look.state === "right" ? [] : called));
   }
 
   /**
@@ -172,13 +195,16 @@ export class Chooser {
     const names = make(
       "span",
       { class: "fk-names" },
-      make("bdi", { textContent: image }),
+      make("bdi", { class: "fk-file", textContent: fileOf(image) }),
       label ? make("bdi", { class: "fk-label", textContent: label }) : null,
+      make("span", { class: "fk-look" }),
+      folderOf(image) ? make("bdi", { class: "fk-folder", textContent: folderOf(image) }) : null,
     );
     const place = make("span", { class: "fk-thumbnail" });
     const row = make("label", { class: "fk-row", title: image, dataset: { image } }, input, place, names);
     const address = this.#thumbnails.get(image);
     if (address !== undefined) showThumbnail(row, address);
+    this.#showLook(row, image);
     return row;
   }
 
@@ -198,9 +224,34 @@ export class Chooser {
     this.file.value = "";
     if (!file || !this.#enabled) return;
     this.found.textContent = `Uploading ${file.name}`;
-    await upload(file, this.send);
     this.search.value = "";
+    await upload(file, this.send);
   }
+
+  /**
+   * What became of an upload.
+   * @param {string} refused why it was; empty where it was taken.
+   */
+  setUploaded(refused) {
+    this.#list();
+    if (refused) this.found.textContent = refused;
+  }
+}
+
+/**
+ * The name of a photograph's file, by which photographs of one folder differ.
+ * @param {string} image
+ */
+export function fileOf(image) {
+  return image.slice(image.lastIndexOf("/") + 1) || image;
+}
+
+/**
+ * The folder before it; empty where there is none.
+ * @param {string} image
+ */
+export function folderOf(image) {
+  return fileOf(image) === image ? "" : image.slice(0, image.lastIndexOf("/"));
 }
 
 /**

@@ -4,7 +4,7 @@
 
 import { bytesOf } from "./bytes.js";
 import { button, labelled, make, paragraph, select, uniqueName, verdict } from "./dom.js";
-import { decimal, lowered, percent, smallNumber, wordsOf } from "./text.js";
+import { figure, lowered, percent, smallNumber, wordsOf } from "./text.js";
 
 /** @typedef {Cluster & { images: number }} Row a cluster, and of how many images it is, in both halves. */
 
@@ -95,7 +95,7 @@ export function linesOf({ sentence, pairs, properties, proof }) {
 export function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
   const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
-  const stable = `${decimal(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
+  const stable = `${figure(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
   const heldOut = row.holdout_size ?? 0;
   const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
@@ -115,7 +115,7 @@ export function factsOf(row) {
  * @param {Cluster} cluster
  */
 export function effectOf({ effect, effect_low: low, effect_high: high }) {
-  return effect === null ? "–" : `${decimal(effect)} [${decimal(low)}, ${decimal(high)}]`;
+  return effect === null ? "–" : `${figure(effect)} [${figure(low)}, ${figure(high)}]`;
 }
 
 export class ClusterTable {

@@ -25,6 +25,7 @@ import { ImageDetail } from "./image_detail.js";
 import { ScatterMap } from "./map.js";
 import { lookup } from "./picture.js";
 import { SelectionQueue } from "./queue.js";
+import { figure } from "./text.js";
 import { drawTile, MOST_PICTURES, Pictures } from "./tiles.js";
 
 /**
@@ -98,7 +99,7 @@ export class Images {
   say(row) {
     const { name, label, predicted, score, state } = this.about(row);
     const cluster = this.clusters[this.points.cluster[row]];
-    const lines = [name, `label ${label}`, `called ${predicted} (${score.toFixed(2)}), ${state}`];
+    const lines = [name, `label ${label}`, `called ${predicted} (${figure(score)}), ${state}`];
     return cluster >= 0 ? [...lines, `cluster ${cluster}`] : lines;
   }
 }

@@ -2,7 +2,7 @@
 // message; no trait is written here.
 
 /** @import { Progress } from "./meter.js" */
-/** @import { Offered } from "./chooser.js" */
+/** @import { Look, Offered } from "./chooser.js" */
 /** @import { Bytes, Listener, MethodForm, Model, Rendered, SentLayer, SentPhotograph } from "./types.d.ts" */
 
 import { Chooser } from "./chooser.js";
@@ -13,9 +13,10 @@ import { Overlay } from "./overlay.js";
 
 /**
  * @typedef {{
- *   _tables: Record<string, Bytes>, _photographs: Offered[], _classes: string[], _methods: MethodForm[],
+ *   _tables: Record<string, Bytes>, _photographs: Offered[], _classes: string[], _taxa: string[][], _ranks: string[],
+ *   _methods: MethodForm[], _looked: Record<string, Look>, rank: string | null,
  *   _photograph: SentPhotograph, _layers: SentLayer[], _shown: string, _preset: string, _progress: Progress | {},
- *   _message: string, _prediction: string[], _facts: string[][], _static_class: string, image_id: string, method: string,
+ *   _message: string, _facts: string[][], _static_class: string, image_id: string, method: string,
  *   target: string | null, against: string | null, state: string, whole_frame: boolean,
  * }} Traits
  */
@@ -41,7 +42,8 @@ function render({ model, el }) {
   const send = sender(model, gone.tell);
   const overlay = new Overlay(model.get("_tables"));
   const chooser = new Chooser(send);
-  const order = new Order(model.get("_classes"), model.get("_methods"), send);
+  const askable = { classes: model.get("_classes"), taxa: model.get("_taxa"), ranks: model.get("_ranks") };
+  const order = new Order(askable, model.get("_methods"), send);
   const meter = new Meter();
   const facts = make("dl", { class: "fk-facts" });
   const name = make("p", { class: "fk-title" });
@@ -57,12 +59,14 @@ function render({ model, el }) {
   const main = make("div", { class: "fk-main" }, name, meter.element, overlay.element);
   el.append(widgetRoot(model.get("_static_class"), gone.element, make("div", { class: "fk-explain" }, side, main)));
 
+  const likely = () => order.setLikely(model.get("_looked")[model.get("image_id")]?.likely ?? []);
   const method = () => order.setMethod(model.get("method"), model.get("_preset"));
   const show = {
     _photographs: () => chooser.setPhotographs(model.get("_photographs")),
     image_id: () => {
       chooser.choose(model.get("image_id"));
       name.replaceChildren(make("bdi", { textContent: model.get("image_id") }));
+      likely();
     },
     _photograph: () => {
       overlay.setPhotograph(model.get("_photograph"));
@@ -78,18 +82,23 @@ function render({ model, el }) {
     state: () => {
       const state = model.get("state");
       order.setState(state);
-      meter.setState(state);
+      meter.setState(state, "evaluations" in model.get("_progress"));
       chooser.enable(!BUSY.includes(state));
       frame.disabled = BUSY.includes(state);
     },
     _progress: () => meter.show(model.get("_progress")),
     _message: () => order.setMessage(model.get("_message")),
-    _prediction: () => order.setPrediction(...model.get("_prediction")),
+    _looked: () => {
+      chooser.setLooks(model.get("_looked"));
+      likely();
+    },
+    rank: () => order.setRank(model.get("rank")),
     _facts: () => facts.replaceChildren(...model.get("_facts").map(([term, value]) => fact(term, value))),
   };
   /** @type {Listener} */
   const take = (content, buffers) => {
     if (content.kind === "thumbnail") chooser.setThumbnail(content.image, buffers[0]);
+    if (content.kind === "uploaded") chooser.setUploaded(content.refused);
     if (content.kind !== "masks") return;
     for (const [position, { layer, height, width }] of content.masks.entries()) {
       overlay.updateLayer(layer, { height, width }, buffers[position]);

@@ -3,7 +3,7 @@
 import { make } from "./dom.js";
 import { BUSY } from "./order.js";
 import { contextOf } from "./picture.js";
-import { decimal } from "./text.js";
+import { figure } from "./text.js";
 
 /**
  * Evaluations done and to be done, evaluations a second, seconds left, the scores of what is kept and what is dropped, and the
@@ -20,7 +20,7 @@ const STATES = new Map([
   ["running", "Computing"],
   ["stopping", "Stopping"],
   ["done", "Done"],
-  ["stopped", "Stopped; the mask is what there was"],
+  ["stopped", "Stopped; the mask is as far as it had come"],
   ["failed", "This did not work"],
 ]);
 const FIGURES = ["Evaluations", "Rate", "Time left", "Score kept", "Score dropped", "Loss"];
@@ -33,11 +33,11 @@ const UNKNOWN = "–";
 export function figuresOf({ evaluations, total, rate, left, kept, dropped, loss }) {
   return [
     `${evaluations} of ${total}`,
-    `${decimal(rate, 1)} a second`,
+    `${figure(rate)} a second`,
     left === null ? UNKNOWN : `${Math.ceil(left)} s`,
-    decimal(kept),
-    decimal(dropped),
-    decimal(loss),
+    figure(kept),
+    figure(dropped),
+    figure(loss),
   ];
 }
 
@@ -89,9 +89,13 @@ export class Meter {
   /** @type {[number, number][]} */
   #losses = [];
 
-  /** @param {string} state */
-  setState(state) {
-    this.state.textContent = STATES.get(state) ?? state;
+  /**
+   * @param {string} state
+   * @param {boolean} started whether there is a mask, or at least a look at one.
+   */
+  setState(state, started) {
+    const early = state === "stopped" && !started;
+    this.state.textContent = early ? "Stopped before there was a mask" : (STATES.get(state) ?? state);
     this.element.dataset.state = state;
     this.element.hidden = state === "ready";
     if (state === "preparing" || state === "running") this.bar.removeAttribute("value");

@@ -1,12 +1,17 @@
 // What to explain and how: class, contrast, method and its settings; Start and Stop.
 
 /** @import { FormField, MethodForm, Send } from "./types.d.ts" */
+/** @import { Offer } from "./names.js" */
 
+/**
+ * What can be asked for: classes; taxa with a note on each; ranks of the taxonomy, if there is one.
+ * @typedef {{ classes: string[], taxa: string[][], ranks: string[] }} Askable
+ */
+
+import { Combobox } from "./combobox.js";
 import { button, labelled, labelledCheck, make, offer, say, select, uniqueName } from "./dom.js";
-import { offers } from "./text.js";
+import { figure } from "./text.js";
 
-/** Class names offered at once; typing narrows them. */
-const MOST_OFFERED = 100;
 /** States in which nothing else can be asked for. */
 export const BUSY = ["preparing", "running", "stopping"];
 
@@ -30,44 +35,6 @@ function isCheck(input) {
   return input.type === "checkbox";
 }
 
-/** A text field for the name of a class, with names that fit what is typed. */
-class ClassField {
-  /** Offered before anything is typed. */
-  hint = "";
-
-  /**
-   * @param {string} id
-   * @param {string} words
-   * @param {string} placeholder
-   * @param {string[]} classes
-   */
-  constructor(id, words, placeholder, classes) {
-    this.classes = classes;
-    this.list = make("datalist", { id: `${id}-offers` });
-    this.input = make("input", {
-      type: "text",
-      list: this.list.id,
-      placeholder,
-      autocomplete: "off",
-      spellcheck: false,
-    });
-    this.input.addEventListener("input", () => this.offer());
-    this.element = labelled(id, words, this.input, this.list);
-    this.offer();
-  }
-
-  /** What is typed; null for nothing. */
-  get name() {
-    return this.input.value.trim() || null;
-  }
-
-  offer() {
-    const hinted = this.hint && !this.name ? [this.hint] : [];
-    const names = offers(this.classes, this.input.value, hinted, MOST_OFFERED);
-    this.list.replaceChildren(...names.map((value) => make("option", { value })));
-  }
-}
-
 export class Order {
   id = uniqueName("order");
   summary = make("p", { class: "fk-summary" });
@@ -80,17 +47,26 @@ export class Order {
   message = make("p", { class: "fk-message", role: "alert", hidden: true });
   /** @type {Map<string, HTMLInputElement | HTMLSelectElement>} */
   #inputs = new Map();
+  /** Whether the likeliest classes of the photograph are known. */
+  #asked = false;
 
   /**
-   * @param {string[]} classes
+   * @param {Askable} askable
    * @param {MethodForm[]} methods
    * @param {Send} send
    */
-  constructor(classes, methods, send) {
+  constructor({ classes, taxa, ranks }, methods, send) {
+    this.classes = classes.map((name) => ({ name, note: "" }));
+    this.taxa = taxa.map(([name, note]) => ({ name, note }));
     this.methods = new Map(methods.map((method) => [method.name, method]));
     this.send = send;
-    this.target = new ClassField(`${this.id}-target`, "Class to explain", "the predicted class", classes);
-    this.against = new ClassField(`${this.id}-against`, "Rather than", "any other class", classes);
+    const what = taxa.length ? "classes and taxa" : "classes";
+    const ask = () => this.#asked || this.send({ do: "likely" });
+    this.target = new Combobox(`${this.id}-target`, "Class to explain", what, ask);
+    this.against = new Combobox(`${this.id}-against`, "Rather than", what, ask);
+    this.rank = select([["", "itself"], ...ranks.map((rank) => [rank, `its ${rank}`])]);
+    this.rankField = labelled(`${this.id}-rank`, "Explain", this.rank);
+    this.rankField.hidden = !ranks.length;
     this.method = select(methods.map(({ name }) => [name, name]));
     this.method.addEventListener("change", () => this.#showMethod());
     this.preset.addEventListener("change", () => this.#fill());
@@ -98,6 +74,7 @@ export class Order {
       "form",
       { class: "fk-order", "aria-label": "What to explain" },
       this.target.element,
+      this.rankField,
       this.against.element,
       labelled(`${this.id}-method`, "Method", this.method, this.summary),
       this.presetField,
@@ -105,6 +82,7 @@ export class Order {
       this.message,
       this.details,
     );
+    this.setLikely([]);
     this.element.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#start();
@@ -126,19 +104,37 @@ export class Order {
    * @param {string | null} name
    */
   setClass(which, name) {
-    this[which].input.value = name ?? "";
+    this[which].name = name;
+  }
+
+  /** @param {string | null} rank */
+  setRank(rank) {
+    this.rank.value = rank ?? "";
   }
 
   /**
-   * The predicted class and the runner-up, as hints.
-   * @param {string} [predicted]
-   * @param {string} [runnerUp]
+   * The likeliest classes of the photograph and their scores, the predicted one first; none while they are not known.
+   * @param {[string, number][]} likely
    */
-  setPrediction(predicted, runnerUp) {
-    this.target.input.placeholder = predicted ? `predicted: ${predicted}` : "the predicted class";
-    this.against.input.placeholder = runnerUp ? `any other, such as ${runnerUp}` : "any other class";
-    this.against.hint = runnerUp ?? "";
-    this.against.offer();
+  setLikely(likely) {
+    this.#asked = likely.length > 0;
+    const [predicted, runnerUp] = likely;
+    this.target.input.placeholder = predicted ? `predicted: ${predicted[0]}` : "the predicted class";
+    this.against.input.placeholder = "any other class";
+    this.target.describe(predicted ? `Predicted: ${predicted[0]}, ${figure(predicted[1])}` : "");
+    this.against.describe(runnerUp ? `Next: ${runnerUp[0]}, ${figure(runnerUp[1])}` : "");
+    const offers = likely.map(([name, score]) => ({ name, note: figure(score) }));
+    this.target.setGroups(this.#groups(offers));
+    this.against.setGroups(this.#groups(offers.slice(1)));
+  }
+
+  /** @param {Offer[]} likely */
+  #groups(likely) {
+    return [
+      { title: "Likeliest for this photograph", offers: likely },
+      { title: "Taxa", offers: this.taxa },
+      { title: "All classes", offers: this.classes },
+    ];
   }
 
   /**
@@ -214,6 +210,7 @@ export class Order {
       fields,
       target: this.target.name,
       against: this.against.name,
+      rank: this.rank.value || null,
     });
   }
 }

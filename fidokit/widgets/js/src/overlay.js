@@ -24,6 +24,7 @@ import {
 import { OverlayControls, THUMBNAIL } from "./overlay_controls.js";
 import { drawSmall, forget, Painter } from "./painter.js";
 import { paint, upsampled, wordsOf } from "./picture.js";
+import { figure } from "./text.js";
 
 /**
  * A drag: of the divider or of the picture, from where on the page, and what was seen then.
@@ -349,7 +350,7 @@ export class Overlay {
     const inside = [(x - x0) / (x1 - x0), (y - y0) / (y1 - y0)];
     const place = `x ${Math.floor(x * photograph.width)}, y ${Math.floor(y * photograph.height)}`;
     const values = this.#layers.map((layer) => ({ name: layer.name, value: valueAt(this.#fine(layer), inside) }));
-    const known = values.flatMap(({ name, value }) => (value === null ? [] : [{ name, text: value.toFixed(2) }]));
+    const known = values.flatMap(({ name, value }) => (value === null ? [] : [{ name, text: figure(value) }]));
     const words = known.map(({ name, text }) => make("span", {}, make("bdi", { textContent: name }), ` ${text}`));
     if (values.length && !known.length) words.push(make("span", { textContent: "outside the classifier's input" }));
     this.readout.replaceChildren(make("span", { textContent: place }), ...words);

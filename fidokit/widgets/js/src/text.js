@@ -22,11 +22,17 @@ export function smallNumber(value) {
 }
 
 /**
- * A number with so many digits; a dash for none.
+ * A score or another figure: two decimals; its own digits, never 0.00, where it is smaller; none from 100 on; a
+ * dash for none. As the function `number` in Python.
  * @param {number | null | undefined} value
  */
-export function decimal(value, digits = 2) {
-  return value === null || value === undefined ? "–" : value.toFixed(digits);
+export function figure(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100) return counted(Math.round(value));
+  if (size >= 0.01) return value.toFixed(2);
+  if (size === 0) return "0";
+  return size >= 0.0001 ? value.toPrecision(2) : value.toExponential(1);
 }
 
 /**
@@ -59,18 +65,4 @@ export function folded(text) {
  */
 export function wordsOf(typed) {
   return typed.split(SPACES).filter(Boolean);
-}
-
-/**
- * Names that fit what was typed, so many at most: first `hinted`, then those that begin with it, then the others.
- * @param {string[]} names
- * @param {string} typed
- * @param {string[]} hinted
- * @param {number} most
- */
-export function offers(names, typed, hinted, most) {
-  const start = lowered(typed.trim());
-  const fits = names.filter((name) => lowered(name).includes(start));
-  const begin = fits.filter((name) => lowered(name).startsWith(start));
-  return [...new Set([...hinted, ...begin, ...fits])].slice(0, most);
 }

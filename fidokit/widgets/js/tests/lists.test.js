@@ -321,6 +321,33 @@ describe("the chooser", () => {
     assert.equal(sent.length, 1);
   });
 
+  test("says what became of an upload", async () => {
+    fire(chooser.element, "drop", { dataTransfer: { types: ["Files"], files: [new File(["abc"], "c.png")] } });
+    assert.equal(chooser.found.textContent, "Uploading c.png");
+    await settled();
+    chooser.setUploaded("c.png is no photograph");
+    assert.equal(chooser.found.textContent, "c.png is no photograph");
+    chooser.setUploaded("");
+    assert.equal(chooser.found.textContent, "");
+  });
+
+  test("names the file before its folder, and says what the classifier makes of it", () => {
+    chooser.setPhotographs([
+      ["site 3/night/a.png", "robin"],
+      ["b.png", "robin"],
+    ]);
+    const words = () => rows().map((row) => [...row.querySelectorAll(".fk-names > *")].map((each) => each.textContent));
+    assert.deepEqual(words(), [
+      ["a.png", "robin", "", "site 3/night"],
+      ["b.png", "robin", ""],
+    ]);
+    const looks = { "b.png": { predicted: "wren", state: "wrong", likely: [] } };
+    chooser.setLooks(looks);
+    assert.equal(words()[1][2], "✗ wrong: predicted wren");
+    chooser.setLooks({ "b.png": { ...looks["b.png"], state: "right" } });
+    assert.equal(words()[1][2], "✓ right");
+  });
+
   test("leaves what is dropped and no file to the page", () => {
     const event = fire(chooser.element, "dragover", { dataTransfer: { types: ["text/plain"], files: [] } });
     assert.equal(event.defaultPrevented, false);

@@ -31,7 +31,9 @@ describe("the order", () => {
   beforeEach(() => {
     openPage();
     sent = [];
-    order = new Order(["Robin", "Great tit", "Titmouse"], METHODS, (message) => sent.push(message));
+    order = new Order({ classes: ["Robin", "Great tit", "Titmouse"], taxa: [], ranks: [] }, METHODS, (message) =>
+      sent.push(message),
+    );
     document.body.append(order.element);
     order.setMethod("fido", "default");
   });
@@ -62,20 +64,48 @@ describe("the order", () => {
     const event = fire(order.element, "submit");
     assert.ok(event.defaultPrevented);
     const fields = { steps: "20", tv_weight: "0.1", infill: "blur", ramp: false };
-    assert.deepEqual(sent, [
-      { do: "start", method: "fido", preset: "default", fields, target: "Robin", against: null },
-    ]);
+    const asked = { target: "Robin", against: null, rank: null };
+    assert.deepEqual(sent.at(-1), { do: "start", method: "fido", preset: "default", fields, ...asked });
   });
 
-  test("offers class names that fit, and the runner-up first", () => {
-    const offered = () => [...order.against.list.children].map((option) => option.value);
-    order.setPrediction("Robin", "Titmouse");
-    assert.deepEqual(offered(), ["Titmouse", "Robin", "Great tit"]);
-    assert.equal(order.target.input.placeholder, "predicted: Robin");
+  test("offers class names that fit, and the likeliest first, with their scores", () => {
+    const offered = () => [...order.against.list.querySelectorAll("[role=option]")].map((row) => row.textContent);
+    order.setLikely([
+      ["Robin", 0.8],
+      ["Titmouse", 0.0042],
+    ]);
+    field("Rather than").click();
+    assert.deepEqual(offered(), ["Titmouse0.0042", "Robin", "Great tit"]);
+    assert.deepEqual(
+      [order.target.about.textContent, order.against.about.textContent],
+      ["Predicted: Robin, 0.80", "Next: Titmouse, 0.0042"],
+    );
     enter(field("Rather than"), "tit");
-    assert.deepEqual(offered(), ["Titmouse", "Great tit"]);
-    order.setPrediction();
-    assert.equal(order.against.input.placeholder, "any other class");
+    assert.deepEqual(offered(), ["Titmouse0.0042", "Great tit"]);
+    order.setLikely([]);
+    assert.deepEqual([order.against.about.hidden, order.target.input.placeholder], [true, "the predicted class"]);
+  });
+
+  test("asks what is likely once a list is opened, until it is known", () => {
+    field("Class to explain").click();
+    assert.deepEqual(sent, [{ do: "likely" }]);
+    order.setLikely([["Robin", 0.8]]);
+    field("Rather than").click();
+    assert.equal(sent.length, 1);
+  });
+
+  test("has ranks where there is a taxonomy", () => {
+    assert.ok(order.rankField.hidden);
+    const ranked = new Order(
+      { classes: [], taxa: [["Paridae", "family, 2 classes"]], ranks: ["family"] },
+      METHODS,
+      order.send,
+    );
+    document.body.append(ranked.element);
+    ranked.setMethod("fido", "default");
+    choose(ranked.rank, "family");
+    fire(ranked.element, "submit");
+    assert.deepEqual([ranked.rankField.hidden, sent[0].rank], [false, "family"]);
   });
 
   test("cannot be changed while it is carried out, and hands the focus to Stop and back", () => {
@@ -96,7 +126,7 @@ describe("progress", () => {
   beforeEach(() => openPage());
 
   test("is told in words", () => {
-    assert.deepEqual(figuresOf(PROGRESS), ["30 of 120", "12.3 a second", "8 s", "0.91", "–", "-1.50"]);
+    assert.deepEqual(figuresOf(PROGRESS), ["30 of 120", "12.34 a second", "8 s", "0.91", "–", "-1.50"]);
     assert.deepEqual(figuresOf({ ...PROGRESS, rate: null, left: null }).slice(1, 3), ["– a second", "–"]);
   });
 
@@ -156,10 +186,12 @@ describe("progress", () => {
     meter.setState("running");
     meter.show(PROGRESS);
     assert.equal(meter.figures[2].textContent, "8 s");
-    meter.setState("stopped");
+    meter.setState("stopped", true);
     assert.deepEqual(
       [meter.figures[2].textContent, meter.state.textContent],
-      ["–", "Stopped; the mask is what there was"],
+      ["–", "Stopped; the mask is as far as it had come"],
     );
+    meter.setState("stopped", false);
+    assert.equal(meter.state.textContent, "Stopped before there was a mask");
   });
 });

@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { counted, decimal, folded, lowered, offers, percent, smallNumber, wordsOf } from "../src/text.js";
+import { counted, figure, folded, lowered, percent, smallNumber, wordsOf } from "../src/text.js";
 
 test("shares and numbers that are missing are dashes", () => {
-  assert.deepEqual([percent(null), smallNumber(null), decimal(null), decimal(undefined)], ["–", "–", "–", "–"]);
+  assert.deepEqual([percent(null), smallNumber(null), figure(null), figure(undefined)], ["–", "–", "–", "–"]);
 });
 
 test("shares are in percent", () => {
@@ -14,8 +14,22 @@ test("small numbers are powers of ten where two digits would be zeros", () => {
   assert.deepEqual([0.5, 0.01, 0.0099, 1.2e-7, 0].map(smallNumber), ["0.50", "0.01", "1e-2", "1e-7", "0e+0"]);
 });
 
-test("numbers have as many digits as are asked for", () => {
-  assert.deepEqual([decimal(1.256), decimal(1.256, 1), decimal(0)], ["1.26", "1.3", "0.00"]);
+test("figures keep their digits where they are small", () => {
+  const written = [
+    [1.256, "1.26"],
+    [0.9996, "1.00"],
+    [0.01, "0.01"],
+    [0.0034, "0.0034"],
+    [0.0003, "0.00030"],
+  ];
+  const others = [
+    [-0.0021, "-0.0021"],
+    [2.1e-7, "2.1e-7"],
+    [0, "0"],
+    [1234.5, "1,235"],
+    [Number.NaN, "–"],
+  ];
+  for (const [value, words] of [...written, ...others]) assert.equal(figure(value), words);
 });
 
 test("thousands are apart", () => {
@@ -31,12 +45,4 @@ test("texts are compared without case, and in the report without accents", () =>
   assert.equal(lowered("Grünspecht ÄÖ"), "grünspecht äö");
   assert.equal(folded("Grünspecht Élan Ñ"), "grunspecht elan n");
   assert.equal(folded("Gru\u0308n"), "grun");
-});
-
-test("class names that begin with what is typed come before those that contain it, hints before both", () => {
-  const names = ["Great tit", "Titmouse", "Robin", "Blue tit"];
-  assert.deepEqual(offers(names, "TIT", [], 10), ["Titmouse", "Great tit", "Blue tit"]);
-  assert.deepEqual(offers(names, "", ["Robin"], 3), ["Robin", "Great tit", "Titmouse"]);
-  assert.deepEqual(offers(names, " rob ", [], 10), ["Robin"]);
-  assert.deepEqual(offers(names, "zebra", [], 10), []);
 });

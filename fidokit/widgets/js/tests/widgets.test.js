@@ -81,17 +81,29 @@ describe("ExplainWidget", () => {
     open(explain, {
       _photographs: [["a.png", "robin"]],
       _classes: ["robin", "wren"],
+      _taxa: [],
+      _ranks: [],
       _methods: [METHOD],
       _layers: [layer("SSR", 0)],
       _shown: "SSR",
       _preset: "default",
       _progress: {},
-      _prediction: ["wren", "robin"],
+      _looked: {
+        "a.png": {
+          predicted: "wren",
+          state: "wrong",
+          likely: [
+            ["wren", 0.7],
+            ["robin", 0.2],
+          ],
+        },
+      },
       _facts: [["Explained", "wren"]],
       image_id: "a.png",
       method: "fido",
       target: null,
       against: null,
+      rank: null,
       state: "ready",
     }),
   );
