@@ -81,8 +81,8 @@ class ReviewOrder(Answer):
             SettingsError: a column is missing, a photograph is none of the study's, or is there twice.
 
         Example:
-            >>> first = order.batch(1)
-            >>> found = fk.review_order(study).errors_left(first.assign(review="confirmed"))
+            >>> order = fk.review_order(study)
+            >>> found = order.errors_left(order.batch(1).assign(review="confirmed"))
             >>> found["errors_found"].tolist()
             [0]
         """
