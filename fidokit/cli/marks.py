@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fidokit._util.shares import p_words
 from fidokit.cli.options import add_model, add_run, command, opened_study, place_in
 from fidokit.cli.text import plain, table
 
@@ -76,6 +75,8 @@ def _told(arguments: argparse.Namespace, ask: Callable[[Study, dict[str, Any]], 
 
 def _cells(row: dict[Any, Any]) -> dict[str, str]:
     """A row of either table; of a pair without marks, dashes."""
+    from fidokit._util.shares import p_words
+
     names = [name for name in ("pair", "mark", "seen_in", "where") if name in row]
     cells = {name: str(row[name]) if isinstance(row[name], str) else "-" for name in names}
     cells |= dict.fromkeys(["effect", "share", "p", "n"], "-")

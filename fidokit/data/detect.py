@@ -13,6 +13,8 @@ from fidokit.data.readers.reading import read_text
 from fidokit.data.readers.timelapse import is_timelapse
 from fidokit.exceptions import SettingsError
 
+_CAMTRAP_TABLES = ("deployments.csv", "media.csv", "observations.csv")
+
 
 def read_dataset(
     path: str | Path, *, images: str | Path | None = None, labels: str | Path | None = None
@@ -55,6 +57,11 @@ def read_dataset(
         if is_timelapse(header_of(path)):
             return LabelledImages.from_timelapse(path, images=images)
         return LabelledImages.from_csv(path, root=images)
+    if all((path / name).is_file() for name in _CAMTRAP_TABLES):
+        raise SettingsError(
+            f"{path} has the tables of a Camtrap DP ({', '.join(_CAMTRAP_TABLES)}), but no {DESCRIPTOR}, which says "
+            "what they hold; copy it from where the tables came from"
+        )
     if images is not None:
         raise SettingsError(f"images are for tables and JSON; the photographs of {path} lie in it")
     if is_birds_folder(path) and is_nabirds(path):

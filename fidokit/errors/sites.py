@@ -378,6 +378,8 @@ def _headline(rows: pd.DataFrame) -> str:
             f"At none of {len(rows)} sites does the background decide more answers than at the others "
             f"({_range(shares)})."
         )
+    else:
+        said.append("Whether the background decides could not be tested at any site, see the notes.")
     labelled, foretold = (rows[rows[name].notna()] for name in ("accuracy", "forecast"))
     foretold = foretold[foretold["accuracy"].isna()]
     if len(labelled):
@@ -394,8 +396,11 @@ def _headline(rows: pd.DataFrame) -> str:
 
 
 def _fewest(rows: pd.DataFrame, name: str) -> str:
-    worst = shorten(str(rows["site"].iloc[int(rows[name].to_numpy().argmin())]))
-    return f"at {worst}" if len(rows) == 1 else f"fewest at {worst}"
+    shares = rows[name]
+    worst = shorten(str(rows["site"].iloc[int(shares.to_numpy().argmin())]))
+    if len(rows) == 1:
+        return f"at {worst}"
+    return "at each of them" if _percent(float(shares.min())) == _percent(float(shares.max())) else f"fewest at {worst}"
 
 
 def _range(shares: pd.Series[Any]) -> str:
@@ -433,6 +438,11 @@ def _reservations(rows: pd.DataFrame, forecasts: pd.DataFrame, interventions: bo
             f"Foretold from all others, the {len(known)} sites with labels are off by {off['forecast']:.1f} points on "
             f"average (average confidence: {off['average_confidence']:.1f}, average thresholded confidence: "
             f"{off['atc']:.1f})."
+            + (
+                " A simpler forecast was closer here: do not rely on this one."
+                if off["forecast"] > min(off.values())
+                else ""
+            )
         )
     return notes
 

@@ -18,7 +18,7 @@ from fidokit._util.html import printable
 from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
-from fidokit.methods.verdicts import standing
+from fidokit.methods.verdicts import FAILING, standing
 from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
@@ -362,12 +362,13 @@ def panels_png(
     return sheet_png(cells, height=height, opacity=opacity, colours=colours)
 
 
-def shown_part(geometry: Geometry, mask: npt.ArrayLike) -> Box | None:
-    """The part of a photograph to open a mask's view on; None where that is most of it, or the mask is empty."""
-    box = geometry.mask_box(mask)
-    if box is None:
+def shown_part(geometry: Geometry, *masks: npt.ArrayLike) -> Box | None:
+    """The part of a photograph to open a view of masks on; None where that is most of it, or the masks are empty."""
+    boxes = [box for mask in masks if (box := geometry.mask_box(mask)) is not None]
+    if not boxes:
         return None
-    x0, y0, x1, y1 = part = geometry.view_of(box)
+    left, top, right, bottom = zip(*boxes, strict=True)
+    x0, y0, x1, y1 = part = geometry.view_of((min(left), min(top), max(right), max(bottom)))
     return part if (x1 - x0) * (y1 - y0) < _MOST_OF_IT * geometry.width * geometry.height else None
 
 
@@ -400,9 +401,11 @@ def masks_panels(masks: Masks, i: int, *, scores: bool = True) -> list[Panel]:
     else:
         photograph, geometry = masks.photograph(i)
         panels.append(Panel(f"{masks.target[i]} {number(float(masks.score_full[i]))}", photograph, geometry))
-    # Masks that are enough by themselves lead, and say which part is shown; those that explain little come last.
+    # Masks that are enough by themselves lead; those that explain little come last, and say which part is shown only
+    # where all of them do.
     ordered = sorted(masks.kinds.items(), key=lambda item: standing(masks.verdict(item[0], i)))
-    part = None if masks.images is None else shown_part(geometry, ordered[0][1][i].numpy())
+    telling = [mask for kind, mask in ordered if masks.verdict(kind, i) not in FAILING] or [mask for _, mask in ordered]
+    part = None if masks.images is None else shown_part(geometry, *(mask[i].numpy() for mask in telling))
     near = (photograph, geometry) if part is None else cut_out(photograph, geometry, part)
     for kind, mask in ordered:
         caption = KIND_NAMES[kind]
@@ -482,13 +485,7 @@ def summary_figure(summary: pd.DataFrame) -> go.Figure:
         ticktext=[plotly_text(line) for line in lines],
         zeroline=False,
     )
-    figure.update_layout(
-        template="plotly_white",
-        showlegend=False,
-        height=100 + 34 * len(lines),
-        margin={"l": 10, "r": 10, "t": 65, "b": 40},
-    )
-    return figure
+    return dressed(figure, 100 + 34 * len(lines), legend=False, top=65)
 
 
 def readable(name: str) -> str:
@@ -510,7 +507,10 @@ def plotly_text(text: str, longest: int | None = _LONGEST_NAME) -> str:
 
 
 def dressed(figure: go.Figure, height: int, legend: bool = True, top: int = 60) -> go.Figure:
-    """The figure in the dress that all of them wear; height and top margin in pixels."""
+    """The figure in the dress that all of them wear, with a picture beside it in notebooks; sizes in pixels."""
+    from fidokit.figures.notebook_form import ShownFigure
+
+    figure = ShownFigure(figure)
     figure.update_layout(
         template="plotly_white", height=height, showlegend=legend, margin={"l": 10, "r": 10, "t": top, "b": 40}
     )

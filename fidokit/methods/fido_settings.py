@@ -18,6 +18,8 @@ from fidokit._util.checks import (
     require_flags,
     require_numbers,
 )
+from fidokit._util.wording import field_of
+from fidokit.exceptions import SettingsError
 from fidokit.methods.base import ADDED
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.infill import InfillFunction, Mixture
@@ -129,7 +131,13 @@ class FidoSettings:
         cells = self.grid if isinstance(self.grid, tuple | list) else (self.grid, self.grid)
         good = self.grid is None or (len(cells) == 2 and all(map(COUNT.fits, cells)))
         require(self, "grid", good, f"{COUNT}, two of them (rows, columns), or None for one cell a pixel")
-        self.mixtures()
+        for name in ("infill", "ssr_infill", "sdr_infill"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                try:
+                    Mixture.parse(value)
+                except SettingsError as error:
+                    raise SettingsError(f"{field_of(self, name)}: {error}") from error
         own = [f.name for f in fields(self) if f.name.endswith("_infill") and getattr(self, f.name) != f.default]
         require(
             self, "infill", self.infill is None or not own, f"None, the default, where {' and '.join(own)} is given"

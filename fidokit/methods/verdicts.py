@@ -40,7 +40,8 @@ def mask_verdict(whole: float, kept: float, dropped: float) -> Verdict:
         dropped: score with the region filled in.
 
     Returns:
-        ``not judged`` where one of them is missing or the whole image's score is 0.
+        ``not judged`` where one of them is missing or the whole image's score is 0. A region is not called enough where
+        what is left without it is as much: of a score that hardly depends on the picture, any region keeps all.
     """
     verdict: Verdict = mask_verdicts([whole], [kept], [dropped])[0]
     return verdict
@@ -50,7 +51,7 @@ def mask_verdicts(whole: npt.ArrayLike, kept: npt.ArrayLike, dropped: npt.ArrayL
     """`mask_verdict` of many masks at once: N scores each."""
     full, alone, without = (np.asarray(scores, np.float64) for scores in (whole, kept, dropped))
     judged = np.isfinite(full) & np.isfinite(alone) & np.isfinite(without) & (full > 0)
-    enough, needed = alone >= KEPT * full, without <= DROPPED * full
+    enough, needed = (alone >= KEPT * full) & (without < KEPT * full), without <= DROPPED * full
     names: list[Verdict] = ["not judged", "enough and needed", "enough only", "needed only", "explains little"]
     places = np.select([~judged, enough & needed, enough, needed], [0, 1, 2, 3], 4)
     return [names[place] for place in places.tolist()]
@@ -66,7 +67,10 @@ def verdict_words(whole: float, kept: float, dropped: float) -> str:
     verdict = mask_verdict(whole, kept, dropped)
     if verdict == "not judged":
         return "not judged: the whole photograph gives the class no score, or a score is missing"
-    return f"{verdict}: {_alone(kept / whole)}; {_without(dropped / whole)}"
+    words = f"{verdict}: {_alone(kept / whole)}; {_without(dropped / whole)}"
+    if min(kept, dropped) >= KEPT * whole:
+        return f"{words}: this region is not what the score depends on, if it depends on the picture at all"
+    return words
 
 
 def _alone(share: float) -> str:

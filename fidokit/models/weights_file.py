@@ -31,7 +31,8 @@ def how_to_load(path: Path) -> str:
     imports, lines, what = _recipe(path, name)
     body = "\n".join(f"    {line}" for line in [*lines, "return fidokit.Classifier(net, **options)"])
     return (
-        f"{name} holds {what}. Write these lines into {module}.py, and give {use}:\n\n"
+        f"{name} holds {what}. Write these lines into {module}.py, and give {use}, with the names of the classes "
+        f"({either('class_names=', '--names FILE')}), which are 0, 1, 2 without:\n\n"
         f"import fidokit, {imports}\ndef load(**options):\n{body}\n"
     )
 

@@ -172,12 +172,13 @@ class AnswerWidget(AnsweringWidget):
 
     def _show(self, row: int | None) -> None:
         records = self._examples(row).head(MOST_PHOTOGRAPHS).to_dict("records")
+        # The only group says nothing, and a chosen row says its own already.
+        grouped = len(set(self.answer.examples["group"])) > 1 and (row is None or self.answer.has_photographs)
         self._shown = [
             {
                 "key": f"{'' if row is None else row}:{place}",
                 "image": str(record["image_id"]),
-                # The chosen row says it already.
-                "group": str(record["group"]) if row is None or self.answer.has_photographs else "",
+                "group": str(record["group"]) if grouped else "",
                 "caption": str(record["caption"]),
             }
             for place, record in enumerate(records)

@@ -39,6 +39,11 @@ class TestDetection:
     def test_nothing_and_nothing_that_can_be_read(self, tmp_path):
         with pytest.raises(SettingsError, match=r"there is no dataset .*give a folder"):
             read_dataset(tmp_path / "no")
+        for name in ("deployments.csv", "media.csv", "observations.csv"):
+            (tmp_path / "dp").mkdir(exist_ok=True)
+            (tmp_path / "dp" / name).write_text("a\n", encoding="utf-8")
+        with pytest.raises(SettingsError, match=r"tables of a Camtrap DP .* but no datapackage\.json"):
+            read_dataset(tmp_path / "dp")
         with pytest.raises(SettingsError, match="holds no images"):
             read_dataset(tmp_path)
 

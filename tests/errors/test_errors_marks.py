@@ -65,6 +65,7 @@ def test_the_parts_that_differ_are_shown_and_come_first(named):
     assert first["effect_low"] < first["effect"]
     assert first["mark"] in named.headline
     assert f"{first['effect']:.1f}" in named.headline
+    assert (named.columns["effect_a"], named.columns["effect_b"]) == (f"in {A}", f"in {B}")
     assert named.table["shown"].tolist() == sorted(named.table["shown"], reverse=True)
 
 

@@ -295,7 +295,7 @@ def test_what_was_planted_is_not_read(unlabelled, survey, folder):
 def test_all_labelled_are_ranked_across_cameras(study, wrong):
     order = fk.review_order(study)
     assert len(order.table) == N
-    assert "weights were learnt from 72" in " ".join(order.notes)
+    assert "72 judged photographs" in " ".join(order.notes)
     assert "are expected to be wrong" in order.headline
     assert order.table["expected_error"].mean() == pytest.approx(wrong.mean(), abs=0.1)
     fixed = fk.review_order(study, learn_from_labels=False)
@@ -387,6 +387,8 @@ def test_errors_left_of_a_review(unlabelled, wrong):
     assert order.batch(99).empty
     with pytest.raises(SettingsError, match="no column 'review'"):
         order.errors_left(own)
+    with pytest.raises(SettingsError, match="says 'yes' of a photograph; it must say open, confirmed, corrected"):
+        order.errors_left(order.batch(1).assign(review="yes"))
     with pytest.raises(SettingsError, match="twice; keep the row"):
         order.errors_left(pd.concat([review, review]))
     with pytest.raises(SettingsError, match="no photograph 'nobody'"):

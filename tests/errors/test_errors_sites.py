@@ -119,7 +119,9 @@ def test_no_label_is_read_by_what_is_filled_in(study, comparison, tmp_path):
 
 
 def test_a_forecast_where_there_are_no_labels(tmp_path):
-    found = compare_sites(study_of(tmp_path, unlabelled=[2, 5]), progress=False).table.set_index("site")
+    made = compare_sites(study_of(tmp_path, unlabelled=[2, 5]), progress=False)
+    assert "100 % of the answers are right, at each of them." in made.headline
+    found = made.table.set_index("site")
     assert found["accuracy"].isna().to_dict() == {f"s{i}": i in (2, 5) for i in range(SITES)}
     assert found.loc["s2", "forecast"] > 0.8 > found.loc["s5", "forecast"]
 

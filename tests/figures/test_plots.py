@@ -1,4 +1,6 @@
+import base64
 import io
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import numpy as np
@@ -243,6 +245,36 @@ def test_summary_figure_survives_missing_figures():
     assert np.isnan(summary_figure(summary).data[0].x[0])
 
 
+def test_figures_leave_a_picture_in_a_notebook(monkeypatch):
+    from plotly import io
+
+    shown, drawn = [], []
+    notebook = SimpleNamespace(display=lambda bundle, raw: shown.append(bundle))
+    monkeypatch.setattr("plotly.io._renderers.ipython_display", notebook)
+    monkeypatch.setattr("plotly.io._renderers.display_jupyter_version_warnings", lambda: None)
+    monkeypatch.setattr("fidokit.figures.notebook_form.find_spec", lambda name: name == "kaleido")
+    monkeypatch.setattr(io.renderers, "default", "plotly_mimetype")
+
+    def to_image(figure, format, **options):
+        drawn.append((figure["layout"]["height"], format))
+        return b"a picture"
+
+    # Without kaleido's browser, which tests of the notebooks start.
+    monkeypatch.setattr("plotly.io._base_renderers.to_image", to_image)
+    figure = summary_figure(make_summary())
+    figure._ipython_display_()
+    assert drawn == [(figure.layout.height, "png")]
+    assert set(shown[0]) == {"application/vnd.plotly.v1+json", "image/png"}
+    assert base64.b64decode(shown[0]["image/png"]) == b"a picture"
+
+    def no_browser(figure, **options):
+        raise RuntimeError("Kaleido requires Google Chrome to be installed.")
+
+    monkeypatch.setattr("plotly.io._base_renderers.to_image", no_browser)
+    figure._ipython_display_()
+    assert [set(bundle) for bundle in shown[1:]] == [{"application/vnd.plotly.v1+json"}]
+
+
 def test_summary_figure_needs_intervals():
     with pytest.raises(SettingsError, match=r"study\.summary"):
         summary_figure(make_summary()[["method", "kind", "seconds"]])
@@ -264,5 +296,13 @@ def test_the_part_that_a_mask_is_shown_on():
     near, its_geometry = cut_out(photograph, geometry, part)
     assert near.size == (40, 40)
     assert (its_geometry.width, its_geometry.window) == (80, (-20, -20, 180, 180))
+    # Of several masks no region is cut off.
+    other = np.zeros((10, 10), np.float32)
+    other[5, 5] = 1
+    x0, y0, x1, y1 = shown_part(geometry, mask, other)
+    a0, b0, a1, b1 = geometry.mask_box(other)
+    assert max(x0, y0) <= 20
+    assert x0 <= a0 < a1 <= x1
+    assert y0 <= b0 < b1 <= y1
     assert shown_part(geometry, np.ones((10, 10), np.float32)) is None
     assert shown_part(geometry, np.zeros((10, 10), np.float32)) is None

@@ -50,7 +50,7 @@ def test_cost_figure_shows_means_intervals_and_costs():
     # One method, one colour; its kinds differ in shape.
     assert joint.marker.color == ssr.marker.color != strange.marker.color
     assert joint.marker.symbol != ssr.marker.symbol
-    assert joint.customdata[0] == ["fido · joint", "0.800 [0.750, 0.900]", "49", 5]
+    assert joint.customdata[0] == ["fido · joint", "0.80 [0.75, 0.90]", "49", 5]
     assert math.isnan(strange.y[0])
     assert cost_figure(make_costs(), cost="seconds").data[0].x == (0.5,)
 

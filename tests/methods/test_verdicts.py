@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("quick")
     [
         (0.8, 0.73, 0.07, "enough and needed"),
         (0.8, 0.9, 0.2, "enough only"),
+        (0.22, 0.21, 0.22, "explains little"),
         (0.8, 0.71, 0.0, "needed only"),
         (0.374, 0.153, 0.325, "explains little"),
         (0.8, float("nan"), 0.0, "not judged"),

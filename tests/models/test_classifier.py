@@ -579,7 +579,7 @@ def test_bad_options_are_refused(options, message):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_device_that_is_not_there_is_refused():
-    with pytest.raises(SettingsError, match=r"no CUDA device; use device='auto'"):
+    with pytest.raises(SettingsError, match=r"no CUDA device; give device='auto'"):
         make(device="cuda")
     assert make(device="auto").device == torch.device("cpu")
 

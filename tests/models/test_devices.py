@@ -51,7 +51,7 @@ def test_the_cpu_is_always_there(name):
         ("meta", "cannot compute on device 'meta'"),
         ("vulkan", "cannot compute on device 'vulkan'"),
         (torch.device("meta"), "cannot compute on device 'meta'"),
-        ("cuda", "torch sees no CUDA device; use device='auto'"),
+        ("cuda", "torch sees no CUDA device; give device='auto'"),
         ("cuda:7", "'cuda:7' was asked for, but torch sees no CUDA device"),
         ("mps", "torch sees no MPS device"),
         ("xpu", "torch sees no XPU device"),

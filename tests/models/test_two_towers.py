@@ -360,7 +360,7 @@ def test_hf_tells_a_classifier_from_two_towers(folders, tmp_path):
         Classifier.load(f"hf:{tmp_path}", names=NAMES, templates="a {}")
     with pytest.raises(ClassifierError, match=r"takes no texts; load it with fidokit.Classifier.load"):
         Classifier.from_prompts(f"hf:{tmp_path}", NAMES)
-    with pytest.raises(SettingsError, match=r"no classes of its own; give names=.*--names FILE"):
+    with pytest.raises(SettingsError, match=r"no classes of its own; give names="):
         Classifier.load(f"hf:{folders / 'clip'}")
 
 

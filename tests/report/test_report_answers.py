@@ -110,6 +110,7 @@ def test_in_a_browser(page, scheme):
         assert names() == ["=1+1", HARM, "ridge"]
         heads.nth(1).click()
         assert names() == ["ridge", HARM, "=1+1"]
+        assert table.get_by_role("button", name="N", exact=True).count() == 1  # the arrow is no part of its name
         heads.nth(2).click()
         assert names() == [HARM, "ridge", "=1+1"]  # what has no value comes last
         heads.nth(0).click()

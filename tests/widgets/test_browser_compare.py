@@ -153,7 +153,7 @@ def test_pages(page, notebook):
     page.wait_for_function("document.querySelectorAll('.fk-page tbody tr').length === 1")
     assert page.get_by_role("button", name="Next page").is_disabled()
     assert "gone.png does not exist" in page.locator(".fk-page").inner_text()
-    assert page.get_by_text("No mask").count() == 3
+    assert page.locator(".fk-page").get_by_text("No mask", exact=True).count() == 3
 
 
 def test_masks_and_figures_are_chosen(page, notebook):

@@ -98,7 +98,7 @@ def test_names_are_text(page, points):
 def test_the_map_explains_itself(page, notebook, points):
     name = notebook.kernel("errors.clusters['name'].iloc[0]")
     legend = page.locator(".fk-map-legend li").all_inner_texts()
-    assert [text.split(" ")[-1] for text in legend[:3]] == ["wrong", "right", "judged"]
+    assert [text.split()[-1] for text in legend[:3]] == ["wrong", "right", "judged"]
     assert f"1 · {name}" in legend
     # The evidence is there from the start: that of the clearest cluster.
     assert page.locator(".fk-evidence h3").inner_text() == f"Cluster 1 · {name}"
@@ -222,7 +222,7 @@ def test_the_table_is_searched_and_sorted(page, notebook):
     counts = [int(text.split()[0]) for text in errors]
     assert counts == sorted(counts, reverse=True)
     assert page.locator(".fk-clusters th[aria-sort=descending]").inner_text().startswith("Errors")
-    page.get_by_label("Search class or cause").fill("red CALLED green")
+    page.get_by_label("Search class or cause").fill("red TAKEN FOR green")
     sentences = page.locator(".fk-clusters tbody .fk-sentence").evaluate_all("cells => cells.map((cell) => cell.title)")
     assert 0 < len(sentences) < len(counts)
     assert all("red" in text and "taken for" in text and "green" in text for text in sentences)

@@ -144,7 +144,8 @@ def test_live_stop_and_a_cell_meanwhile(page, notebook):
     assert page.locator(".fk-facts").inner_text().count("region kept") == 3
     # What the picture shows is the result.
     shown = notebook.kernel("[l['name'] for l in widget._layers]")
-    assert shown == ["fido joint", "fido SSR", "fido SDR", "grad-cam", "integrated-gradients"]
+    assert sorted(shown[:3]) == ["fido SDR", "fido SSR", "fido joint"]  # the one that passes its test leads
+    assert sorted(shown[3:]) == ["grad-cam", "integrated-gradients"]
 
 
 def test_a_contrast_with_settings_of_ones_own(page, notebook):

@@ -100,7 +100,7 @@ def test_a_photograph_large_has_its_box_and_its_masks(widget):
     widget.image_id = "b2.png"
     assert not yellow(widget._photograph["data"])
     say(widget, do="open", image=":1")
-    assert widget._photograph == {}
+    assert widget._photograph == {"reason": widget._message}
     assert "gone.png" in widget._message
     say(widget, do="open", image=None)
     assert (widget.image_id, widget._message, widget._about) == ("", "", {})
@@ -117,6 +117,7 @@ def test_the_table_as_a_file(widget):
 
 def test_rows_that_are_photographs_have_their_own(study):
     made = AnswerWidget(photographs(study))
+    assert [shown["group"] for shown in made._shown] == [""]  # the only one
     made.row = 0
     assert [shown["image"] for shown in made._shown] == ["b3.png"]
     made.close()

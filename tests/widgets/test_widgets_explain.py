@@ -153,8 +153,13 @@ class TestRun:
         assert layer_values(widget._layers[0]) == pytest.approx(wanted.joint[0].numpy(), abs=1 / 255)
         assert set(widget.baseline_results) == {"grad-cam", "integrated-gradients"}
         assert widget._shown == "fido joint"
-        assert widget._progress["evaluations"] <= widget._progress["total"]
         facts = dict(widget._facts)
+        # One number for one thing: the last progress is what the facts say.
+        progress = widget._progress
+        assert progress["evaluations"] == progress["total"] == int(wanted.evaluations[0])
+        assert facts["Cost"].startswith(f"{progress['total']} evaluations")
+        assert progress["kept"] == pytest.approx(float(wanted.score_kept["ssr"][0]))
+        assert progress["dropped"] == pytest.approx(float(wanted.score_dropped["sdr"][0]))
         assert facts["Predicted"].startswith(wanted.target[0])
         assert "kept" in facts["Mask joint"]
 

@@ -22,7 +22,7 @@ _VERDICTS = ("label suspect", "reason suspect", "both", "neither")
 _COLUMNS = {
     "image_id": "",
     "path": "",
-    "verdict": "",
+    "verdict": "on the label, the reason, or both",
     "label": "",
     "suggested": "instead",
     "predicted": "",
@@ -176,7 +176,8 @@ def _headline(rows: pd.DataFrame) -> str:
     r, verb = int(reasons.sum()), "is" if n == 1 else "are"
     if not n and not r:
         return f"None of {len(rows):,} labels is suspect, and no answer rests on something beside the animal."
-    empty = f", {blanks:,} of them of frames that look empty" if blanks else ""
+    of_them = f"{blanks:,} of them of frames that look" if n > 1 else "of a frame that looks"
+    empty = f", {of_them} empty" if blanks else ""
     return (
         f"{n:,} of {len(rows):,} labels {verb} suspect{empty}; {r:,} answer{'s rest' if r != 1 else ' rests'} on "
         "something beside the animal. Look at suspect labels by hand, from the top of the table; where only the reason "
@@ -190,7 +191,7 @@ def _examples(rows: pd.DataFrame) -> pd.DataFrame:
     parts = [no_examples()]
     for group, own, where in [
         ("The label is suspect", label & ~blank, "animal"),
-        ("Blank, labelled by its sequence", blank, None),
+        ("Looks empty, labelled by its sequence", blank, None),
         ("The reason is suspect", reason & ~label, "beside"),
     ]:
         shown = rows[own].head(_MOST_EXAMPLES)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
+from fidokit.data.names import shorten
 from fidokit.data.reading import read_chunks
 from fidokit.errors.answer import Answer
 from fidokit.errors.features import PREFERRED, MapReader
@@ -309,7 +310,8 @@ def _answer(
         question=_question(a, b),
         headline=headline,
         table=table[list(COLUMNS)],
-        columns={name: text for name, text in COLUMNS.items() if text},
+        columns={name: text for name, text in COLUMNS.items() if text}
+        | {"effect_a": f"in {shorten(a)}", "effect_b": f"in {shorten(b)}"},
         examples=pd.DataFrame(examples, columns=["group", "image_id", "caption", "x0", "y0", "x1", "y1"]),
         notes=tuple(notes),
         a=a,

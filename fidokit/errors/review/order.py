@@ -23,7 +23,7 @@ from fidokit.errors.review.stopping import Batches, errors_left
 from fidokit.errors.review.weights import LEAST, Weights, learn
 from fidokit.errors.survey import sequence_column, site_column
 from fidokit.exceptions import SettingsError
-from fidokit.study.exports.results import CONFIRMED, CORRECTED, UNSURE
+from fidokit.study.exports.results import CONFIRMED, CORRECTED, REVIEWS, UNSURE
 from fidokit.study.exports.timelapse import to_timelapse
 from fidokit.study.study import Study
 
@@ -81,8 +81,8 @@ class ReviewOrder(Answer):
             SettingsError: a column is missing, a photograph is none of the study's, or is there twice.
 
         Example:
-            >>> first = order.batch(1)
-            >>> found = fk.review_order(study).errors_left(first.assign(review="confirmed"))
+            >>> order = fk.review_order(study)
+            >>> found = order.errors_left(order.batch(1).assign(review="confirmed"))
             >>> found["errors_found"].tolist()
             [0]
         """
@@ -93,7 +93,12 @@ class ReviewOrder(Answer):
         self.study.known_images(review["image_id"])
         if len(twice := review["image_id"][review["image_id"].duplicated()]):
             raise SettingsError(f"the review has {twice.iloc[0]!r} twice; keep the row that counts")
-        verdicts = review.set_index("image_id")["review"].map({CONFIRMED: 0.0, CORRECTED: 1.0, UNSURE: 1.0})
+        meaning = {CONFIRMED: 0.0, CORRECTED: 1.0, UNSURE: 1.0}
+        if unknown := sorted(set(review["review"].dropna().astype(str)) - {*REVIEWS, ""}):
+            raise SettingsError(
+                f"the review says {unknown[0]!r} of a photograph; it must say {', '.join(REVIEWS)}, or nothing"
+            )
+        verdicts = review.set_index("image_id")["review"].map(meaning)
         return errors_left(self.batches, np.asarray(verdicts.reindex(self.table["image_id"]), np.float64))
 
     def to_timelapse(
@@ -194,8 +199,12 @@ def review_order(
         weights, out_of_fold = learn(signs[judged], wrong[judged], groups[judged])
         odds = weights.log_odds(signs)
         odds[judged] = out_of_fold
-        how = "not moved from the fixed ones" if np.isinf(weights.hold) else "moved from the fixed ones"
-        notes.append(f"weights were learnt from {int(judged.sum())} judged photographs, and {how}")
+        told = f"{int(judged.sum())} judged photographs"
+        notes.append(
+            f"{told} gave no reason to move the weights from the fixed ones: the order counts, not expected_error"
+            if np.isinf(weights.hold)
+            else f"weights were learnt from {told}"
+        )
     else:
         weights = Weights()
         odds = weights.log_odds(signs)
@@ -280,8 +289,9 @@ def _words(
         )
         others = [name for name, _ in said[burst].most_common() if name != predicted]
         words["burst"].append(f"its burst is called {' and '.join(others[:2])} as well" if others else None)
+        often = "once" if times == 1 else f"{times} times"
         words["same_place"].append(
-            f"the evidence lies on what {camera} sees every night ({times} times called {predicted} there)"
+            f"the evidence lies on what {camera} sees every night ({often} called {predicted} there)"
         )
         words["few_neighbours"].append(f"few photographs called {predicted} are like it in the classifier's features")
         words["filled_in"].append("the answer changes when what lies outside the mask is filled in")

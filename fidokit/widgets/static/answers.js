@@ -61,6 +61,9 @@ function verdict(state) {
     state
   );
 }
+function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
@@ -613,7 +616,7 @@ var Pictures = class {
       part: photograph.part ?? null,
       unseen: photograph.unseen ?? "",
       reason: photograph.reason ?? "",
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])]))
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i], part)]))
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
@@ -638,12 +641,24 @@ function giveBack(picture) {
   picture?.photograph?.bitmap.close();
   picture?.near?.bitmap.close();
 }
-function smallLayer({ height, width }, data) {
-  return { height, width, values: bytesOf(data) };
+function smallLayer({ height, width }, data, part) {
+  const layer = { height, width, values: bytesOf(data) };
+  return { ...layer, near: part !== null && isMarkedIn(layer, part.window) };
+}
+function isMarkedIn({ height, width, values }, [x0, y0, x1, y1]) {
+  const across = [-x0, 1 - x0].map((edge) => width * edge / (x1 - x0));
+  const down = [-y0, 1 - y0].map((edge) => height * edge / (y1 - y0));
+  const covers = ([from, to], cell) => cell + 1 > from && cell < to;
+  let [inside, most] = [0, 0];
+  for (const [i, value] of values.entries()) {
+    most = Math.max(most, value);
+    if (value > inside && covers(across, i % width) && covers(down, Math.floor(i / width))) inside = value;
+  }
+  return 2 * inside >= most;
 }
 function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  const photograph = layer && !whole ? picture.near ?? picture.photograph : picture.photograph;
+  const photograph = layer?.near && !whole ? picture.near : picture.photograph;
   drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 function drawRamp(canvas, table) {
@@ -1340,7 +1355,14 @@ var AnswerTable = class {
     const find = labelled(`${this.id}-search`, "Search", this.search);
     const tools = make("div", { class: "fk-tools" }, find, this.none, button("Save as CSV", csv), this.count);
     const scroll = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "The table" }, table);
-    this.element = make("section", { class: "fk-clusters-box", "aria-label": "The answer" }, tools, scroll);
+    const told = heads.filter(([, , remark]) => remark).map(([, title, remark]) => factLine(title, remark));
+    const meanings = make(
+      "details",
+      { class: "fk-help", hidden: !told.length },
+      make("summary", { textContent: "What the columns mean" }),
+      make("dl", { class: "fk-facts" }, ...told)
+    );
+    this.element = make("section", { class: "fk-clusters-box", "aria-label": "The answer" }, tools, scroll, meanings);
     this.#list();
   }
   /** @param {number | null} row the chosen row, null for none. */

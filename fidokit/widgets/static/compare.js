@@ -618,7 +618,7 @@ var Pictures = class {
       part: photograph.part ?? null,
       unseen: photograph.unseen ?? "",
       reason: photograph.reason ?? "",
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])]))
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i], part)]))
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
@@ -643,12 +643,24 @@ function giveBack(picture) {
   picture?.photograph?.bitmap.close();
   picture?.near?.bitmap.close();
 }
-function smallLayer({ height, width }, data) {
-  return { height, width, values: bytesOf(data) };
+function smallLayer({ height, width }, data, part) {
+  const layer = { height, width, values: bytesOf(data) };
+  return { ...layer, near: part !== null && isMarkedIn(layer, part.window) };
+}
+function isMarkedIn({ height, width, values: values2 }, [x0, y0, x1, y1]) {
+  const across = [-x0, 1 - x0].map((edge) => width * edge / (x1 - x0));
+  const down = [-y0, 1 - y0].map((edge) => height * edge / (y1 - y0));
+  const covers = ([from, to], cell) => cell + 1 > from && cell < to;
+  let [inside, most] = [0, 0];
+  for (const [i, value] of values2.entries()) {
+    most = Math.max(most, value);
+    if (value > inside && covers(across, i % width) && covers(down, Math.floor(i / width))) inside = value;
+  }
+  return 2 * inside >= most;
 }
 function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  const photograph = layer && !whole ? picture.near ?? picture.photograph : picture.photograph;
+  const photograph = layer?.near && !whole ? picture.near : picture.photograph;
   drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 function drawRamp(canvas, table) {
@@ -1315,7 +1327,7 @@ var WAYS = (
   /** @type {Record<string, string>} */
   { "higher is better": "↑", "lower is better": "↓" }
 );
-var TILE = 168;
+var TILE = 260;
 var WORDS2 = "Masks by image and method";
 var ComparePage = class {
   head = make("thead");
@@ -1346,6 +1358,7 @@ var ComparePage = class {
   show(rows, panels, figures) {
     const columns = panels.map((name) => make("th", { scope: "col" }, make("bdi", { textContent: name })));
     this.head.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "Photograph" }), ...columns));
+    this.element.style.setProperty("--fk-columns", String(1 + columns.length));
     this.#shown = /* @__PURE__ */ new Map();
     this.body.replaceChildren(...rows.map((row) => this.#row(row, panels, figures)));
     if (!rows.length) {

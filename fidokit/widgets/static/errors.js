@@ -64,6 +64,9 @@ function verdict(state) {
     state
   );
 }
+function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
 function paragraph(text) {
   return make("p", {}, make("bdi", { textContent: text }));
 }
@@ -132,9 +135,14 @@ var SPACES = /\s+/;
 function percent(value) {
   return value === null ? "–" : `${Math.round(100 * value)} %`;
 }
-function smallNumber(value) {
+function probability(value) {
   if (value === null) return "–";
-  return value < 0.01 ? value.toExponential(0) : value.toFixed(2);
+  if (value < 1e-3) return "< 0.001";
+  return value < 0.1 ? String(Number(value.toPrecision(2))) : value.toFixed(2);
+}
+function related(value) {
+  const words = probability(value);
+  return words.startsWith("<") ? words : `= ${words}`;
 }
 function figure(value) {
   if (value === null || value === void 0 || Number.isNaN(value)) return "–";
@@ -199,19 +207,16 @@ function linesOf({ sentence, pairs, properties, proof }) {
 }
 function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
-  const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
+  const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p ${related(row.holdout_p)}`;
   const stable = `${figure(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
   const heldOut = row.holdout_size ?? 0;
   const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
     ["Images", images],
-    [
-      "Found on the discovery half",
-      `${found}; p = ${smallNumber(row.p_value)}, corrected q = ${smallNumber(row.q_value)}`
-    ],
+    ["Found on the discovery half", `${found}; p ${related(row.p_value)}, corrected q ${related(row.q_value)}`],
     ["Held-out half", row.holdout_p === null ? "not asked" : held],
     ["Stability", row.stability === null ? "–" : stable],
-    ["Changing pixels", row.verdict ? `${row.verdict}; corrected p = ${smallNumber(row.effect_p)}` : "not verified"]
+    ["Changing pixels", row.verdict ? `${row.verdict}; corrected p ${related(row.effect_p)}` : "not verified"]
   ];
 }
 function effectOf({ effect, effect_low: low, effect_high: high }) {
@@ -319,8 +324,7 @@ var ClusterTable = class {
     }
     this.#lines = new Map(places.map((place) => [place, this.#line(place)]));
     this.body.replaceChildren(...[...this.#lines.values()].map(({ line }) => line));
-    const all = this.#rows.length;
-    this.count.textContent = places.length ? `${places.length} of ${all} listed clusters` : "No cluster fits";
+    this.count.textContent = places.length ? `${places.length} listed` : "No cluster fits";
     this.setSelection(this.#counts, this.chosen);
   }
   /** @param {number} place */
@@ -345,17 +349,14 @@ var ClusterTable = class {
       cell(`${row.n_errors} of ${row.size}`),
       cell(percent(row.expected_rate)),
       cell(percent(row.holdout_error_rate)),
-      cell(smallNumber(row.q_value)),
-      cell(smallNumber(row.stability)),
+      cell(probability(row.q_value)),
+      cell(figure(row.stability)),
       cell(effectOf(row)),
       inside
     );
     return { line: made, input, inside };
   }
 };
-function factLine(term, text) {
-  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
-}
 function changeFigure({ image_id, label, before, after, turned_right }, data) {
   const address = URL.createObjectURL(new Blob([bytesOf(data)], { type: "image/jpeg" }));
   const picture = make("img", { src: address, alt: `${image_id} before and after the change` });
@@ -965,7 +966,7 @@ var Pictures = class {
       part: photograph.part ?? null,
       unseen: photograph.unseen ?? "",
       reason: photograph.reason ?? "",
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])]))
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i], part)]))
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
@@ -990,12 +991,24 @@ function giveBack(picture) {
   picture?.photograph?.bitmap.close();
   picture?.near?.bitmap.close();
 }
-function smallLayer({ height, width }, data) {
-  return { height, width, values: bytesOf(data) };
+function smallLayer({ height, width }, data, part) {
+  const layer = { height, width, values: bytesOf(data) };
+  return { ...layer, near: part !== null && isMarkedIn(layer, part.window) };
+}
+function isMarkedIn({ height, width, values }, [x0, y0, x1, y1]) {
+  const across = [-x0, 1 - x0].map((edge) => width * edge / (x1 - x0));
+  const down = [-y0, 1 - y0].map((edge) => height * edge / (y1 - y0));
+  const covers = ([from, to], cell) => cell + 1 > from && cell < to;
+  let [inside, most] = [0, 0];
+  for (const [i, value] of values.entries()) {
+    most = Math.max(most, value);
+    if (value > inside && covers(across, i % width) && covers(down, Math.floor(i / width))) inside = value;
+  }
+  return 2 * inside >= most;
 }
 function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  const photograph = layer && !whole ? picture.near ?? picture.photograph : picture.photograph;
+  const photograph = layer?.near && !whole ? picture.near : picture.photograph;
   drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 function drawRamp(canvas, table) {
@@ -1942,7 +1955,8 @@ var MapPainter = class {
         rows.map((row) => places.y[row]),
         0.05
       );
-      const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
+      const short = name.length > LONGEST_NAME ? name.split(" (")[0] : name;
+      const words = short.length > LONGEST_NAME ? `${short.slice(0, LONGEST_NAME - 1)}…` : short;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;
       const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);

@@ -6,6 +6,7 @@
 import {
   button,
   changes,
+  factLine,
   goneNotice,
   labelled,
   listen,
@@ -107,7 +108,14 @@ class AnswerTable {
     const find = labelled(`${this.id}-search`, "Search", this.search);
     const tools = make("div", { class: "fk-tools" }, find, this.none, button("Save as CSV", csv), this.count);
     const scroll = make("div", { class: "fk-scroll", tabIndex: 0, role: "region", "aria-label": "The table" }, table);
-    this.element = make("section", { class: "fk-clusters-box", "aria-label": "The answer" }, tools, scroll);
+    const told = heads.filter(([, , remark]) => remark).map(([, title, remark]) => factLine(title, remark));
+    const meanings = make(
+      "details",
+      { class: "fk-help", hidden: !told.length },
+      make("summary", { textContent: "What the columns mean" }),
+      make("dl", { class: "fk-facts" }, ...told),
+    );
+    this.element = make("section", { class: "fk-clusters-box", "aria-label": "The answer" }, tools, scroll, meanings);
     this.#list();
   }
 

@@ -3,8 +3,8 @@
 /** @import { Change, Cluster } from "./types.d.ts" */
 
 import { bytesOf } from "./bytes.js";
-import { button, labelled, make, paragraph, select, uniqueName, verdict } from "./dom.js";
-import { figure, lowered, percent, smallNumber, wordsOf } from "./text.js";
+import { button, factLine, labelled, make, paragraph, select, uniqueName, verdict } from "./dom.js";
+import { figure, lowered, percent, probability, related, wordsOf } from "./text.js";
 
 /** @typedef {Cluster & { images: number }} Row a cluster, and of how many images it is, in both halves. */
 
@@ -94,19 +94,16 @@ export function linesOf({ sentence, pairs, properties, proof }) {
  */
 export function factsOf(row) {
   const found = `${row.n_errors} of ${row.size} wrong, ${percent(row.expected_rate)} expected from the classes`;
-  const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p = ${smallNumber(row.holdout_p)}`;
+  const held = `${row.holdout_n_errors} of ${row.holdout_size} wrong; corrected p ${related(row.holdout_p)}`;
   const stable = `${figure(row.stability)}; below 0.5 it dissolves when images are drawn anew`;
   const heldOut = row.holdout_size ?? 0;
   const images = `${row.size + heldOut}: ${row.size} in the half where it was found, ${heldOut} held out`;
   return [
     ["Images", images],
-    [
-      "Found on the discovery half",
-      `${found}; p = ${smallNumber(row.p_value)}, corrected q = ${smallNumber(row.q_value)}`,
-    ],
+    ["Found on the discovery half", `${found}; p ${related(row.p_value)}, corrected q ${related(row.q_value)}`],
     ["Held-out half", row.holdout_p === null ? "not asked" : held],
     ["Stability", row.stability === null ? "–" : stable],
-    ["Changing pixels", row.verdict ? `${row.verdict}; corrected p = ${smallNumber(row.effect_p)}` : "not verified"],
+    ["Changing pixels", row.verdict ? `${row.verdict}; corrected p ${related(row.effect_p)}` : "not verified"],
   ];
 }
 
@@ -227,8 +224,7 @@ export class ClusterTable {
     }
     this.#lines = new Map(places.map((place) => [place, this.#line(place)]));
     this.body.replaceChildren(...[...this.#lines.values()].map(({ line }) => line));
-    const all = this.#rows.length;
-    this.count.textContent = places.length ? `${places.length} of ${all} listed clusters` : "No cluster fits";
+    this.count.textContent = places.length ? `${places.length} listed` : "No cluster fits";
     this.setSelection(this.#counts, this.chosen);
   }
 
@@ -254,21 +250,13 @@ export class ClusterTable {
       cell(`${row.n_errors} of ${row.size}`),
       cell(percent(row.expected_rate)),
       cell(percent(row.holdout_error_rate)),
-      cell(smallNumber(row.q_value)),
-      cell(smallNumber(row.stability)),
+      cell(probability(row.q_value)),
+      cell(figure(row.stability)),
       cell(effectOf(row)),
       inside,
     );
     return { line: made, input, inside };
   }
-}
-
-/**
- * @param {string} term
- * @param {string} text
- */
-function factLine(term, text) {
-  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
 }
 
 /**

@@ -23,7 +23,7 @@ import { drawTile } from "./tiles.js";
 /** Signs of which values are better. */
 const WAYS = /** @type {Record<string, string>} */ ({ "higher is better": "↑", "lower is better": "↓" });
 /** Pixels of a tile's longer side. */
-const TILE = 168;
+const TILE = 260;
 const WORDS = "Masks by image and method";
 
 export class ComparePage {
@@ -57,6 +57,7 @@ export class ComparePage {
   show(rows, panels, figures) {
     const columns = panels.map((name) => make("th", { scope: "col" }, make("bdi", { textContent: name })));
     this.head.replaceChildren(make("tr", {}, make("th", { scope: "col", textContent: "Photograph" }), ...columns));
+    this.element.style.setProperty("--fk-columns", String(1 + columns.length));
     this.#shown = new Map();
     this.body.replaceChildren(...rows.map((row) => this.#row(row, panels, figures)));
     if (!rows.length) {

@@ -99,6 +99,14 @@ export function verdict(state) {
 }
 
 /**
+ * @param {string} term
+ * @param {string} text
+ */
+export function factLine(term, text) {
+  return make("div", {}, make("dt", { textContent: term }), make("dd", { textContent: text }));
+}
+
+/**
  * Text that comes from outside, in a paragraph; it is read in its own direction.
  * @param {string} text
  */

@@ -165,7 +165,9 @@ export class MapPainter {
         rows.map((row) => places.y[row]),
         0.05,
       );
-      const words = name.length > LONGEST_NAME ? `${name.slice(0, LONGEST_NAME - 1)}…` : name;
+      // The legend has the whole name.
+      const short = name.length > LONGEST_NAME ? name.split(" (")[0] : name;
+      const words = short.length > LONGEST_NAME ? `${short.slice(0, LONGEST_NAME - 1)}…` : short;
       const wide = context.measureText(words)?.width ?? 0;
       const edge = wide / 2 + 4 * this.density;
       const across = Math.min(Math.max(frame.left + x * frame.scale, edge), this.base.width - edge);

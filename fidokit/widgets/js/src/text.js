@@ -13,12 +13,22 @@ export function percent(value) {
 }
 
 /**
- * A p-value or something like it: a power of ten where two digits would be zeros; a dash for none.
+ * A p-value: with two digits that are no zeros, or that it is tiny; a dash for none.
  * @param {number | null} value
  */
-export function smallNumber(value) {
+export function probability(value) {
   if (value === null) return "–";
-  return value < 0.01 ? value.toExponential(0) : value.toFixed(2);
+  if (value < 0.001) return "< 0.001";
+  return value < 0.1 ? String(Number(value.toPrecision(2))) : value.toFixed(2);
+}
+
+/**
+ * A p-value as what follows its name: "= 0.02" or "< 0.001".
+ * @param {number | null} value
+ */
+export function related(value) {
+  const words = probability(value);
+  return words.startsWith("<") ? words : `= ${words}`;
 }
 
 /**

@@ -83,7 +83,7 @@ export class Pictures {
       part: photograph.part ?? null,
       unseen: photograph.unseen ?? "",
       reason: photograph.reason ?? "",
-      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i])])),
+      layers: new Map(layers.map((layer, i) => [layer.name, smallLayer(layer, buffers[first + i], part)])),
     });
     for (const [old, picture] of this.#kept) {
       if (this.#kept.size <= MOST_PICTURES) break;
@@ -118,15 +118,34 @@ function giveBack(picture) {
 /**
  * @param {SentLayer} layer
  * @param {DataView} data
- * @returns {SmallLayer}
+ * @param {Photograph | null} part
+ * @returns {SmallLayer & { near: boolean }}
  */
-function smallLayer({ height, width }, data) {
-  return { height, width, values: bytesOf(data) };
+function smallLayer({ height, width }, data, part) {
+  const layer = { height, width, values: bytesOf(data) };
+  return { ...layer, near: part !== null && isMarkedIn(layer, part.window) };
 }
 
 /**
- * A canvas with a photograph and one of its masks, on the part where that is, unless the whole picture is asked for; or
- * the whole photograph, with that part framed. What is missing is said in words beside it.
+ * Whether a part of a photograph shows something of what a mask marks most: the part may be another mask's.
+ * @param {SmallLayer} layer
+ * @param {Window} window where the classifier's input lies in the part.
+ */
+function isMarkedIn({ height, width, values }, [x0, y0, x1, y1]) {
+  const across = [-x0, 1 - x0].map((edge) => (width * edge) / (x1 - x0));
+  const down = [-y0, 1 - y0].map((edge) => (height * edge) / (y1 - y0));
+  const covers = (/** @type {number[]} */ [from, to], /** @type {number} */ cell) => cell + 1 > from && cell < to;
+  let [inside, most] = [0, 0];
+  for (const [i, value] of values.entries()) {
+    most = Math.max(most, value);
+    if (value > inside && covers(across, i % width) && covers(down, Math.floor(i / width))) inside = value;
+  }
+  return 2 * inside >= most;
+}
+
+/**
+ * A canvas with a photograph and one of its masks, on the part where the first of them is, unless the whole picture is
+ * asked for or the mask is elsewhere; or the whole photograph, with that part framed. What is missing is said in words beside it.
  * @param {HTMLCanvasElement} canvas
  * @param {Picture} picture
  * @param {string | null} name of the mask.
@@ -136,7 +155,7 @@ function smallLayer({ height, width }, data) {
  */
 export function drawTile(canvas, picture, name, words, side, { opacity, line = false, whole = false }) {
   const layer = name === null ? null : picture.layers.get(name);
-  const photograph = layer && !whole ? (picture.near ?? picture.photograph) : picture.photograph;
+  const photograph = layer?.near && !whole ? picture.near : picture.photograph;
   drawSmall(canvas, photograph, layer, words, side, { opacity, line, frame: layer || whole ? null : picture.part });
 }
 

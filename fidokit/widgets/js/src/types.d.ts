@@ -81,7 +81,7 @@ export interface Picture {
   near: Photograph | null;
   part: Window | null;
   unseen: string;
-  layers: Map<string, SmallLayer>;
+  layers: Map<string, SmallLayer & { near: boolean }>;
   reason: string;
 }
 

@@ -67,6 +67,7 @@ describe("AnswerWidget", () => {
   test("says what the answer is, in text", () => {
     assert.equal(el.querySelector("h3").textContent, "Which?");
     assert.ok(el.textContent.includes("A note."));
+    assert.equal(el.querySelector(".fk-help .fk-facts").textContent, "Nphotographs");
     assert.deepEqual(names(), ["<b>Ridge</b>", "pond", "Élan 2"]);
     assert.equal(el.querySelector("tbody b"), null);
     assert.equal(el.querySelector(".fk-count").textContent, "3 of 5 rows (the first 3 are listed)");

@@ -1,17 +1,25 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { counted, figure, folded, lowered, percent, smallNumber, wordsOf } from "../src/text.js";
+import { counted, figure, folded, lowered, percent, probability, related, wordsOf } from "../src/text.js";
 
 test("shares and numbers that are missing are dashes", () => {
-  assert.deepEqual([percent(null), smallNumber(null), figure(null), figure(undefined)], ["–", "–", "–", "–"]);
+  assert.deepEqual([percent(null), probability(null), figure(null), figure(undefined)], ["–", "–", "–", "–"]);
 });
 
 test("shares are in percent", () => {
   assert.deepEqual([0, 0.125, 1].map(percent), ["0 %", "13 %", "100 %"]);
 });
 
-test("small numbers are powers of ten where two digits would be zeros", () => {
-  assert.deepEqual([0.5, 0.01, 0.0099, 1.2e-7, 0].map(smallNumber), ["0.50", "0.01", "1e-2", "1e-7", "0e+0"]);
+test("p-values have two digits that are no zeros, or are tiny", () => {
+  assert.deepEqual([0.5, 0.01, 0.0099, 1.2e-7, 0, null].map(probability), [
+    "0.50",
+    "0.01",
+    "0.0099",
+    "< 0.001",
+    "< 0.001",
+    "–",
+  ]);
+  assert.deepEqual([0.5, 1.2e-7].map(related), ["= 0.50", "< 0.001"]);
 });
 
 test("figures keep their digits where they are small", () => {

@@ -90,11 +90,11 @@ test("a tile is as large as its photograph's shape lets it, with the mask over i
 test("a tile shows the part where its mask is, the whole where that is asked for, and frames the part without a mask", async () => {
   const whole = { ...PHOTOGRAPH, part: [0.1, 0.2, 0.3, 0.4], unseen: "31 %" };
   const near = { ...PHOTOGRAPH, width: 10, height: 10, window: [-1, -1, 2, 2] };
-  await pictures.take("a", { photograph: whole, near: [near], layers: LAYERS }, [
-    sentBytes([1]),
-    sentBytes([2]),
-    sentBytes([0, 255]),
-  ]);
+  await pictures.take(
+    "a",
+    { photograph: whole, near: [near], layers: [...LAYERS, { name: "elsewhere", height: 1, width: 5 }] },
+    [sentBytes([1]), sentBytes([2]), sentBytes([0, 255]), sentBytes([255, 0, 9, 0, 0])],
+  );
   assert.equal(pictures.get("a").unseen, "31 %");
   const ground = (name, look) => {
     const canvas = document.createElement("canvas");
@@ -105,6 +105,8 @@ test("a tile shows the part where its mask is, the whole where that is asked for
   };
   assert.deepEqual(ground("SSR", {}), [page.bitmaps[1], false]);
   assert.deepEqual(ground("SSR", { whole: true }), [page.bitmaps[0], false]);
+  // A mask that lies elsewhere is seen all the same.
+  assert.deepEqual(ground("elsewhere", {}), [page.bitmaps[0], false]);
   assert.deepEqual(ground(null, {}), [page.bitmaps[0], true]);
   assert.deepEqual(ground(null, { whole: true }), [page.bitmaps[0], false]);
   pictures.clear();

@@ -192,7 +192,7 @@ describe("CompareWidget", () => {
     const message = { kind: "picture", image: "a.png", photograph, near: [], layers: [layer("fido: SSR", 9)] };
     model.hear("msg:custom", message, [PHOTOGRAPH.data, sentBytes([9])]);
     await settled();
-    assert.equal(el.querySelector(".fk-page canvas").width, 168);
+    assert.equal(el.querySelector(".fk-page canvas").width, 260);
   });
 
   test("turns its pages", () => {
