@@ -147,6 +147,7 @@ def _document(
         ranks=_ranks(study, predictions),
         rank_heads=_RANK_HEADS,
         answers=[answer_section(answer, place) for place, answer in enumerate(answers)],
+        questions=[answer.question for answer in answers],
         errors=None if errors is None else errors_section(errors),
         improvement=None if improvement is None else improvement_section(improvement),
         images=images_section(study, predictions, failures, max_images, selected),

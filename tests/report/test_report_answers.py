@@ -42,6 +42,14 @@ def test_each_answer_has_a_section(sections):
     assert [line.text for line in sections[0].find("li")] == ["Said by nobody."]
 
 
+def test_the_contents_of_the_page_lead_to_each_answer(page, sections):
+    (contents,) = parse(page.read_text(encoding="utf-8").partition("<!DOCTYPE html>")[2]).find("nav", "contents")
+    links = {link.text: link.attributes["href"] for link in contents.find("a")}
+    for section in sections:
+        (heading,) = section.find("h2")
+        assert links[heading.text] == f"#{heading.attributes['id']}"
+
+
 def test_the_table(sections):
     heads = [head.text for head in sections[0].find("th", scope="col")]
     assert heads == ["Site", "N", "Backgroundshare of the decision", "P value", "Found", "Why"]

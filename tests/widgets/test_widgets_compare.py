@@ -49,7 +49,7 @@ def images(widget):
 
 def test_the_main_kind_of_every_method_is_shown(widget, study):
     assert widget.names == ["counting SSR", "counting SDR", LEFT, "fails-once"]
-    assert widget.panels == ["counting SDR", LEFT, "fails-once"]
+    assert widget.panels == ["counting SSR", LEFT, "fails-once"]
     assert widget.metrics == ["insertion", "deletion", "agreement"]
     assert images(widget) == study.predictions()["image_id"].tolist()[:4]
     assert widget._count == [7, 7, 2]
@@ -58,7 +58,7 @@ def test_the_main_kind_of_every_method_is_shown(widget, study):
 def test_values_are_those_of_the_table(widget, study):
     own = mask_figures(study).set_index(["image_id", "method", "kind"])
     row = widget._rows[2]
-    for (method, kind), cell in zip([("counting", "sdr"), (LEFT, "attribution")], row["cells"], strict=False):
+    for (method, kind), cell in zip([("counting", "ssr"), (LEFT, "attribution")], row["cells"], strict=False):
         expected = own.loc[(row["image"], method, kind), ["insertion", "deletion", "agreement"]]
         assert cell["values"] == [f"{value:.2f}" for value in expected]
 
@@ -127,9 +127,9 @@ def test_options_are_checked(study):
 def test_pictures_bring_the_masks_that_are_shown(widget, study):
     say(widget, do="pictures", images=["b3.png"])
     content, buffers = widget.sent[-1]
-    assert [layer["name"] for layer in content["layers"]] == ["counting SDR", LEFT, "fails-once"]
+    assert [layer["name"] for layer in content["layers"]] == ["counting SSR", LEFT, "fails-once"]
     assert buffers[0][:4] == b"\x89PNG"
-    mask = study.masks("counting", "sdr").set_index("image_id")["mask"]["b3.png"]
+    mask = study.masks("counting", "ssr").set_index("image_id")["mask"]["b3.png"]
     assert list(buffers[1]) == [round(255 * value) for value in mask.astype("float32").ravel().tolist()]
 
 
@@ -207,7 +207,7 @@ def test_the_static_form(widget):
     assert SCRIPT_FILE not in bundle["text/html"]
     assert bundle["text/html"].count("insertion") >= 12
     assert "by order of the dataset (insertion: higher is better; deletion: lower is better" in bundle["text/html"]
-    assert repr(widget).startswith("CompareWidget(7 photographs, counting SDR")
+    assert repr(widget).startswith("CompareWidget(7 photographs, counting SSR")
 
 
 def test_verdicts_stand_beneath_each_mask_and_regions_where_they_were_cut(tmp_path):
@@ -215,14 +215,14 @@ def test_verdicts_stand_beneath_each_mask_and_regions_where_they_were_cut(tmp_pa
     shown = CompareWidget(made)
     own = mask_figures(made).set_index(["image_id", "method", "kind"])
     cell = shown._rows[2]["cells"][0]
-    assert cell["words"] == [own.loc[(shown._rows[2]["image"], "counting", "sdr"), "verdict"]]
+    assert cell["words"] == [own.loc[(shown._rows[2]["image"], "counting", "ssr"), "verdict"]]
     assert not any(row[0] == "regions" for row in shown._all_figures(images(shown)[0], shown.names)["lines"])
-    made.regions("counting", "sdr", progress=False)
+    made.regions("counting", "ssr", progress=False)
     shown.refresh()
-    table = made.regions("counting", "sdr", progress=False).set_index("image_id")
+    table = made.regions("counting", "ssr", progress=False).set_index("image_id")
     assert shown._rows[2]["cells"][0]["words"][1] == f"region: {table.loc[shown._rows[2]['image'], 'verdict']}"
     lines = {row[0]: row[2:] for row in shown._all_figures(images(shown)[0], shown.names)["lines"]}
-    assert lines["regions"][1].startswith("region: ")
-    assert lines["regions"][0] == "not cut"
-    assert lines["verdict"][1] == own.loc[(images(shown)[0], "counting", "sdr"), "verdict"]
+    assert lines["regions"][0].startswith("region: ")
+    assert lines["regions"][1] == "not cut"
+    assert lines["verdict"][0] == own.loc[(images(shown)[0], "counting", "ssr"), "verdict"]
     ipywidgets.Widget.close_all()

@@ -58,7 +58,7 @@ def test_the_verdict_follows_from_the_scores(made):
             own = table.loc[row["image_id"]]
             assert own["kept"] == pytest.approx(row["score_kept"] / row["score_full"])
             assert own["dropped"] == pytest.approx(row["score_dropped"] / row["score_full"])
-            enough, needed = own["kept"] >= 0.9, own["dropped"] <= 0.1
+            enough, needed = own["kept"] >= 0.9 > own["dropped"], own["dropped"] <= 0.1
             words = {
                 (1, 1): "enough and needed",
                 (1, 0): "enough only",
