@@ -6,6 +6,9 @@ elsewhere. A picture needs nothing.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import plotly.graph_objects as go
@@ -15,6 +18,18 @@ import plotly.io as pio
 _WIDTH = 860
 
 
+@contextmanager
+def _quiet_browser() -> Iterator[None]:
+    """What kaleido's browser says that it could pass over does not belong into a notebook."""
+    logger = logging.getLogger("choreographer")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 class ShownFigure(go.Figure):
     """A plotly figure that leaves a PNG beside itself in a notebook, where the extra `pictures` is installed."""
 
@@ -22,7 +37,8 @@ class ShownFigure(go.Figure):
         renderer = pio.renderers.default
         if "plotly_mimetype" in renderer.split("+") and find_spec("kaleido"):
             try:
-                pio.show(self, renderer=f"{renderer}+png", width=_WIDTH, scale=1.5)
+                with _quiet_browser():
+                    pio.show(self, renderer=f"{renderer}+png", width=_WIDTH, scale=1.5)
             except Exception:  # Whatever keeps kaleido from its browser, the figure itself is shown.
                 pass
             else:
