@@ -119,6 +119,7 @@ def test_search_by_class_and_by_file(opened):
     field.fill("GRAU specht")
     assert 0 < len(opened.files()) < 6
     for article in opened.tab.locator("article:visible").all():
+        article.scroll_into_view_if_needed()  # what is out of sight may not be laid out yet, and has no text then
         assert NAMES[2] in article.inner_text()
     field.fill("no such thing")
     assert opened.files() == []
