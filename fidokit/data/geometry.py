@@ -157,6 +157,11 @@ class Geometry:
             )
         return f"{100 * hidden:.0f} % of the animal's box lies where the classifier does not see the photograph."
 
+    def in_shares(self, box: Box) -> Box:
+        """A box of photograph pixels in shares of the photograph's width and height."""
+        x0, y0, x1, y1 = box
+        return x0 / self.width, y0 / self.height, x1 / self.width, y1 / self.height
+
     def mask_box(self, mask: npt.ArrayLike, level: float = 0.5) -> Box | None:
         """The box, in photograph pixels, around the places where a mask is high.
 

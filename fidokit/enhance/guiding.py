@@ -93,7 +93,7 @@ def first_look(classifier: Classifier, settings: GuidedSettings) -> GuidedSettin
     except MethodNotApplicable as error:
         warn(
             f"there is no first look, and masks are made of every photograph: {error}. {given(first=None)} "
-            f"says that you know"
+            "says that you know"
         )
         return None
     return first

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fidokit.data.geometry import Geometry
-from fidokit.data.reading import Chunk, read_chunks
+from fidokit.data.reading import Chunk
 from fidokit.errors.answer import CORNERS
 from fidokit.errors.features import GRID, choose_masks
 from fidokit.errors.interventions import Infills
@@ -146,11 +145,10 @@ class _Measuring:
 
     def run(self, positions: Sequence[int], progress: bool) -> None:
         classifier = self.study.classifier
-        chunks = [(i, positions[i : i + _CHUNK]) for i in range(0, len(positions), _CHUNK)]
         with (
             classifier.session() as session,
             tqdm(total=len(positions), unit="image", desc="filling in", disable=not progress, leave=False) as bar,
-            closing(read_chunks(self.study.data, classifier.preprocessing, chunks)) as reading,
+            self.study.reading(positions, _CHUNK) as reading,
         ):
             try:
                 for chunk in reading:
@@ -198,8 +196,7 @@ class _Measuring:
             outside = resize_masks(torch.from_numpy(background).float(), mask.shape).numpy() > _HIGH
             box = geometry.mask_box(mask * outside, _HIGHEST)
             if box is not None:
-                sides = (geometry.width, geometry.height) * 2
-                told |= dict(zip(CORNERS, np.divide(box, sides).tolist(), strict=True))
+                told |= dict(zip(CORNERS, geometry.in_shares(box), strict=True))
         return background, told
 
     def _evaluate(

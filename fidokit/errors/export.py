@@ -100,7 +100,7 @@ def to_fiftyone(errors: ClusterTables, name: str | None = None) -> Any:
         (str(cluster), str(sentence), errors.found.of(int(cluster)))
         for cluster, sentence in zip(systematic["cluster"], systematic["sentence"], strict=True)
     ]
-    preprocessing = Preprocessing(**errors.study.manifest["classifier"]["preprocessing"])
+    preprocessing = errors.study.preprocessing
     samples = []
     for i, row in enumerate(errors.map.to_dict("records")):
         sample = fiftyone.Sample(filepath=str(row["path"]))

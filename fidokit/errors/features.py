@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 
 from fidokit._util.wording import argument
-from fidokit.data.reading import Chunk, read_chunks
+from fidokit.data.reading import Chunk
 from fidokit.errors import statistics
 from fidokit.exceptions import FidokitError, MethodNotApplicable, SettingsError
 from fidokit.methods.base import resize_masks
@@ -143,8 +142,7 @@ def extract(study: Study, method: str | None = None, kind: str | None = None, *,
     ids = predictions["image_id"].tolist()
     with study.classifier.session() as session, tqdm(total=len(positions), unit="image", disable=not progress) as bar:
         reader = MapReader(session, study.classifier)
-        chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(size, len(positions), size)))]
-        with closing(read_chunks(study.data, study.classifier.preprocessing, [c for c in chunks if c[1]])) as parts:
+        with study.reading(positions.tolist(), size) as parts:
             for chunk in parts:
                 failures |= {ids[position]: reason for position, reason in chunk.unread.items()}
                 reading.add(chunk, reader)
@@ -172,8 +170,8 @@ def choose_masks(study: Study, method: str | None, kind: str | None, notes: list
     if study.manifest["options"]["targets"] == "label":
         if method is not None or kind is not None:
             raise SettingsError(
-                f"the masks of this study explain the label, so a cluster of them would know which image is wrong; run "
-                f"the study with the predicted classes as targets, or leave out "
+                "the masks of this study explain the label, so a cluster of them would know which image is wrong; run "
+                "the study with the predicted classes as targets, or leave out "
                 f"{argument('method' if method is not None else 'kind')}"
             )
         notes.append(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import TracebackType
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fidokit.data.geometry import Geometry
 from fidokit.data.labels import is_right, with_members
-from fidokit.data.reading import Chunk, read_chunks
+from fidokit.data.reading import Chunk
 from fidokit.errors.regions import Rule
 from fidokit.errors.tables import ClusterTables
 from fidokit.exceptions import ImageError, SettingsError
@@ -186,16 +186,15 @@ class Interventions:
         wanted = [int(row) for row in rows if any((int(row), rule) not in self.known for rule in rules)]
         positions = [self.errors.study.positions[self.errors.features.image_ids[row]] for row in wanted]
         place = dict(zip(positions, wanted, strict=True))
-        chunks = [(i, positions[i : i + _CHUNK]) for i in range(0, len(positions), _CHUNK)]
         self.total += len(wanted)
         self.bar.total = self.total
         self.bar.refresh()
-        if chunks:
+        if positions:
             study = self.errors.study
             self.classifier, self.data = study.classifier, study.data
             if self._session is None:
                 self._session = self._stack.enter_context(self.classifier.session())
-            with closing(read_chunks(self.data, self.classifier.preprocessing, chunks)) as reading:
+            with study.reading(positions, _CHUNK) as reading:
                 for chunk in reading:
                     self._chunk(chunk, place, rules)
                     for position in chunk.unread:

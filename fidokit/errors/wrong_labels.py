@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fidokit.data.reading import read_chunks
 from fidokit.exceptions import MissingExtra
 from fidokit.models.goals import probabilities
 
@@ -81,14 +79,8 @@ def _probabilities(
     """Positions that can be read, and (N, K) probabilities of the classes; of independent ones, scaled to sum to 1."""
     read: list[int] = []
     parts = [np.zeros((0, len(study.classifier.class_names)))]
-    chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(_CHUNK, len(positions), _CHUNK)))]
-    with (
-        study.classifier.session() as session,
-        closing(
-            read_chunks(study.data, study.classifier.preprocessing, [chunk for chunk in chunks if chunk[1]])
-        ) as parts_read,
-    ):
-        for chunk in parts_read:
+    with study.classifier.session() as session, study.reading(positions.tolist(), _CHUNK) as reading:
+        for chunk in reading:
             if chunk.positions:
                 logits = session.logits(chunk.images).double()
                 scores = probabilities(logits, study.classifier.head)

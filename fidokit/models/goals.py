@@ -300,7 +300,7 @@ def at_rank(
     if against is not None and within is not None:
         raise SettingsError(
             f"`{argument('within')}` and `{argument('against')}` both say what the target is told from; give "
-            f"one of them"
+            "one of them"
         )
     chosen = logits.argmax(1).tolist() if targets is None else _one_each(targets, len(logits), "targets")
     whole = [taken(name or 0, class_names, taxonomy) for name in chosen]

@@ -57,8 +57,7 @@ class _Asked:
         if self.names is None:
             raise SettingsError(
                 f"{name} compares images with texts and has no classes of its own; give {given(names=...)}, "
-                f"those to choose "
-                "from"
+                "those to choose from"
             )
         return Prompts.of(self.names, self.templates)
 
@@ -211,7 +210,7 @@ def _open_clip_tokenizer(open_clip: Any, name: str) -> Any:
         raise ClassifierError(
             f"the tokenizer of {name} comes with code of its own (trust_remote_code in its configuration), which "
             f"fidokit does not run; if you trust it, give it: {given(tokenizer=...)}, as "
-            f"open_clip.get_tokenizer(NAME) returns it"
+            "open_clip.get_tokenizer(NAME) returns it"
         )
     return open_clip.get_tokenizer(name)
 

@@ -252,8 +252,7 @@ def _one_at_a_time(path: str, options: Mapping[str, Any]) -> int:
     if options.get("micro_batch") not in (None, 1):
         raise ClassifierError(
             f"{path} is made for one image at a time; leave {given(micro_batch=options['micro_batch'])} out, "
-            f"or export it "
-            "with a dynamic batch size"
+            "or export it with a dynamic batch size"
         )
     return 1
 

@@ -90,7 +90,7 @@ def images_section(
         order = predicted.set_index("image_id", drop=False).loc[[one for one in selected if one in known]]
     shown = order.head(max_images)
     data, remark = photographs_of(study)
-    preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+    preprocessing = study.preprocessing
     slots = [
         _Slot(f"m{position}", method, kind)
         for position, (method, kind) in enumerate((m, kind) for m in study.methods for kind in study.kinds(m))

@@ -29,7 +29,7 @@ POINT_COLUMNS = ("method", "kind", "part", "photographs", "explained", "low", "h
 def part_points_frame(study: StoredStudy, labels: Sequence[str], kinds: Sequence[str], area: float) -> pd.DataFrame:
     """The table of `Study.part_points`."""
     check_number("area", area, SHARE)
-    preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+    preprocessing = study.preprocessing
     pixels = _pixels(study, preprocessing)
     height, width = preprocessing.size
     found: dict[tuple[str, str], dict[str, dict[str, bool]]] = {}

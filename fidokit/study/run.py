@@ -275,7 +275,7 @@ def _ranks(ranks: Ranks, classifier: Classifier, against: str | None) -> list[tu
         if within is not None and against is not None:
             raise SettingsError(
                 f"`{argument('within')}` and `{argument('against')}` both say what a taxon is told from; give "
-                f"one of them"
+                "one of them"
             )
         taxonomy.asked(taxonomy.classes[0], rank, within)  # raises for a rank that there is not
     for rank in names:

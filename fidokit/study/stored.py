@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from fidokit._util.wording import argument, either, given
+from fidokit.data.geometry import Preprocessing
 from fidokit.data.images import LabelledImages
 from fidokit.data.labels import match_labels
 from fidokit.data.names import there_are
+from fidokit.data.reading import Chunk, read_chunks
 from fidokit.exceptions import FidokitError, SettingsError, StoreError
 from fidokit.models.classifier import Classifier, with_precision
 from fidokit.models.fingerprint import fingerprint_of
@@ -146,6 +149,11 @@ class StoredStudy:
         return table
 
     @cached_property
+    def preprocessing(self) -> Preprocessing:
+        """What the classifier does to a photograph, also where the classifier itself cannot be had."""
+        return Preprocessing(**self.manifest["classifier"]["preprocessing"])
+
+    @cached_property
     def positions(self) -> dict[str, int]:
         """Position of each image_id in the dataset."""
         return {image_id: i for i, image_id in enumerate(self.images["image_id"])}
@@ -163,6 +171,13 @@ class StoredStudy:
             if image_id in wanted:
                 chunks.setdefault(position // size, []).append(position)
         return sorted(chunks.items())
+
+    @contextmanager
+    def reading(self, positions: Sequence[int], at_once: int) -> Iterator[Iterator[Chunk]]:
+        """The photographs at some positions, so many at a time, one chunk read ahead; see `read_chunks`."""
+        chunks = [(start, positions[start : start + at_once]) for start in range(0, len(positions), at_once)]
+        with closing(read_chunks(self.data, self.classifier.preprocessing, chunks)) as reading:
+            yield reading
 
     def mask_keys(
         self,

@@ -12,7 +12,7 @@ import torch
 from fidokit._util.ambient import unaffected
 from fidokit._util.checks import COUNT, check_number
 from fidokit._util.display import HtmlDisplay
-from fidokit.data.geometry import Preprocessing, laid_together
+from fidokit.data.geometry import laid_together
 from fidokit.data.photographs import photograph_size
 from fidokit.data.readers.cells import file_of
 from fidokit.exceptions import SettingsError
@@ -183,7 +183,7 @@ class Study(HtmlDisplay, ExportedStudy):
             >>> study.photograph_mask(data.table["image_id"].iloc[0], "grad-cam", "attribution").shape
             (256, 256)
         """
-        data, preprocessing = self.data, Preprocessing(**self.manifest["classifier"]["preprocessing"])
+        data, preprocessing = self.data, self.preprocessing
         if image_id not in self.positions:
             raise SettingsError(f"there is no photograph {image_id!r} in the study")
         path = data.table["path"].iloc[self.positions[image_id]]

@@ -112,10 +112,7 @@ def sent_photograph(
     """A photograph as the browser gets it: width and height in full, type and data of its rendering, at most `longest`
     pixels long, the window of the classifier's input (x0, y0, x1, y1) in shares of its sides, and what there is to say
     of what lies outside."""
-    window = [0.0, 0.0, 1.0, 1.0]
-    if geometry is not None:
-        sides = (geometry.width, geometry.height) * 2
-        window = [edge / side for edge, side in zip(geometry.window, sides, strict=True)]
+    window = [0.0, 0.0, 1.0, 1.0] if geometry is None else list(geometry.in_shares(geometry.window))
     kind, data = _encoded(photograph, longest)
     sent = {"width": photograph.width, "height": photograph.height, "type": kind, "data": data, "window": window}
     return sent | {"unseen": unseen}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.geometry import Geometry
 from fidokit.exceptions import ImageError
 from fidokit.figures.masks import cut_out, shown_part
 from fidokit.figures.pictures import masks_of, photographs_of
@@ -36,7 +36,7 @@ class StudyTiles:
     def __init__(self, study: Study) -> None:
         self.study = study
         self.data, self.remark = photographs_of(study)
-        self.preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+        self.preprocessing = study.preprocessing
         self.small = lru_cache(_KEPT)(self._small)
 
     def sent(self, image_id: str) -> dict[str, Any]:
@@ -105,7 +105,7 @@ class StudyTiles:
         if part_of is not None:
             part = shown_part(geometry, np.frombuffer(part_of, np.uint8).reshape(size))
         if part is not None:
-            sent[0]["part"] = [edge / side for edge, side in zip(part, photograph.size * 2, strict=True)]
+            sent[0]["part"] = list(geometry.in_shares(part))
             sent.append(sent_photograph(*cut_out(photograph, geometry, part), longest=SMALL))
         return sent
 

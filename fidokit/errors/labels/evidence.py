@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from fidokit.data.geometry import Geometry
-from fidokit.data.reading import Chunk, read_chunks
+from fidokit.data.reading import Chunk
 from fidokit.errors.features import GRID, choose_masks
 from fidokit.errors.interventions import Infills
 from fidokit.errors.labels.cameras import Cameras
@@ -67,12 +66,11 @@ class Evidence:
 def measure(study: Study, positions: Sequence[int], cameras: Cameras, *, progress: bool) -> Evidence:
     """The evidence for some labels; their photographs are given to the cameras too. After Ctrl-C, what was done."""
     measuring = _Measuring(study)
-    found, chunks = Evidence(), [(i, list(positions[i : i + _CHUNK])) for i in range(0, len(positions), _CHUNK)]
-    unread = 0
+    found, unread = Evidence(), 0
     with (
         study.classifier.session() as session,
         tqdm(total=len(positions), unit="image", desc="labels", disable=not progress, leave=False) as bar,
-        closing(read_chunks(study.data, study.classifier.preprocessing, chunks)) as reading,
+        study.reading(positions, _CHUNK) as reading,
     ):
         try:
             for chunk in reading:
@@ -219,10 +217,7 @@ def _soft(regions: list[Bools]) -> Tensor:
 def _box(region: npt.ArrayLike, geometry: Geometry) -> _Box:
     """The box around a region or the high places of a mask, in shares of the photograph."""
     found = geometry.mask_box(np.asarray(region, np.float32))
-    if found is None:
-        return None
-    x0, y0, x1, y1 = np.divide(found, (geometry.width, geometry.height) * 2).tolist()
-    return x0, y0, x1, y1
+    return None if found is None else geometry.in_shares(found)
 
 
 def boxes(column: pd.Series[Any]) -> pd.DataFrame:

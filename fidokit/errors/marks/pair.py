@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +12,6 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from fidokit.data.names import shorten
-from fidokit.data.reading import read_chunks
 from fidokit.errors.answer import Answer
 from fidokit.errors.features import PREFERRED, MapReader
 from fidokit.errors.find import bursts_of
@@ -216,11 +214,7 @@ class _Pair:
         classifier, right = self.study.classifier, dict[str, bool]()
         ids = [*self.of(0, held_out=False), *self.of(1, held_out=False)]
         at = {self.study.positions[image_id]: image_id for image_id in ids}
-        chunks = [(i, list(at)[i : i + _TOGETHER]) for i in range(0, len(at), _TOGETHER)]
-        with (
-            classifier.session() as session,
-            closing(read_chunks(self.study.data, classifier.preprocessing, chunks)) as reading,
-        ):
+        with classifier.session() as session, self.study.reading(list(at), _TOGETHER) as reading:
             for chunk in reading:
                 for rows, left_out in rows_apart(classifier, chunk.images):
                     with classifier.leaving_out(left_out):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from fidokit.data.geometry import Geometry
-from fidokit.data.reading import read_chunks
 from fidokit.errors.features import MapReader
 from fidokit.exceptions import FidokitError
 from fidokit.study.metrics.standing import find_place
@@ -90,8 +88,7 @@ def sights(study: Study, image_ids: Sequence[str], reader: MapReader | None) -> 
     """
     positions = [study.positions[image_id] for image_id in image_ids]
     ids = dict(zip(positions, image_ids, strict=True))
-    chunks = [(i, positions[i : i + _CHUNK]) for i in range(0, len(positions), _CHUNK)]
-    with closing(read_chunks(study.data, study.classifier.preprocessing, chunks)) as reading:
+    with study.reading(positions, _CHUNK) as reading:
         for chunk in reading:
             if not chunk.positions:
                 continue

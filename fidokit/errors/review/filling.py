@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy.typing as npt
 import torch
 from tqdm.auto import tqdm
 
-from fidokit.data.reading import read_chunks
 from fidokit.errors.features import choose_masks
 from fidokit.exceptions import SettingsError
 from fidokit.methods.base import resize_masks
@@ -68,12 +66,11 @@ def fill_in(
     place = {int(position): row for row, position in enumerate(positions)}
     changed = np.full(len(positions), np.nan)
     predicted, names = study.predictions()["predicted"], np.asarray(study.classifier.class_names, dtype=object)
-    chunks = [(start, wanted[start : start + _CHUNK]) for start in range(0, len(wanted), _CHUNK)]
     done = 0
     with (
         study.classifier.session() as session,
         tqdm(total=len(wanted) * len(_INFILLS), unit="evaluation", desc="filling in", disable=not progress) as bar,
-        closing(read_chunks(study.data, study.classifier.preprocessing, chunks)) as reading,
+        study.reading(wanted, _CHUNK) as reading,
     ):
         try:
             for chunk in reading:

@@ -318,7 +318,6 @@ def _examples(table: pd.DataFrame, looked: Look, rows: Mapping[str, int]) -> pd.
         geometry = looked.geometries[rows[image_id]]
         box = geometry.mask_box(np.maximum(looked.evidence[rows[image_id]], 0))
         if box is not None:
-            sides = (geometry.width, geometry.height) * 2
-            corners = [edge / side for edge, side in zip(box, sides, strict=True)]
+            corners = geometry.in_shares(box)
         made.append(["The first to look at", image_id, f"{predicted}: {why or 'no single sign stands out'}", *corners])
     return pd.DataFrame(made, columns=[*EXAMPLE, *CORNERS])

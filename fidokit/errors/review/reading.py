@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from fidokit.data.reading import read_chunks
 from fidokit.errors.features import MapReader
 from fidokit.methods.base import resize_masks
 from fidokit.models.goals import Head, probabilities
@@ -77,14 +75,13 @@ def look(study: Study, positions: npt.NDArray[np.int64], *, progress: bool = Fal
     """
     classifier, data = study.classifier, study.data
     size = int(study.manifest["options"]["part_size"])
-    chunks = [(n, own.tolist()) for n, own in enumerate(np.split(positions, range(size, len(positions), size)))]
     parts: dict[str, list[npt.NDArray[Any]]] = defaultdict(list)
     unread: dict[int, str] = {}
     geometries: list[Geometry] = []
     with (
         classifier.session() as session,
         tqdm(total=len(positions), unit="photograph", desc="looking", disable=not progress) as bar,
-        closing(read_chunks(data, classifier.preprocessing, [chunk for chunk in chunks if chunk[1]])) as reading,
+        study.reading(positions.tolist(), size) as reading,
     ):
         reader = MapReader(session, classifier)
         for chunk in reading:

@@ -226,9 +226,8 @@ def _media_of(study: StoredStudy, package: _Package) -> list[Medium | None]:
         if medium_of_row is None:
             raise SettingsError(
                 f"{package.path}: the photograph {image_id!r} is none of its media; give as {argument('source')} "
-                f"the package that "
-                f"photographs were read from, or `{argument('descriptor')}` and `{argument('deployments')}` for "
-                f"a new one"
+                "the package that photographs were read from, or "
+                f"`{argument('descriptor')}` and `{argument('deployments')}` for a new one"
             )
         if not medium_of_row.timestamp:
             timeless.append(image_id)

@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from fidokit._util.checks import SHARE, check_number
-from fidokit.data.geometry import Geometry, Preprocessing
+from fidokit.data.geometry import Geometry
 from fidokit.data.photographs import photograph_size
 from fidokit.data.readers.cells import file_of
 from fidokit.exceptions import ImageError, SettingsError
@@ -143,7 +143,7 @@ class _Drawer:
     def __init__(self, study: StoredStudy, shapes: _Shapes) -> None:
         self._study, self._shapes = study, shapes
         self._boxes = relative_boxes(study)
-        self._preprocessing = Preprocessing(**study.manifest["classifier"]["preprocessing"])
+        self._preprocessing = study.preprocessing
         classifier = study.manifest["classifier"]
         self._first, self._masks = -1, dict[str, npt.NDArray[np.float32]]()
         self._model = str(classifier["name"] or classifier["module"])
