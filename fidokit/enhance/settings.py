@@ -111,11 +111,10 @@ class GuidedSettings:
     method_settings: Any = None
 
     def __post_init__(self) -> None:
-        method = get_method(self.method)
-        method.resolve(self.method_settings)
-        kinds = ", ".join(method.kinds)
+        made = get_method(self.method).kinds_with(self.own_settings)
+        kinds = ", ".join(made)
         require(self, "kind", self.kind is None or self.kind in KINDS, f"None or one of {', '.join(KINDS)}")
-        own = self.kind is None or self.kind in method.kinds
+        own = self.kind is None or self.kind in made
         require(self, "kind", own, f"None or a kind of {self.method!r}: {kinds}")
         require_choice(self, "way", WAYS)
         require_choice(self, "evidence", EVIDENCE)
@@ -132,7 +131,7 @@ class GuidedSettings:
         """The kind of mask that guides."""
         if self.kind is not None:
             return self.kind
-        kinds = get_method(self.method).kinds
+        kinds = get_method(self.method).kinds_with(self.own_settings)
         usual: Kind = "ssr" if self.evidence == "region" else "sdr"
         return usual if usual in kinds else kinds[0]
 

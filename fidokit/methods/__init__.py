@@ -47,7 +47,6 @@ SimpleFunction = Callable[["Classifier", Tensor, Tensor], Tensor]
 def _built_in() -> dict[str, Method]:
     from fidokit.methods import (
         attention_rollout,
-        effect,
         expected_gradients,
         fido,
         finer_cam,
@@ -61,7 +60,6 @@ def _built_in() -> dict[str, Method]:
 
     return {
         "fido": fido.METHOD,
-        "effect": effect.METHOD,
         **gradient.METHODS,
         **perturbation.METHODS,
         "finer-cam": finer_cam.METHOD,
@@ -329,7 +327,7 @@ def _compute(
         batch = Batch(batch.images[rows], ids, batch.goal[rows], batch.logits[rows])
     with classifier.session() as fast:
         before = classifier.counter.evaluations
-        nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds})
+        nothing = Computed({kind: torch.empty(0, 1, 1) for kind in method.kinds_with(settings)})
         computed: Any = method.compute(classifier, batch, settings, on_progress) if len(batch) else nothing
         if not isinstance(computed, Computed) or not isinstance(computed.kinds, Mapping):
             given = computed.kinds if isinstance(computed, Computed) else computed

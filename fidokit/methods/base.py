@@ -121,7 +121,8 @@ class Masks(PictureDisplay):
         settings_id: names the settings that made these masks.
         explained: the value that they explain, ``log-odds``, ``logit`` or ``contrast``, see `FidoSettings`; against
             another class, and for a function of the logits, it is ``log-odds``; None for methods without that choice.
-        raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; else None.
+        raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; of FIDO's effects (B, 2, h,
+            w), the effects and their standard errors in units of what is explained; else None.
         notes: image_id -> what else there is to know, such as a start without Grad-CAM.
         failures: image_id -> why there is no mask; these images are in no other field.
         images: what was explained, as it was given and not copied; None for masks that come from elsewhere.
@@ -463,6 +464,7 @@ class Method:
         kinds: the kinds it makes, in order.
         summary: one line for listings.
         check: ``(classifier, settings) -> None``, raises `MethodNotApplicable` saying why this classifier will not do.
+        kinds_of: ``(settings) -> kinds``, for a method that makes only some of its kinds with some settings.
 
     Example:
         >>> from fidokit.methods.base import Computed, NoSettings
@@ -478,6 +480,11 @@ class Method:
     kinds: tuple[Kind, ...]
     summary: str = ""
     check: Callable[[Classifier, Any], None] | None = None
+    kinds_of: Callable[[Any], tuple[Kind, ...]] | None = None
+
+    def kinds_with(self, settings: Any) -> tuple[Kind, ...]:
+        """The kinds that it makes with these settings, in order."""
+        return self.kinds if self.kinds_of is None else self.kinds_of(settings)
 
     def resolve(self, settings: Any = None, overrides: dict[str, Any] | None = None) -> Any:
         """The settings object, single fields replaced by `overrides`.
@@ -502,8 +509,9 @@ class NoSettings:
     """Settings of a method that has none."""
 
 
-#: Marks a field of settings that came later: at its default it changes nothing, so ids from before stay.
-ADDED = "added"
+#: Metadata of a field of settings that came later: the value that stands for how it was before. Settings with that
+#: value are described without the field, so that ids from before stay and old descriptions can be read.
+BEFORE = "before"
 
 
 def settings_dict(settings: Any) -> dict[str, Any]:
@@ -529,14 +537,15 @@ def settings_dict(settings: Any) -> dict[str, Any]:
     return {
         f.name: plain(getattr(settings, f.name))
         for f in fields(settings)
-        if not (f.metadata.get(ADDED) and getattr(settings, f.name) == f.default)
+        if not (BEFORE in f.metadata and getattr(settings, f.name) == f.metadata[BEFORE])
     }
 
 
 def settings_from(method: Method, described: Mapping[str, Any]) -> Any | None:
     """The settings object that `settings_dict` described; None where that does not give them all, as of functions."""
+    before = {f.name: f.metadata[BEFORE] for f in fields(method.settings) if BEFORE in f.metadata}
     try:
-        made = method.settings(**{name: _tuples(value) for name, value in described.items()})
+        made = method.settings(**(before | {name: _tuples(value) for name, value in described.items()}))
     except (SettingsError, TypeError, ValueError):
         return None
     return made if settings_dict(made) == described else None

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from fidokit.exceptions import FidokitError, MethodNotApplicable
-from fidokit.methods.base import Batch, Computed, Method, OnProgress, Snapshot
+from fidokit.methods.base import Batch, Computed, Kind, Method, OnProgress, Snapshot, resize_masks
 from fidokit.methods.concrete import image_keys, read_out
+from fidokit.methods.effect import effects, to_mask, windows
 from fidokit.methods.fido_settings import FidoSettings as FidoSettings
 from fidokit.methods.layers import class_activation_map, find_layer, needs_gradient
 from fidokit.methods.optimiser import PATIENCE, Optimiser, Slots, rows_of
@@ -36,6 +37,9 @@ class _Run:
         self.optimiser = Optimiser(session, settings, batch.goal)
         self.keys = image_keys(settings.seed, batch.image_ids)
         self.masks = torch.full((n, 2, *grid), torch.nan)
+        cells = settings.effect_grid
+        self.effects = torch.full((n, 2, cells, cells), torch.nan)
+        self.windows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
         self.evaluations = torch.zeros(n, dtype=torch.int64)
         self.converged = torch.zeros(n, dtype=torch.bool)
         self.finished = torch.zeros(n, dtype=torch.bool)
@@ -90,7 +94,29 @@ class _Run:
         start = None
         if self.settings.start == "grad-cam":
             start = self._grad_cam(images, x, goal.to(self.session.device))
-        return self.optimiser.fill(x, self.keys[index], goal, start)
+        slots = self.optimiser.fill(x, self.keys[index], goal, start)
+        if self.settings.windows:
+            self._fill_windows(images, slots)
+        return slots
+
+    def _fill_windows(self, images: list[int], slots: Slots) -> None:
+        """Measure what filling in each window costs, before the first step, so that every mask can have effects."""
+        region = windows(slots.key, self.settings.windows)
+        # The whole image is a window that nothing lies in.
+        kept = torch.cat([torch.ones_like(region[:, :1]), 1 - region], dim=1)
+        values, gradients = self.optimiser.measure(slots, kept)
+        drop = values[:, :1] - values[:, 1:]
+        found = [part.float().cpu() for part in (region, gradients[:, 1:], drop)]
+        for position, image in enumerate(images):
+            region_, gradient, lost = (part[position] for part in found)
+            self.windows[image] = region_, gradient, lost
+            self.evaluations[image] += kept.shape[1]
+
+    def _effects(self, images: list[int], masks: Tensor) -> Tensor:
+        """(B, 2, h, w) effects and standard errors of images whose (B, 2, h, w) masks are these."""
+        region, gradient, drop = (torch.stack(parts) for parts in zip(*map(self.windows.get, images), strict=True))
+        both = resize_masks(masks, (region.shape[-2], region.shape[-1]))
+        return effects(region, gradient, drop, both.prod(1))
 
     def _grad_cam(self, images: list[int], x: Tensor, goal: Goal) -> Tensor | None:
         """(B, h, w) Grad-CAM maps in [0, 1]; None, with a note, where the classifier has no layer for it.
@@ -142,6 +168,9 @@ class _Run:
             if self.age[position] == 0 or self.finished[image]:
                 continue
             self.masks[image] = masks[position]
+            if self.settings.windows:
+                self.effects[image] = self._effects([image], masks[position : position + 1])[0]
+                self.windows.pop(image)
             self.converged[image] = calm[position]
             self.finished[image] = finished
 
@@ -164,10 +193,12 @@ class _Run:
         assert self.slots is not None
         masks = read_out(self.slots.theta).cpu()
         scores = torch.sigmoid(self.slots.odds).cpu()
-        per_image = self.settings.steps * self.optimiser.evaluations_per_step + (self.settings.start == "grad-cam")
+        s = self.settings
+        per_image = s.steps * self.optimiser.evaluations_per_step + (s.start == "grad-cam")
+        per_image += s.windows**2 + 1 if s.windows else 0
         return Snapshot(
             image_ids=[self.batch.image_ids[i] for i in self.in_work],
-            masks={"ssr": masks[:, 0], "sdr": masks[:, 1], "joint": (masks[:, 0] * masks[:, 1]).sqrt()},
+            masks=_kinds(masks, self._effects(self.in_work, masks) if s.windows else None),
             score_kept=scores[:, 0],
             score_dropped=scores[:, 1],
             evaluations=int(self.evaluations.sum()),
@@ -177,6 +208,13 @@ class _Run:
         )
 
 
+def _kinds(masks: Tensor, effects: Tensor | None) -> dict[Kind, Tensor]:
+    """Kind -> (B, h, w), of (B, 2, h, w) SSR and SDR, and of effects where there are any."""
+    ssr, sdr = masks[:, 0], masks[:, 1]
+    kinds: dict[Kind, Tensor] = {"ssr": ssr, "sdr": sdr, "joint": (ssr * sdr).sqrt()}
+    return kinds if effects is None else kinds | {"effect": to_mask(effects)}
+
+
 def compute(
     classifier: Classifier, batch: Batch, settings: FidoSettings, on_progress: OnProgress | None = None
 ) -> Computed:
@@ -184,12 +222,13 @@ def compute(
     with classifier.session() as session:
         run = _Run(session, batch, settings, classifier.layer)
         interrupted = run.optimise(on_progress)
-    ssr, sdr = run.masks[:, 0], run.masks[:, 1]
+    effects = run.effects if settings.windows else None
     return Computed(
-        kinds={"ssr": ssr, "sdr": sdr, "joint": (ssr * sdr).sqrt()},
+        kinds=_kinds(run.masks, effects),
         evaluations=run.evaluations,
         converged=run.converged,
         finished=run.finished,
+        raw=effects,
         notes=run.notes,
         interrupted=interrupted,
     )
@@ -198,7 +237,8 @@ def compute(
 METHOD = Method(
     compute,
     FidoSettings,
-    ("ssr", "sdr", "joint"),
-    "optimised masks: smallest sufficient and destroying regions, jointly",
+    ("ssr", "sdr", "joint", "effect"),
+    "optimised masks: smallest sufficient and destroying regions, jointly, and what each place is worth",
     needs_gradient,
+    FidoSettings.kinds,
 )

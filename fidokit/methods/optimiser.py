@@ -94,12 +94,13 @@ class Optimiser:
         self.settings = settings
         self.goal = goal.to(session.device)
         self.infill: InfillFunction | None = settings.infill if callable(settings.infill) else None
-        kinds = settings.mixtures() or (Mixture.parse("mean"),) * 2
-        # One bank serves both kinds; each draws its own entries from it.
-        names = sorted(dict.fromkeys(kinds[0].names + kinds[1].names), key=KEPT.__contains__)
-        self.mixture = kinds[0].among(names)
-        ends = [kind.among(names).cumulative(settings.infill_draws) for kind in kinds]
-        self._ends = torch.tensor(ends, device=session.device).repeat_interleave(settings.samples, 0)
+        mixtures = settings.mixtures() or (Mixture.parse("mean"),) * 3
+        # One bank serves all; each draws its own entries from it.
+        names = sorted(dict.fromkeys(name for one in mixtures for name in one.names), key=KEPT.__contains__)
+        self.mixture = mixtures[0].among(names)
+        ends = torch.tensor([one.among(names).cumulative(settings.infill_draws) for one in mixtures])
+        self._ends = ends[:2].to(session.device).repeat_interleave(settings.samples, 0)
+        self._window_ends = ends[2].to(session.device)
         # Maximise the odds of what is kept (SSR), minimise those of what is left (SDR).
         self._signs = torch.tensor([-1.0, 1.0], device=session.device).repeat_interleave(settings.samples)
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -194,6 +195,31 @@ class Optimiser:
         price = s.area * area(mask, s.reduction) + s.total_variation * total_variation(mask, s.reduction)
         return price.sum(1) * ((number.float() / s.ramp_steps).clamp(max=1) if s.ramp_steps else 1)
 
+    def measure(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor]:
+        """Values of images with windows filled in, by the infills of effects in turn, and their gradients in the kept
+        shares.
+
+        Args:
+            slots: of B images.
+            kept: (B, W, h, w) shares of 0 and 1.
+
+        Returns:
+            (B, W) explained values and (B, W, h, w) gradients.
+        """
+        b, w = kept.shape[:2]
+        cells = kept.reshape(-1, 1, *kept.shape[-2:])
+        image = torch.arange(b, device=kept.device).repeat_interleave(w)
+        turn = torch.frac(_GOLDEN * torch.arange(w, device=kept.device))
+        entry = torch.searchsorted(self._window_ends, turn.clamp(max=1 - 1e-6), right=True).repeat(b)
+        ones = torch.ones(len(cells), device=kept.device)
+
+        def run(rows: slice) -> tuple[Tensor, Tensor]:
+            return self._values(slots, image[rows], entry[rows], cells[rows], ones[rows])[1:]
+
+        found = [pair for _, pair in self.session.in_micro_batches(len(cells), run)]
+        values, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return values.view(b, w), gradients.view(kept.shape)
+
     def _evaluate(self, slots: Slots, kept: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log-odds and explained values (E,) of all samples, and the gradient of the signed mean of the values in the
         kept shares (E, 1, h, w)."""
@@ -206,27 +232,34 @@ class Optimiser:
         turn = torch.frac(offset + _GOLDEN * (slots.step[:, None] * samples + order))
         drawn = torch.searchsorted(self._ends, turn.T.clamp(max=1 - 1e-6).contiguous(), right=True)
         entry = drawn.T.flatten()
-        goal = replace(
+        found = []
+        for start in range(0, kept.shape[0], self.session.micro_batch):
+            rows = slice(start, start + self.session.micro_batch)
+            found.append(self._values(slots, image[rows], entry[rows], kept[rows], signs[rows]))
+        odds, explained, gradients = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return odds, explained, gradients
+
+    def _values(
+        self, slots: Slots, image: Tensor, entry: Tensor, kept: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Log-odds and explained values (E,) of a micro-batch, and the gradient of the values, times (E,) weights, in
+        the (E, 1, h, w) kept shares."""
+        cells = kept.detach().requires_grad_(True)
+        with torch.enable_grad():
+            logits = self.session.evaluate(blend(cells, slots.x[image], self._filled(slots, image, entry, cells)))
+            own = self._goal(slots)[image]
+            values = checked_values(own.value(logits, self.settings.explained), logits)
+            (gradient,) = torch.autograd.grad((values * weight).sum(), cells, allow_unused=True)
+        if gradient is None:
+            raise MethodNotApplicable(NO_GRADIENT)
+        return own.log_odds(logits.detach()), values.detach(), gradient
+
+    def _goal(self, slots: Slots) -> Goal:
+        return replace(
             self.goal,
             target=None if self.goal.target is None else slots.target,
             against=None if self.goal.against is None else slots.against,
         )
-        odds, explained, gradients = [], [], []
-        for start in range(0, kept.shape[0], self.session.micro_batch):
-            rows = slice(start, start + self.session.micro_batch)
-            cells = kept[rows].requires_grad_(True)
-            x = slots.x[image[rows]]
-            filled = self._filled(slots, image[rows], entry[rows], cells)
-            logits = self.session.evaluate(blend(cells, x, filled))
-            own = goal[image[rows]]
-            values = checked_values(own.value(logits, self.settings.explained), logits)
-            (gradient,) = torch.autograd.grad((values * signs[rows]).sum(), cells, allow_unused=True)
-            if gradient is None:
-                raise MethodNotApplicable(NO_GRADIENT)
-            odds.append(own.log_odds(logits.detach()))
-            explained.append(values.detach())
-            gradients.append(gradient)
-        return torch.cat(odds), torch.cat(explained), torch.cat(gradients)
 
     @torch.no_grad()
     def _filled(self, slots: Slots, image: Tensor, entry: Tensor, cells: Tensor) -> Tensor:

@@ -375,7 +375,7 @@ def _check_space(files: Store, classifier: Classifier, data: LabelledImages, ent
     height, width = classifier.size
     least = most = 0
     for label, entry in entries.items():
-        kinds = entry.method.kinds
+        kinds = entry.kinds
         masks = 2 * len(kinds) * (len(data) - len(files.finished(label, kinds)))
         grid_size = getattr(entry.settings, "grid_size", None)
         grid = grid_size(classifier.size) if callable(grid_size) else None

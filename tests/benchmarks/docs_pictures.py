@@ -55,7 +55,7 @@ def photographs(folder: Path) -> None:
     tripod = data.subset(["tripod/camera.png"])
     methods = ("grad-cam", "integrated-gradients", "occlusion")
     panels = [(name, fk.explain(classifier, tripod, name).attribution[0].numpy()) for name in methods]
-    effect = fk.explain(classifier, tripod, "effect")
+    effect = fk.explain(classifier, tripod, "fido")
     picture, geometry = effect.photograph(0)
     save(panels_png(picture, geometry, [*panels, ("effect", effect["effect"][0].numpy())], height=300), "methods")
 
@@ -122,7 +122,7 @@ widget
     comparing = f"""
 from fidokit import testbed
 birds = testbed.load(8, seed=3, folder={str(folder / "birds")!r})
-study = fk.run_study(testbed.classifier(), birds, ["fido", "grad-cam", "effect"], store={str(folder / "study")!r})
+study = fk.run_study(testbed.classifier(), birds, ["fido", "grad-cam"], store={str(folder / "study")!r})
 fk.CompareWidget(study)
 """
     (folder / "lab").mkdir()

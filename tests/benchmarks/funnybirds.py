@@ -27,7 +27,7 @@ from fidokit.methods import infill
 from fidokit.methods.base import resize_masks
 from fidokit.methods.concrete import image_keys
 
-METHODS = ("fido", "effect", "grad-cam", "layer-cam", "integrated-gradients", "occlusion")
+METHODS = ("fido", "grad-cam", "layer-cam", "integrated-gradients", "occlusion")
 MEASURES = ("score", "single_deletion", "pairs")
 DRAWS = 8
 

@@ -24,7 +24,11 @@ import pandas as pd
 from fidokit.study.metrics.standing import ROW_KEYS, SCHEMAS, STANDING
 from fidokit.study.store.store import Store, slug
 
-METHODS = {"fido": ["ssr", "sdr", "joint"], "grad-cam": ["attribution"], "integrated-gradients": ["attribution"]}
+METHODS = {
+    "fido": ["ssr", "sdr", "joint", "effect"],
+    "grad-cam": ["attribution"],
+    "integrated-gradients": ["attribution"],
+}
 PART = 32
 CLASSES = [f"species {i}" for i in range(200)]
 CALLS = {

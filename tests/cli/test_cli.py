@@ -349,7 +349,7 @@ def test_explain_with_a_named_set_of_settings(capsys):
     assert "mask" not in frame.columns
     # Published: at full resolution, from a flat start.
     assert frame["height"].tolist() == [16] * 3
-    assert frame["kind"].tolist() == ["ssr", "sdr", "joint"]
+    assert frame["kind"].tolist() == ["ssr", "sdr", "joint", "effect"]
 
 
 def test_explain_goes_on_after_a_photograph_that_cannot_be_read(capsys, place):

@@ -64,7 +64,7 @@ def make_batch(classifier, images, ids=None, targets=None):
 
 
 #: Of the methods that make anything else than an attribution.
-KINDS_OF = {"fido": ("ssr", "sdr", "joint"), "effect": ("effect",)}
+KINDS_OF = {"fido": ("ssr", "sdr", "joint", "effect")}
 
 
 def test_the_built_in_methods():
@@ -460,7 +460,7 @@ def test_the_table_has_the_columns_of_the_design(masks):
         "converged", "score_full", "score_kept", "score_dropped", "settings_id", "explained", "verdict",
     ]  # fmt: skip
     assert frame["image_id"].tolist() == [i for i in "012" for _ in range(3)]
-    assert frame["kind"].tolist() == ["ssr", "sdr", "joint"] * 3
+    assert frame["kind"].tolist() == ["ssr", "sdr", "joint", "effect"] * 3
     assert set(frame["method"]) == {"fido"}
     assert frame["target"].tolist()[::3] == ["crow", "jay", "tit"]
     assert frame["against"].tolist()[::3] == ["jay", "tit", "owl"]
@@ -485,7 +485,7 @@ def test_evaluations_are_all_of_the_method_and_the_scores(masks):
 
 def test_joint_is_the_geometric_mean(masks):
     torch.testing.assert_close(masks.joint, (masks.ssr * masks.sdr).sqrt())
-    with pytest.raises(SettingsError, match="fido makes no 'attribution' masks, only ssr, sdr, joint"):
+    with pytest.raises(SettingsError, match="fido makes no 'attribution' masks, only ssr, sdr, joint, effect"):
         _ = masks.attribution
 
 

@@ -71,7 +71,9 @@ def test_the_same_masks_as_explain_and_all_of_it_told(quick, every_step, classif
     steps = [entry for entry in notes.told if hasattr(entry, "masks")]
     assert len(steps) == 12
     assert [step.evaluations for step in steps[:3]] == [5, 9, 13]
-    assert all(set(step.masks) == {"ssr", "sdr", "joint"} and step.masks["ssr"].shape == (4, 4) for step in steps)
+    assert all(
+        set(step.masks) == {"ssr", "sdr", "joint", "effect"} and step.masks["ssr"].shape == (4, 4) for step in steps
+    )
     assert all(0 <= step.kept <= 1 and 0 <= step.dropped <= 1 and step.loss is not None for step in steps)
     assert steps[-1].left <= steps[0].left * 2
     assert steps[5].rate == pytest.approx(steps[5].evaluations / steps[5].seconds)

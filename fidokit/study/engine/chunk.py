@@ -176,7 +176,7 @@ class _ChunkRun:
         """Images of the chunk that have all masks of a method: a worker that died had got so far."""
         table = self.store.mask_part(label, self.task.number)
         pairs = set(zip(table["image_id"].to_pylist(), table["kind"].to_pylist(), strict=True))
-        kinds = self.recipe.entries[label].method.kinds
+        kinds = self.recipe.entries[label].kinds
         return {image_id for image_id, _ in pairs if all((image_id, kind) in pairs for kind in kinds)}
 
     def _step(self, label: str, batch: Batch, seconds: float, unasked: Mapping[str, str]) -> Step:
@@ -218,10 +218,10 @@ class _ChunkRun:
 
     def _check_kinds(self, label: str, masks: Masks) -> None:
         entry = self.recipe.entries[label]
-        if len(masks) and set(masks.kinds) != set(entry.method.kinds):
+        if len(masks) and set(masks.kinds) != set(entry.kinds):
             raise FidokitError(
                 f"{entry.name!r} made {', '.join(masks.kinds) or 'no'} masks, but is registered for "
-                f"{', '.join(entry.method.kinds)}; put its `kinds` right"
+                f"{', '.join(entry.kinds)}; put its `kinds` right"
             )
 
     def _masks(self, label: str, batch: Batch) -> tuple[list[Masks], dict[str, str], bool]:

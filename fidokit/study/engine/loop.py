@@ -60,7 +60,7 @@ class Loop:
         self.missing: dict[str, set[str]] = {}
         self.finished = self.failed = 0
         for label, entry in recipe.entries.items():
-            finished = self.store.finished(label, entry.method.kinds)
+            finished = self.store.finished(label, entry.kinds)
             failed = set(failures["image_id"][failures["method"] == label])
             self.finished += len(finished)
             self.missing[label] = set(self.image_ids) - finished - general - failed
@@ -91,7 +91,7 @@ class Loop:
             except OSError as error:
                 raise self._not_written(error) from error
         if stopped:
-            kinds = {label: entry.method.kinds for label, entry in self.recipe.entries.items()}
+            kinds = {label: entry.kinds for label, entry in self.recipe.entries.items()}
             finished = sum(len(self.store.finished(label, own)) for label, own in kinds.items())
             print(
                 f"Stopped. {finished} of {self.total} masks are finished and safe in {self.store}; run the "

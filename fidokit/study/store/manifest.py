@@ -13,7 +13,7 @@ import pandas as pd
 
 from fidokit.data.images import ANNOTATED_COLUMNS, BOX_COLUMNS
 from fidokit.exceptions import SettingsError
-from fidokit.methods.base import Method, settings_dict, settings_id
+from fidokit.methods.base import Kind, Method, settings_dict, settings_id
 from fidokit.models.adapting import plain_module
 from fidokit.models.fingerprint import fingerprint_of, fingerprint_parts, parts_difference
 
@@ -44,6 +44,11 @@ class Entry:
     within: str | None = None
 
     @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds that the method makes with these settings."""
+        return self.method.kinds_with(self.settings)
+
+    @property
     def settings_id(self) -> str:
         """What names the settings, and the rank, in the rows of the table."""
         own = settings_id(self.name, self.settings)
@@ -65,7 +70,7 @@ class Entry:
                         "name": self.name,
                         "settings": settings_dict(self.settings),
                         "settings_id": self.settings_id,
-                        "kinds": list(self.method.kinds),
+                        "kinds": list(self.kinds),
                         **rank,
                     }
                 )
