@@ -121,8 +121,8 @@ class Masks(PictureDisplay):
         settings_id: names the settings that made these masks.
         explained: the value that they explain, ``log-odds``, ``logit`` or ``contrast``, see `FidoSettings`; against
             another class, and for a function of the logits, it is ``log-odds``; None for methods without that choice.
-        raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; of FIDO's effects (B, 2, h,
-            w), the effects and their standard errors in units of what is explained; else None.
+        raw: (B, C, h, w) signed attribution before it became a mask, for gradient baselines; of FIDO's effects
+            (B, 2, h, w), the effects and their standard errors in units of what is explained; else None.
         notes: image_id -> what else there is to know, such as a start without Grad-CAM.
         failures: image_id -> why there is no mask; these images are in no other field.
         images: what was explained, as it was given and not copied; None for masks that come from elsewhere.

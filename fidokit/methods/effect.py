@@ -35,9 +35,9 @@ SWEEPS = 4
 _GROUPS = 7
 #: Standard deviation, in cells, of the Gaussian that variances are averaged with.
 _POOLED = 1.0
-#: The jackknife leaves out windows, and not the chance in the masks that they start from. With so many times its errors,
-#: 95 % intervals held 96 % of the cells' effects from 100 times the windows on FunnyBirds (89 % of the largest fifth; 4
-#: pictures of the tuning half) and 97 % on the testbed (91 %; 3 pictures).
+#: The jackknife leaves out windows, and not the chance in the masks that they start from. With so many times its
+#: errors, 95 % intervals held 96 % of the cells' effects from 100 times the windows on FunnyBirds (89 % of the largest
+#: fifth; 4 pictures of the tuning half) and 97 % on the testbed (91 %; 3 pictures).
 _MASKS_TOO = 1.2
 _LEAST = 1e-6
 #: Counter of the draw of the windows' places; infills are drawn just below zero, samples above.

@@ -46,8 +46,8 @@ class FidoSettings:
         temperature: of the samples. Near 0 they are binary and gradients noisy; at 1 the noise is a quarter of that
             at 0.1.
         antithetic: draw samples in pairs u, 1 - u, which cancels part of the noise.
-        infill: of all, in place of `ssr_infill`, `sdr_infill` and `effect_infill`: a name, names, or (name, weight) pairs of
-            `fidokit.methods.infill.INFILLS`, or a function from images (E, 3, H, W) in [0, 1] and kept shares
+        infill: of all, in place of `ssr_infill`, `sdr_infill` and `effect_infill`: a name, names, or (name, weight)
+            pairs of `fidokit.methods.infill.INFILLS`, or a function from images (E, 3, H, W) in [0, 1] and kept shares
             (E, 1, H, W) to filled images, such as a generative inpainter (told apart by its code, see
             `fidokit._util.function_names`). None by default: each has its own.
         ssr_infill: what stands in around the region that is kept. ``background`` does not depend on the mask: it cannot
