@@ -108,10 +108,10 @@ def test_reconstruct_gives_back_effects_that_add_up():
     torch.testing.assert_close(found[18:22, 10:16].sum(), truth[0, 18:22, 10:16].sum(), rtol=0.1, atol=0)
     assert float((found - truth[0]).abs().max()) < 0.05
     # More sweeps agree better with what was measured.
-    missed = [
-        float((drop - (region * reconstruct(region, gradient, drop, torch.zeros_like(truth), n)[:, None]).sum((2, 3))).abs().mean())
-        for n in (0, 8)
-    ]  # fmt: skip
+    missed = []
+    for sweeps in (0, 8):
+        found = reconstruct(region, gradient, drop, torch.zeros_like(truth), sweeps)
+        missed.append(float((drop - (region * found[:, None]).sum((2, 3))).abs().mean()))
     assert missed[1] < 0.5 * missed[0]
 
 
