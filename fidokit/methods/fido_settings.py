@@ -79,9 +79,8 @@ class FidoSettings:
             certain and tells two classes' masks apart better: on FunnyBirds (34 pictures of the tuning half, means of
             three seeds) it orders 89 % of the balanced pairs of parts right by their effects, and the log-odds of
             predicted classes 85 %. On 18 tuning photographs insertion is 0.72 with it and 0.73 with log-odds.
-        windows: strata a side for `effect`: ``windows^2 + 1`` evaluations an image are spent on what filling in single
-            windows costs, each 3 strata wide; 0 leaves the effects out. The effects' grid
-            has 4 cells to a stratum.
+        windows: strata a side for the kind ``effect``: ``windows^2 + 1`` evaluations an image are spent on what filling
+            in single windows costs, each 3 strata wide; 0 leaves the effects out. Their grid has 4 cells to a stratum.
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
@@ -90,7 +89,7 @@ class FidoSettings:
 
     Example:
         >>> fk.FidoSettings(steps=4, infill=("blur", "noise")).samples
-        2
+        1
         >>> fk.FidoSettings.published().steps
         30
     """
