@@ -1,8 +1,8 @@
 """The FunnyBirds protocol for methods of the registry, and what each infill shows of a part that is really gone.
 
 One JSON line a method, with 95 % bootstrap intervals over pictures; only pictures that are classified right count. The
-reference lines are an oracle (the true drops), random importances, and a constant map. Then FIDO's effects less every other
-mask, occlusion at each of its baselines included, resampled alike. Then, for each infill: the share
+reference lines are an oracle (the true drops), random importances, and a constant map. Then FIDO's effects less every
+other mask, occlusion at each of its baselines included, resampled alike. Then, for each infill: the share
 of the true drop of the target's logit that filling the part in shows, and the correlation of the two for each part.
 Run: ``python tests/benchmarks/funnybirds.py`` (about three minutes on 2 cores); ``--folder`` takes the published
 dataset, ``--model`` a classifier by its command-line name, ``--settings`` fields of the methods' settings as JSON.

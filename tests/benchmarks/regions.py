@@ -1,7 +1,7 @@
 """How often the regions of each method hold, and how small they are, under infills that no method optimises with.
 
-The check's infills are photographs of textures and a mosaic; the search has others. Last, the area of FIDO's own kind of
-each claim less that of every other mask's region, over the photographs in which both hold, with 95 % intervals. Run:
+The check's infills are photographs of textures and a mosaic; the search has others. Last, the area of FIDO's own kind
+of each claim less that of every other mask's region, over the photographs in which both hold, with 95 % intervals. Run:
 ``python tests/benchmarks/regions.py composites`` or ``field`` (real photographs of mammals in ``../shared/field``).
 """
 
