@@ -131,11 +131,11 @@ class Masks(PictureDisplay):
     Example:
         >>> masks = fk.explain(clf, data, steps=2)
         >>> masks
-        Masks(fido: ssr (8, 20, 20), sdr (8, 20, 20), joint (8, 20, 20))
+        Masks(fido: ssr (8, 20, 20), sdr (8, 20, 20), joint (8, 20, 20), effect (8, 20, 20))
         >>> masks.at("joint").shape
         torch.Size([8, 128, 128])
         >>> len(masks.to_frame())
-        24
+        32
         >>> masks.save("first.svg").name
         'first.svg'
     """

@@ -32,6 +32,7 @@ from fidokit.figures.masks import (
 )
 from fidokit.figures.pictures import masks_of, photographs_of, regions_of
 from fidokit.methods.verdicts import LEADING, VERDICTS, Verdict, is_whole, mask_verdict, verdict_words
+from fidokit.models.goals import USUALLY_EXPLAINED
 from fidokit.report.templating import png_source, rendered
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _figure(slot: _Slot, mask: dict[str, Any] | None, regions: list[dict[str, An
             if region["region"] is not None and not is_whole(region["area"])
         ],
         "regions": [(region["verdict"], region["claim"]) for region in regions],
-        "explains": None if explains in (None, "log-odds") else explains,
+        "explains": None if explains in (None, USUALLY_EXPLAINED) else explains,
     }
 
 

@@ -112,7 +112,7 @@ def run_study(
     Example:
         >>> study = fk.run_study(clf, data, {"quick": ("fido", {"steps": 2})}, store="runs/quick", progress=False)
         >>> study.masks()["kind"].unique().tolist()
-        ['ssr', 'sdr', 'joint']
+        ['ssr', 'sdr', 'joint', 'effect']
     """
     if not isinstance(classifier, Classifier):
         raise SettingsError(f"`classifier` must be a fidokit.Classifier, not {type(classifier).__name__}")

@@ -34,7 +34,7 @@ from fidokit.methods.regions import Regions
 from fidokit.methods.verdicts import is_whole, standing
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import independent, of_probabilities
+from fidokit.models.goals import USUALLY_EXPLAINED, independent, of_probabilities
 from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.study import Study
 
@@ -99,7 +99,7 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
             told = f"score {number(kept)} with its region kept (higher is better), {number(dropped)} with it dropped "
             told += "(lower is better)"
             facts.append([name, f"{told}: {masks.verdict(kind, i)}"])
-    if masks.explained not in (None, "log-odds"):
+    if masks.explained not in (None, USUALLY_EXPLAINED):
         facts.append(["Explained value", str(masks.explained)])
     facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
     if not bool(masks.finished[i]):
