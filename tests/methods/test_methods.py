@@ -465,7 +465,7 @@ def test_the_table_has_the_columns_of_the_design(masks):
     assert frame["target"].tolist()[::4] == ["crow", "jay", "tit"]
     assert frame["against"].tolist()[::4] == ["jay", "tit", "owl"]
     for i, row in enumerate(frame.itertuples()):
-        assert row.mask.shape == (row.height, row.width) == (4, 4)
+        assert row.mask.shape == (row.height, row.width) == ((20, 20) if row.kind == "effect" else (4, 4))
         assert row.mask.dtype == np.float32
         np.testing.assert_array_equal(row.mask, masks[row.kind][i // 4].numpy())
         assert row.score_kept == float(masks.score_kept[row.kind][i // 3])

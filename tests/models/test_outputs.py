@@ -229,7 +229,7 @@ def test_a_study_of_probabilities_is_that_of_the_logits(tmp_path, ending):
     (predictions, metrics, masks), (others, other_metrics, other_masks) = tables
     pd.testing.assert_frame_equal(predictions, others, rtol=1e-4, atol=1e-5)
     numbers = metrics.select_dtypes("number").columns.drop("seconds", errors="ignore")
-    pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.03)  # ranks of equal cells
+    pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.05)  # ranks of equal cells
     assert abs(masks - other_masks).mean() < 1e-2
 
 
