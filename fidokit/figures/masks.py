@@ -18,8 +18,8 @@ from fidokit._util.html import printable
 from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
-from fidokit.methods.fido_settings import FidoSettings
 from fidokit.methods.verdicts import FAILING, standing
+from fidokit.models.goals import USUALLY_EXPLAINED
 from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def asked_words(target: str, against: object) -> str:
 
 def value_words(explained: str | None, against: object) -> str | None:
     """The value that a mask explains, where it is another than without being asked: logit, or log-odds of two."""
-    usual = "log-odds" if isinstance(against, str) else FidoSettings.explained
+    usual = "log-odds" if isinstance(against, str) else USUALLY_EXPLAINED
     return None if explained == usual else explained
 
 

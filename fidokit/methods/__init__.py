@@ -33,7 +33,7 @@ from fidokit.methods.base import (
 )
 from fidokit.methods.scoring import kept_and_dropped
 from fidokit.models.apart import rows_apart
-from fidokit.models.goals import Goal, Targets
+from fidokit.models.goals import Explained, Goal, Targets
 
 if TYPE_CHECKING:
     from fidokit.models.classifier import Classifier
@@ -353,9 +353,8 @@ def _compute(
 
 def _explained(settings: Any, goal: Goal) -> str | None:
     """The value that masks explain, see `Masks.explained`."""
-    chosen: str | None = getattr(settings, "explained", None)
-    plain = goal.function is None and goal.against is None
-    return chosen if chosen is None or plain else "log-odds"
+    chosen: Explained | None = getattr(settings, "explained", None)
+    return None if chosen is None else "log-odds" if goal.against is not None else goal.explains(chosen)
 
 
 def _assemble(name: str, classifier: Classifier, batch: Batch, identity: str, computed: Computed, spent: int) -> Masks:

@@ -24,7 +24,7 @@ from fidokit.methods.base import BEFORE, Kind
 from fidokit.methods.concrete import SAMPLERS, Sampler
 from fidokit.methods.effect import CELLS, SIDE
 from fidokit.methods.infill import InfillFunction, Mixture
-from fidokit.models.goals import EXPLAINED, Explained
+from fidokit.models.goals import EXPLAINED, USUALLY_EXPLAINED, Explained
 
 #: A name, names, or (name, weight) pairs.
 Infill: TypeAlias = str | tuple[str | tuple[str, float], ...]
@@ -120,7 +120,7 @@ class FidoSettings:
     ramp_steps: int = 0
     tolerance: float = 1e-3
     check_every: int = 5
-    explained: Explained = field(default="logit", metadata={BEFORE: "log-odds"})
+    explained: Explained = field(default=USUALLY_EXPLAINED, metadata={BEFORE: "log-odds"})
     windows: int = field(default=5, metadata={BEFORE: 0})
     seed: int = 0
     cuda_graph: bool = False

@@ -21,6 +21,8 @@ Head = Literal["softmax", "sigmoid", "probabilities", "independent-probabilities
 or a module that ends in a softmax (``probabilities``) or in sigmoids (``independent-probabilities``) itself."""
 Explained = Literal["log-odds", "logit", "contrast"]
 EXPLAINED: tuple[Explained, ...] = ("log-odds", "logit", "contrast")
+#: What masks explain unless told otherwise.
+USUALLY_EXPLAINED: Explained = "logit"
 ScoreFunction = Callable[[Tensor], Tensor]
 RUNNER_UP = "runner-up"
 """What stands for the best class beside what is explained, as something to contrast it with."""
@@ -504,15 +506,26 @@ class Goal:
             explained: ``log-odds`` as in `log_odds`; ``logit``: the target's logit by itself, which says nothing of the
                 other classes; ``contrast``: the target's logit less the mean of all others. With something to contrast
                 with, all three are the difference of the two; of a taxon, which has no logit of its own, they are its
-                log-odds; of a user's function, its value.
+                log-odds; of a user's function, its value. See `explains`.
         """
-        if self.function is not None or explained == "log-odds" or (self.against is not None and self.groups is None):
+        explained = self.explains(explained)
+        if explained == "log-odds":
             return self.log_odds(logits)
         own = self.class_logit(logits)
         if explained == "logit" or logits.shape[1] < 2:
             return own
         contrasted = own - (logits.float().sum(1) - own) / (logits.shape[1] - 1)
         return contrasted if self.groups is None else torch.where(self.alone(logits), contrasted, own)
+
+    def explains(self, asked: Explained) -> Explained:
+        """What is explained where a value was asked for.
+
+        A module that ends in a softmax gives its logits up to what all classes share: the contrast, in which that
+        cancels, stands in for the logit.
+        """
+        if self.function is not None or (self.against is not None and self.groups is None):
+            return "log-odds"
+        return "contrast" if asked == "logit" and self.head == "probabilities" else asked
 
     def score(self, logits: Tensor) -> Tensor:
         """(B,) scores in [0, 1]: the sigmoid of the log-odds, that is the probability of the target."""

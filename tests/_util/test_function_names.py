@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -166,8 +166,11 @@ def test_a_docstring_does_not_count():
 
 
 def test_settings_without_functions_keep_their_ids():
-    assert settings_id("fido", fk.FidoSettings()) == "694d7f479183"
-    assert settings_id("fido", fk.FidoSettings(infill="blur")) == "c36c3061dd82"  # the default of before
+    assert settings_id("fido", fk.FidoSettings()) == "c67c2856550c"
+    # The defaults of before.
+    before = fk.FidoSettings(steps=10, samples=2, explained="log-odds", windows=0)
+    assert settings_id("fido", before) == "694d7f479183"
+    assert settings_id("fido", replace(before, infill="blur")) == "c36c3061dd82"
     assert settings_id("fido", fk.FidoSettings.published()) == "00a1428a5b94"
     assert settings_id("integrated-gradients", IntegratedGradientsSettings()) == "94777d878c0f"
     assert settings_dict(fk.FidoSettings(infill=blur))["infill"] == "fidokit.methods.infill.blur"

@@ -1,7 +1,8 @@
 """The FunnyBirds protocol for methods of the registry, and what each infill shows of a part that is really gone.
 
 One JSON line a method, with 95 % bootstrap intervals over pictures; only pictures that are classified right count. The
-reference lines are an oracle (the true drops), random importances, and a constant map. Then, for each infill: the share
+reference lines are an oracle (the true drops), random importances, and a constant map. Then FIDO's effects less every
+other mask, occlusion at each of its baselines included, resampled alike. Then, for each infill: the share
 of the true drop of the target's logit that filling the part in shows, and the correlation of the two for each part.
 Run: ``python tests/benchmarks/funnybirds.py`` (about three minutes on 2 cores); ``--folder`` takes the published
 dataset, ``--model`` a classifier by its command-line name, ``--settings`` fields of the methods' settings as JSON.
@@ -26,10 +27,13 @@ import fidokit as fk
 from fidokit.methods import infill
 from fidokit.methods.base import resize_masks
 from fidokit.methods.concrete import image_keys
+from fidokit.methods.gradient_settings import BASELINES, OcclusionSettings
 
 METHODS = ("fido", "grad-cam", "layer-cam", "integrated-gradients", "occlusion")
 MEASURES = ("score", "single_deletion", "pairs")
 DRAWS = 8
+#: What FIDO's figures are compared with, one line each.
+REFERENCE = "fido effect"
 
 
 class Pictures:
@@ -175,6 +179,32 @@ def tell(name: str, scores: protocol.Scores, evaluations: float | None = None) -
     )  # fmt: skip
 
 
+def tell_differences(found: Mapping[str, protocol.Scores]) -> None:
+    """By how much the effects are better than every other mask, one line each."""
+    drawn = dict(zip(found, protocol.bootstrap(list(found.values())), strict=True))
+    for name, scores in found.items():
+        if name == REFERENCE:
+            continue
+        row: dict[str, Any] = {}
+        for measure in MEASURES:
+            row[measure] = found[REFERENCE].summary()[measure] - scores.summary()[measure]
+            low, high = np.nanpercentile(drawn[REFERENCE][measure] - drawn[name][measure], [2.5, 97.5])
+            row |= {f"{measure}_low": float(low), f"{measure}_high": float(high)}
+        report(benchmark="funnybirds", difference=f"{REFERENCE} - {name}", **row)
+
+
+def runs(methods: Sequence[str], settings: Mapping[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(label, method, fields of its settings); occlusion stands there once for each of its baselines."""
+    found = []
+    for method in methods:
+        given = settings.get(method, {})
+        found.append((method, method, given))
+        if method == "occlusion" and "baseline" not in given:
+            others = [name for name in BASELINES if name != OcclusionSettings().baseline]
+            found += [(f"{method} {name}", method, given | {"baseline": name}) for name in others]
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=material.SHARED)
@@ -188,10 +218,15 @@ def main() -> None:
     pictures = Pictures(given.folder, classifier, given.pictures)
     for name in ("oracle", "random", "constant"):
         tell(name, pictures.reference(name))
-    for method in given.methods:
-        scores, evaluations = pictures.explain(method, **given.settings.get(method, {}))
+    found = {}
+    for label, method, overrides in runs(given.methods, given.settings):
+        scores, evaluations = pictures.explain(method, **overrides)
         for kind, one in scores.items():
-            tell(method if kind == "attribution" else f"{method} {kind}", one, evaluations)
+            name = label if kind == "attribution" else f"{label} {kind}"
+            found[name] = one
+            tell(name, one, evaluations)
+    if REFERENCE in found:
+        tell_differences(found | {"constant": pictures.reference("constant")})
     for row in [] if given.no_infills else infill_rows(pictures):
         report(benchmark="funnybirds", **row)
 

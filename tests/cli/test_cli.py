@@ -349,7 +349,7 @@ def test_explain_with_a_named_set_of_settings(capsys):
     assert "mask" not in frame.columns
     # Published: at full resolution, from a flat start.
     assert frame["height"].tolist() == [16] * 3
-    assert frame["kind"].tolist() == ["ssr", "sdr", "joint", "effect"]
+    assert frame["kind"].tolist() == ["ssr", "sdr", "joint"]
 
 
 def test_explain_goes_on_after_a_photograph_that_cannot_be_read(capsys, place):
@@ -563,5 +563,5 @@ def test_methods_lists_all_with_their_settings(capsys):
     assert code == 0
     for name in fidokit.list_methods():
         assert re.search(rf"^{re.escape(name)} \(", out, re.M)
-    assert "--set steps=10  (a whole number)" in out
+    assert "--set steps=12  (a whole number)" in out
     assert "--settings fast, quality, published" in out

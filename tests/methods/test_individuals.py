@@ -38,7 +38,7 @@ def gallery(references):
 
 @pytest.fixture(scope="module")
 def pairs(gallery, queries):
-    return fk.explain_pair(gallery, queries, "fido", steps=16)
+    return fk.explain_pair(gallery, queries, "fido", steps=16, samples=2)
 
 
 def marks(data, ids, gallery):
@@ -50,7 +50,12 @@ def marks(data, ids, gallery):
 def test_the_query_side_is_explain(gallery, queries, pairs):
     predicted = gallery.predict(queries)
     alone = fk.explain(
-        gallery, queries, targets=predicted["predicted"].tolist(), against=predicted["runner_up"].tolist(), steps=16
+        gallery,
+        queries,
+        targets=predicted["predicted"].tolist(),
+        against=predicted["runner_up"].tolist(),
+        steps=16,
+        samples=2,
     )
     assert torch.equal(alone.joint, pairs.query.joint)
     assert pairs.table["individual"].tolist() == predicted["predicted"].tolist() == pairs.query.target

@@ -402,7 +402,7 @@ def test_copies_of_one_image_are_told_apart():
     masks = explain(make(), images, steps=2, check_every=1, on_progress=lambda s: seen.append(s.image_ids))
     assert masks.image_ids == ["0", "1", "2"]
     assert {i for ids in seen for i in ids} == {"0", "1", "2"}
-    assert len(masks.to_frame()) == 9
+    assert len(masks.to_frame()) == 12
 
 
 def test_compute_masks_gives_even_shares_of_what_was_spent():
@@ -459,15 +459,15 @@ def test_the_table_has_the_columns_of_the_design(masks):
         "image_id", "method", "kind", "target", "against", "mask", "height", "width", "evaluations", "seconds",
         "converged", "score_full", "score_kept", "score_dropped", "settings_id", "explained", "verdict",
     ]  # fmt: skip
-    assert frame["image_id"].tolist() == [i for i in "012" for _ in range(3)]
+    assert frame["image_id"].tolist() == [i for i in "012" for _ in range(4)]
     assert frame["kind"].tolist() == ["ssr", "sdr", "joint", "effect"] * 3
     assert set(frame["method"]) == {"fido"}
-    assert frame["target"].tolist()[::3] == ["crow", "jay", "tit"]
-    assert frame["against"].tolist()[::3] == ["jay", "tit", "owl"]
+    assert frame["target"].tolist()[::4] == ["crow", "jay", "tit"]
+    assert frame["against"].tolist()[::4] == ["jay", "tit", "owl"]
     for i, row in enumerate(frame.itertuples()):
-        assert row.mask.shape == (row.height, row.width) == (4, 4)
+        assert row.mask.shape == (row.height, row.width) == ((20, 20) if row.kind == "effect" else (4, 4))
         assert row.mask.dtype == np.float32
-        np.testing.assert_array_equal(row.mask, masks[row.kind][i // 3].numpy())
+        np.testing.assert_array_equal(row.mask, masks[row.kind][i // 4].numpy())
         assert row.score_kept == float(masks.score_kept[row.kind][i // 3])
         assert row.evaluations == int(masks.evaluations[i // 3])
     assert frame.groupby("image_id")["evaluations"].nunique().eq(1).all()
@@ -480,7 +480,7 @@ def test_the_table_has_the_columns_of_the_design(masks):
 
 def test_evaluations_are_all_of_the_method_and_the_scores(masks):
     # prediction, Grad-CAM, 2 steps of 2 samples of 2 kinds, kept and dropped of 3 kinds
-    assert masks.evaluations.tolist() == [1 + 1 + 8 + 6] * 3
+    assert masks.evaluations.tolist() == [1 + 1 + 26 + 4 + 8] * 3
 
 
 def test_joint_is_the_geometric_mean(masks):
@@ -526,13 +526,13 @@ def test_select(masks, rows, expected):
     torch.testing.assert_close(chosen.score_dropped["sdr"], masks.score_dropped["sdr"][index])
     assert chosen.target == [masks.target[i] for i in index]
     assert chosen.against == [masks.against[i] for i in index]
-    assert len(chosen) == len(chosen.to_frame()) / 3 == len(expected)
+    assert len(chosen) == len(chosen.to_frame()) / 4 == len(expected)
     assert len(masks) == 3
 
 
 def test_settings_ids():
     default = settings_id("fido", FidoSettings())
-    assert default == settings_id("fido", FidoSettings()) == settings_id("fido", FidoSettings(steps=10))
+    assert default == settings_id("fido", FidoSettings()) == settings_id("fido", FidoSettings(steps=12))
     assert len(default) == 12
     assert int(default, 16) >= 0
     others = [

@@ -30,7 +30,9 @@ def test_each_rank_is_seen_at_its_own_patch(clf, method, rank, own, other):
     for kind in masks.kinds:
         for mask in masks.at(kind):
             # A class activation map is smooth at the patch's border, where the mean over all of the patch is lower.
-            assert float(mask[own].mean()) > 0.9, (kind, float(mask[own].mean()))
+            # Windows are larger than the patch, so that effects are too.
+            least = 0.6 if kind == "effect" else 0.9
+            assert float(mask[own].mean()) > least, (kind, float(mask[own].mean()))
             assert float(mask[other].mean()) < 0.1, (kind, float(mask[other].mean()))
 
 
@@ -68,7 +70,7 @@ def test_every_method_explains_a_taxon(clf):
 def test_the_regions_of_a_taxon_are_checked_against_the_taxon(clf):
     masks = fk.explain(clf, IMAGES[[0, 3]], "fido", rank="genus")
     table = fk.find_regions(clf, masks, IMAGES[[0, 3]]).to_frame()
-    assert len(table) == 8  # two images, two claims of the joint mask, one of the others
+    assert len(table) == 12  # two images, two claims of the joint mask and of the effects, one of the others
     assert "no" not in set(table["holds"])
 
 

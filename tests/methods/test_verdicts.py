@@ -45,13 +45,13 @@ def test_a_part_that_scores_higher_than_the_whole_is_said_so():
 
 def test_tables_carry_the_verdict_and_what_is_explained(tmp_path):
     classifier, data = make_classifier(), make_data(tmp_path, 3)
-    masks = fk.explain(classifier, data, steps=2, explained="logit")
+    masks = fk.explain(classifier, data, steps=2)
     frame = masks.to_frame()
     assert set(frame["explained"]) == {"logit"}
     for row in frame.to_dict("records"):
         assert row["verdict"] == mask_verdict(row["score_full"], row["score_kept"], row["score_dropped"])
-    assert set(fk.explain(classifier, data, steps=2).to_frame()["explained"]) == {"log-odds"}
-    against = fk.explain(classifier, data, steps=2, explained="logit", targets="red", against="blue")
+    assert set(fk.explain(classifier, data, steps=2, explained="contrast").to_frame()["explained"]) == {"contrast"}
+    against = fk.explain(classifier, data, steps=2, targets="red", against="blue")
     assert set(against.to_frame()["explained"]) == {"log-odds"}
     assert fk.explain(classifier, data, "grad-cam").to_frame()["explained"].isna().all()
     assert not {"holds_sufficient", "holds_destroying"} & set(frame)
@@ -74,8 +74,8 @@ def test_a_study_keeps_what_is_explained_and_old_parts_open(tmp_path):
 
     data = make_data(tmp_path / "photos", 3)
     methods = {
-        "odds": ("fido", fk.FidoSettings(steps=2)),
-        "logit": ("fido", fk.FidoSettings(steps=2, explained="logit")),
+        "odds": ("fido", fk.FidoSettings(steps=2, explained="log-odds")),
+        "logit": ("fido", fk.FidoSettings(steps=2)),
     }
     study = fk.run_study(make_classifier(), data, methods, store=tmp_path / "run", progress=False)
     table = study.masks()
@@ -85,7 +85,7 @@ def test_a_study_keeps_what_is_explained_and_old_parts_open(tmp_path):
     explained = table[["method", "explained"]].drop_duplicates()
     assert dict(explained.itertuples(index=False)) == {"odds": "log-odds", "logit": "logit"}
     page = fk.write_report(study, tmp_path / "page.html").read_text(encoding="utf-8")
-    assert page.count("Explains the logit") == 3 * 3
+    assert page.count("Explains the log-odds") == 3 * 4
     # A part as it was written before the column was there.
     for path in (tmp_path / "run" / "masks").glob("*.parquet"):
         path.write_bytes(checksummed.encode(pq.read_table(path).drop_columns(["explained"]), study.store.study_id))

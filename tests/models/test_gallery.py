@@ -107,7 +107,6 @@ def test_an_only_reference_leaves_its_individual_as_far_as_can_be(birds):
         ("integrated-gradients", {}),
         ("occlusion", {}),
         ("rise", {"samples": 32}),
-        ("effect", {}),
     ],
 )
 def test_masks_are_those_of_a_gallery_without_the_query(birds, gallery, method, settings):

@@ -86,9 +86,15 @@ def test_scores_and_masks_are_those_of_the_bare_net():
     torch.testing.assert_close(
         softmaxed.log_odds(images, 0, against=1), bare.log_odds(images, 0, against=1), rtol=0, atol=1e-3
     )
-    one, other = (fk.explain(c, images, "fido", steps=4, start="flat") for c in (softmaxed, bare))
-    assert one.target == other.target
-    assert (one.joint - other.joint).abs().mean() < 1e-3
+    for explained in ("log-odds", "contrast"):
+        given = {"steps": 4, "start": "flat", "explained": explained}
+        one, other = (fk.explain(c, images, "fido", **given) for c in (softmaxed, bare))
+        assert one.target == other.target
+        assert (one.joint - other.joint).abs().mean() < 1e-3
+    # What the logits share is lost in the softmax.
+    logit = fk.explain(softmaxed, images, "fido", **(given | {"explained": "logit"}))
+    assert logit.explained == "contrast"
+    torch.testing.assert_close(logit.joint, one.joint)
 
 
 @pytest.mark.parametrize("ending", [nn.LogSoftmax(1), nn.Identity(), nn.Softmax(1)], ids=lambda m: type(m).__name__)
@@ -203,7 +209,7 @@ def test_the_rest_of_the_package_knows_probabilities(tmp_path):
 def test_a_study_of_probabilities_is_that_of_the_logits(tmp_path, ending):
     data = study_cases.make_data(tmp_path / "data", 6)
     tables = []
-    settings = fk.FidoSettings(steps=4, start="flat")  # reads the log-odds, which are the same
+    settings = fk.FidoSettings(steps=4, start="flat", explained="log-odds")  # which are the same
     for name in ("logits", "probabilities"):
         options = {} if ending == "softmax" else {"head": {"logits": "sigmoid"}.get(name, name)}
         colours = study_cases.Colours()
@@ -223,7 +229,7 @@ def test_a_study_of_probabilities_is_that_of_the_logits(tmp_path, ending):
     (predictions, metrics, masks), (others, other_metrics, other_masks) = tables
     pd.testing.assert_frame_equal(predictions, others, rtol=1e-4, atol=1e-5)
     numbers = metrics.select_dtypes("number").columns.drop("seconds", errors="ignore")
-    pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.03)  # ranks of equal cells
+    pd.testing.assert_frame_equal(metrics[numbers], other_metrics[numbers], rtol=0, atol=0.05)  # ranks of equal cells
     assert abs(masks - other_masks).mean() < 1e-2
 
 

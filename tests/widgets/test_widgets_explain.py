@@ -143,11 +143,11 @@ class TestRun:
         assert (widget.state, widget._message) == ("done", "")
         wanted = fk.explain(classifier, data.subset([0]), settings=SETTINGS)
         assert isinstance(widget.result, Masks)
-        for kind in ("ssr", "sdr", "joint"):
+        for kind in ("ssr", "sdr", "joint", "effect"):
             torch.testing.assert_close(widget.result[kind], wanted[kind])
         assert widget.result.settings_id == wanted.settings_id
         assert names(widget) == [
-            *("fido joint", "fido SSR", "fido SDR", "grad-cam", "integrated-gradients"),
+            *("fido joint", "fido SSR", "fido SDR", "fido effect", "grad-cam", "integrated-gradients"),
             *("fido SSR sufficient region", "fido SDR destroying region"),
         ]
         assert layer_values(widget._layers[0]) == pytest.approx(wanted.joint[0].numpy(), abs=1 / 255)
@@ -264,7 +264,7 @@ class TestRun:
         assert masks
         for content, buffers in masks:
             assert content["kind"] == "masks"
-            assert [len(buffer) for buffer in buffers] == [16, 16, 16]
+            assert [len(buffer) for buffer in buffers] == [16, 16, 16, 400]
         # All layers are sent only when more are there: each of the two baselines, the three kinds, and their regions.
         assert sum("_layers" in data.get("state", {}) for data, _ in sent) == 4
 
