@@ -56,7 +56,7 @@ def photographs(folder: Path) -> None:
     methods = ("grad-cam", "integrated-gradients", "occlusion")
     panels = [(name, fk.explain(classifier, tripod, name).attribution[0].numpy()) for name in methods]
     fido = fk.explain(classifier, tripod, "fido")
-    panels.append(("FIDO's effect", fido["effect"][0].numpy()))
+    panels.append(("FIDO's effect", fido.effect[0].numpy()))
     save(panels_png(*fido.photograph(0), panels, height=300), "methods")
 
 
