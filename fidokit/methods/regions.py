@@ -52,8 +52,8 @@ _HALVINGS = 5
 _SEARCHED = 3
 #: Areas by which the region is larger than the smallest one that was found, and the share of the way to the whole
 #: score (or to none) that the search asks for beyond the claim: the check is under infills that are new. With these all
-#: of FIDO's own regions held on 18 composites of the tuning part (areas 0.86 and 0.17); one area less for sufficient ones
-#: is too few for one of them, one more for destroying ones only makes them larger (0.20).
+#: of FIDO's own regions held on 18 composites of the tuning part (areas 0.86 and 0.17); one area less for sufficient
+#: ones is too few for one of them, one more for destroying ones only makes them larger (0.20).
 MARGIN: dict[Claim, int] = {"sufficient": 3, "destroying": 2}
 _STRICTER = 0.75
 #: Standard deviation of a region's softened edge, as a share of the shorter side.
