@@ -38,6 +38,8 @@ METHODS: dict[str, Any] = {
     "occlusion": "occlusion",
     "rise": "rise",
     "extremal-perturbation": "extremal-perturbation",
+    # The value that the truth is a drop of.
+    "fido log-odds": ("fido", fk.FidoSettings(explained="log-odds")),
     "fido quality": ("fido", fk.FidoSettings.quality()),
     "fido published": ("fido", fk.FidoSettings.published()),
 }
