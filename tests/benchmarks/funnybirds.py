@@ -148,21 +148,28 @@ def infill_rows(pictures: Pictures, names: Sequence[str] = infill.INFILLS) -> li
             filled = infill.fill(name, images, 1 - hole, keys, -1 - draw)
             logits = pictures.classifier.logits(torch.lerp(images, filled, hole)).double().numpy()
             found.append(whole - logits[np.arange(len(shown)), [pictures.targets[i] for i, _ in shown]])
-        drops = np.mean(found, axis=0)
-        by_part = {
-            protocol.PARTS[p]: float(np.corrcoef(drops[rows_], true[rows_])[0, 1])
-            for p in range(len(protocol.PARTS))
-            if len(rows_ := [n for n, (_, part) in enumerate(shown) if part == p]) > 2
-        }
-        rows.append(
-            {
-                "infill": name,
-                "share_of_drop": float(drops.sum() / true.sum()),
-                "correlation": float(np.corrcoef(drops, true)[0, 1]),
-                **{f"correlation_{part}": value for part, value in by_part.items()},
-            }
-        )
+        rows.append(infill_row(name, np.mean(found, axis=0), true, [protocol.PARTS[part] for _, part in shown]))
     return rows
+
+
+def infill_row(name: str, drops: protocol.Array, true: protocol.Array, parts: Sequence[str]) -> dict[str, Any]:
+    """What an infill shows of (N,) true drops: their share, and the correlation with them, over all and for each part.
+
+    Args:
+        name: of the infill.
+        drops: (N,) where the part is filled in.
+        true: (N,) where it is gone.
+        parts: N names.
+    """
+    with np.errstate(invalid="ignore"):
+        rows = {part: np.flatnonzero(np.array(parts) == part) for part in dict.fromkeys(parts)}
+        by_part = {
+            f"correlation_{part}": float(np.corrcoef(drops[own], true[own])[0, 1])
+            for part, own in rows.items()
+            if len(own) > 2
+        }
+        correlation = float(np.corrcoef(drops, true)[0, 1])
+    return {"infill": name, "share_of_drop": float(drops.sum() / true.sum()), "correlation": correlation} | by_part
 
 
 def tell(name: str, scores: protocol.Scores, evaluations: float | None = None) -> None:

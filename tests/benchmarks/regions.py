@@ -23,7 +23,6 @@ from fidokit.study.summary import bootstrap_means, percentile_interval
 FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
 METHODS = {
     "fido": ("fido", {}),
-    "fido blur": ("fido", {"infill": "blur"}),
     "grad-cam": ("grad-cam", {}),
     "integrated-gradients": ("integrated-gradients", {}),
 }

@@ -69,7 +69,7 @@ def test_the_smallest_region_is_found_and_holds():
     # 62 % of the corner keep nine tenths of the score, 61 % of it gone leave a tenth: 0.15 of the picture and a margin.
     for claim, least in (("sufficient", 0.25 * 0.61), ("destroying", 0.25 * 0.61)):
         one = by_claim[claim]
-        assert least <= one.area <= least * (AREAS[1] / AREAS[0]) ** (MARGIN + 2) * 1.3
+        assert least <= one.area <= least * (AREAS[1] / AREAS[0]) ** (MARGIN[one.claim] + 2) * 1.3
         assert one.region.shape == SIZE
         assert one.region.dtype == bool
         assert one.area == pytest.approx(one.region.mean())
@@ -81,7 +81,7 @@ def test_a_mask_that_points_elsewhere_needs_far_more_area():
     wrong = find_regions(classifier(), masks_of(1 - from_the_corner()), pictures())
     right = find_regions(classifier(), masks_of(from_the_corner()), pictures())
     for mine, theirs in zip(right, wrong, strict=True):
-        assert theirs.area > 3 * mine.area
+        assert theirs.area > 2.5 * mine.area
 
 
 def test_what_only_some_infills_destroy_is_said_so():
