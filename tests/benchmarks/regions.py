@@ -2,12 +2,14 @@
 
 The check's infills are photographs of textures and a mosaic; the search has others. Last, the area of FIDO's own kind
 of each claim less that of every other mask's region, over the photographs in which both hold, with 95 % intervals. Run:
-``python tests/benchmarks/regions.py composites`` or ``field`` (real photographs of mammals in ``../shared/field``).
+``python tests/benchmarks/regions.py composites``, ``field`` (real photographs of mammals in ``../shared/field``) or
+``testbed`` (drawn birds).
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ import torch
 from material import foreign_infills, photographs, report
 
 import fidokit as fk
-from fidokit import samples
+from fidokit import samples, testbed
 from fidokit.data.images import LabelledImages
 from fidokit.study.summary import bootstrap_means, percentile_interval
 
 FIELD = Path(__file__).resolve().parents[3] / "shared" / "field"
+BIRDS, SEED = 48, 6000
 METHODS = {
     "fido": ("fido", {}),
     "grad-cam": ("grad-cam", {}),
@@ -40,6 +43,13 @@ def field(classifier: fk.Classifier, most: int | None) -> torch.Tensor:
     images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
     sure = (classifier.logits(images).softmax(1).amax(1) > 0.3).nonzero().flatten()
     return images[sure[torch.linspace(0, len(sure) - 1, min(most or len(sure), len(sure))).round().long()]]
+
+
+def drawn(classifier: fk.Classifier, most: int) -> torch.Tensor:
+    """Drawn birds of a seed that nothing was tuned on."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = testbed.load(most, seed=SEED, folder=folder)
+        return torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
 
 
 #: FIDO's kind that is made for a claim.
@@ -64,13 +74,15 @@ def smaller(found: dict[tuple[str, str, str], pd.DataFrame]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("material", choices=("composites", "field"))
+    parser.add_argument("material", choices=("composites", "field", "testbed"))
     parser.add_argument("--part", choices=("tuning", "report"), default="report", help="of the composites")
     parser.add_argument("--methods", nargs="+", choices=[*METHODS], default=[*METHODS])
     parser.add_argument("--photographs", type=int, help="at most so many")
     given = parser.parse_args()
-    classifier = samples.efficientnet_lite0()
-    if given.material == "field":
+    classifier = testbed.classifier() if given.material == "testbed" else samples.efficientnet_lite0()
+    if given.material == "testbed":
+        images = drawn(classifier, given.photographs or BIRDS)
+    elif given.material == "field":
         images = field(classifier, given.photographs)
     else:
         images = photographs(classifier, given.part).images[: given.photographs]
