@@ -83,9 +83,9 @@ def test_the_python_runs_and_gives_what_its_comments_say(tmp_path, monkeypatch):
     exec(compile(blocks("python")[0], "README.md", "exec"), names)
     masks, study = names["masks"], names["study"]
     assert masks.joint.shape[1:] == (20, 20)
-    assert int(masks.evaluations.max()) <= 48
+    assert int(masks.evaluations.max()) <= 60
     assert isinstance(study.summary(), pd.DataFrame)
-    assert len(study.summary()) == 4
+    assert len(study.summary()) == 5
     assert Path("photos.html").stat().st_size > 10_000
 
 

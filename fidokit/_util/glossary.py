@@ -56,8 +56,10 @@ GLOSSARY: dict[str, Term] = {
     ),
     "effect_map": Term(
         "Effect map",
-        "How much the explained value changes, on average, when a place is filled in, with its standard error.",
-        "Positive places speak for the class, negative ones against it.",
+        "What each place is worth: by how much the explained value falls when it is filled in. The mask, scaled to 1, "
+        "has the places that speak for the class.",
+        "Take it to say which of several parts is worth most. It claims no region, so that it need not pass the test "
+        "of one. “masks.raw” has the effects with their signs and standard errors.",
     ),
     "attribution": Term(
         "Attribution",
@@ -103,10 +105,16 @@ GLOSSARY: dict[str, Term] = {
         "Score by which the predicted class leads the runner-up.",
         "Near 0 the classifier wavers: look at those photographs first.",
     ),
+    "explained_value": Term(
+        "Explained value",
+        "What masks and effects are about: the class's logit, which the classifier gives it before classes are set "
+        "against each other; where two classes are told apart, their log-odds.",
+        "Said beside a mask where it is another.",
+    ),
     "log_odds": Term(
         "Log-odds",
-        "The logarithm of the odds of a class against all others (or against one other): what masks explain by "
-        "default. 0 means even odds, each 2.3 more means ten times the odds.",
+        "The logarithm of the odds of a class against all others, or against one other. 0 means even odds, each 2.3 "
+        "more means ten times the odds.",
     ),
     "score_kept": Term(
         "Score kept",

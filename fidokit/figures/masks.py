@@ -19,6 +19,7 @@ from fidokit._util.numbers import number, with_interval
 from fidokit.data.geometry import Box, Geometry, whole_pixels
 from fidokit.exceptions import SettingsError
 from fidokit.methods.verdicts import FAILING, standing
+from fidokit.models.goals import USUALLY_EXPLAINED
 from fidokit.study.compare import METRIC_DIRECTIONS
 
 if TYPE_CHECKING:
@@ -105,6 +106,12 @@ def overlay_png(mask: npt.ArrayLike, size: tuple[int, int] | None = None, *, col
 def asked_words(target: str, against: object) -> str:
     """What a mask explains, and what that is told from, if anything."""
     return f"{target} rather than {against}" if isinstance(against, str) else target
+
+
+def value_words(explained: str | None, against: object) -> str | None:
+    """The value that a mask explains, where it is another than without being asked: logit, or log-odds of two."""
+    usual = "log-odds" if isinstance(against, str) else USUALLY_EXPLAINED
+    return None if explained == usual else explained
 
 
 def overlay_size(mask: npt.ArrayLike, width: int, height: int, longest: int = 256) -> tuple[int, int]:

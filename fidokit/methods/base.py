@@ -194,6 +194,11 @@ class Masks(PictureDisplay):
         return self["joint"]
 
     @property
+    def effect(self) -> Tensor:
+        """(B, h, w) what each place is worth, where it speaks for the class, scaled to 1; `raw` has it as it is."""
+        return self["effect"]
+
+    @property
     def attribution(self) -> Tensor:
         """(B, h, w) masks of a gradient baseline."""
         return self["attribution"]

@@ -218,7 +218,7 @@ def _kinds(masks: Tensor, effects: Tensor | None) -> dict[Kind, Tensor]:
 def compute(
     classifier: Classifier, batch: Batch, settings: FidoSettings, on_progress: OnProgress | None = None
 ) -> Computed:
-    """SSR, SDR and joint masks of a batch; see `Method`."""
+    """SSR, SDR and joint masks and effects of a batch; see `Method`."""
     with classifier.session() as session:
         run = _Run(session, batch, settings, classifier.layer)
         interrupted = run.optimise(on_progress)

@@ -81,9 +81,8 @@ class FidoSettings:
             18 tuning photographs the masks are alike (insertion 0.728 and 0.723, average precision 0.770 and 0.767). On
             the testbed log-odds keep and destroy more of the score, and of the true effects on log-odds, theirs tell
             more (rank correlation 0.76) than the logit's (0.73).
-        windows: strata a side for `effect`: ``windows^2 + 1`` evaluations an image are spent on what filling in single
-            windows costs, each 3 strata wide; 0 leaves the effects out. The effects' grid
-            has 4 cells to a stratum.
+        windows: strata a side for the kind ``effect``: ``windows^2 + 1`` evaluations an image are spent on what filling
+            in single windows costs, each 3 strata wide; 0 leaves the effects out. Their grid has 4 cells to a stratum.
         seed: of the samples and the random infills, together with each image's identity.
         cuda_graph: capture the step as a CUDA graph; of no effect on other devices or with an infill function.
 
@@ -92,7 +91,7 @@ class FidoSettings:
 
     Example:
         >>> fk.FidoSettings(steps=4, infill=("blur", "noise")).samples
-        2
+        1
         >>> fk.FidoSettings.published().steps
         30
     """

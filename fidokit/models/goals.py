@@ -21,7 +21,7 @@ Head = Literal["softmax", "sigmoid", "probabilities", "independent-probabilities
 or a module that ends in a softmax (``probabilities``) or in sigmoids (``independent-probabilities``) itself."""
 Explained = Literal["log-odds", "logit", "contrast"]
 EXPLAINED: tuple[Explained, ...] = ("log-odds", "logit", "contrast")
-#: What masks explain unless told otherwise, and what need not be said beside each of them.
+#: What masks explain unless told otherwise.
 USUALLY_EXPLAINED: Explained = "logit"
 ScoreFunction = Callable[[Tensor], Tensor]
 RUNNER_UP = "runner-up"

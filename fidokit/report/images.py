@@ -29,10 +29,10 @@ from fidokit.figures.masks import (
     outline_png,
     overlay_png,
     overlay_size,
+    value_words,
 )
 from fidokit.figures.pictures import masks_of, photographs_of, regions_of
 from fidokit.methods.verdicts import LEADING, VERDICTS, Verdict, is_whole, mask_verdict, verdict_words
-from fidokit.models.goals import USUALLY_EXPLAINED
 from fidokit.report.templating import png_source, rendered
 
 if TYPE_CHECKING:
@@ -197,7 +197,6 @@ def _figure(slot: _Slot, mask: dict[str, Any] | None, regions: list[dict[str, An
     """What the template shows of a mask: drawn, its verdict in words, and the outlines of its verified regions."""
     if mask is None:
         return {"slot": slot, "mask": None, "overlay": None, "verdict": "no mask"}
-    explains = mask["explained"]
     verdict, _, because = verdict_words(mask["score_full"], mask["score_kept"], mask["score_dropped"]).partition(": ")
     return {
         "slot": slot,
@@ -213,7 +212,7 @@ def _figure(slot: _Slot, mask: dict[str, Any] | None, regions: list[dict[str, An
             if region["region"] is not None and not is_whole(region["area"])
         ],
         "regions": [(region["verdict"], region["claim"]) for region in regions],
-        "explains": None if explains in (None, USUALLY_EXPLAINED) else explains,
+        "explains": value_words(mask["explained"], mask["against"]),
     }
 
 

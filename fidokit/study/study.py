@@ -70,7 +70,7 @@ class Study(HtmlDisplay, ExportedStudy):
 
         Args:
             methods: labels; None for all.
-            kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
+            kinds: of ``ssr``, ``sdr``, ``joint``, ``effect``, ``attribution``; None for all.
             columns: None for all: image_id, method, kind, target, against, mask (an (h, w) float32 array), height,
                 width, evaluations, seconds, converged, score_full, score_kept, score_dropped, settings_id, explained
                 (see `FidoSettings`; None for methods without that choice, and in parts of earlier versions), verdict
@@ -240,7 +240,7 @@ class Study(HtmlDisplay, ExportedStudy):
 
         Args:
             methods: labels; None for all.
-            kinds: of ``ssr``, ``sdr``, ``joint``, ``attribution``; None for all.
+            kinds: of ``ssr``, ``sdr``, ``joint``, ``effect``, ``attribution``; None for all.
             stability: how many other seeds to compute the masks with.
             sanity: whether to compute the masks of classifiers with random parameters.
             parts: whether to measure the effects of parts; the dataset needs part masks.

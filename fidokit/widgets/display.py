@@ -26,7 +26,16 @@ from fidokit.errors.result import ErrorClusters
 from fidokit.exceptions import FidokitError, ImageError, SettingsError
 from fidokit.figures.answers import cells_of, heads_of, with_box
 from fidokit.figures.errors import contact_sheet
-from fidokit.figures.masks import CLAIM_COLOURS, KIND_NAMES, Panel, masks_panels, masks_png, sheet_png, sheet_svg
+from fidokit.figures.masks import (
+    CLAIM_COLOURS,
+    KIND_NAMES,
+    Panel,
+    masks_panels,
+    masks_png,
+    sheet_png,
+    sheet_svg,
+    value_words,
+)
 from fidokit.figures.pictures import photographs_of
 from fidokit.methods.base import Kind, Masks
 from fidokit.methods.individuals import Pairs
@@ -34,7 +43,7 @@ from fidokit.methods.regions import Regions
 from fidokit.methods.verdicts import is_whole, standing
 from fidokit.models.adapting import plain_module
 from fidokit.models.classifier import Classifier
-from fidokit.models.goals import USUALLY_EXPLAINED, independent, of_probabilities
+from fidokit.models.goals import independent, of_probabilities
 from fidokit.models.taxonomy import Taxonomy
 from fidokit.study.study import Study
 
@@ -99,8 +108,8 @@ def facts_of(masks: Masks, i: int = 0) -> list[list[str]]:
             told = f"score {number(kept)} with its region kept (higher is better), {number(dropped)} with it dropped "
             told += "(lower is better)"
             facts.append([name, f"{told}: {masks.verdict(kind, i)}"])
-    if masks.explained not in (None, USUALLY_EXPLAINED):
-        facts.append(["Explained value", str(masks.explained)])
+    if value := value_words(masks.explained, against):
+        facts.append(["Explained value", value])
     facts.append(["Cost", f"{int(masks.evaluations[i])} evaluations, {float(masks.seconds[i]):.1f} s"])
     if not bool(masks.finished[i]):
         facts.append(["Stopped", "the mask is what there was when it was stopped"])

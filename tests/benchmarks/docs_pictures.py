@@ -55,9 +55,9 @@ def photographs(folder: Path) -> None:
     tripod = data.subset(["tripod/camera.png"])
     methods = ("grad-cam", "integrated-gradients", "occlusion")
     panels = [(name, fk.explain(classifier, tripod, name).attribution[0].numpy()) for name in methods]
-    effect = fk.explain(classifier, tripod, "fido")
-    picture, geometry = effect.photograph(0)
-    save(panels_png(picture, geometry, [*panels, ("effect", effect["effect"][0].numpy())], height=300), "methods")
+    fido = fk.explain(classifier, tripod, "fido")
+    panels.append(("FIDO's effect", fido.effect[0].numpy()))
+    save(panels_png(*fido.photograph(0), panels, height=300), "methods")
 
 
 def watermark(folder: Path) -> None:

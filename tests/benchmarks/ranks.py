@@ -11,6 +11,7 @@ import argparse
 import tempfile
 
 import numpy as np
+import numpy.typing as npt
 from material import report
 from torch import Tensor
 
@@ -19,8 +20,9 @@ from fidokit.study.metrics.parts import LEAST_PARTS, part_correlation, removed_e
 from fidokit.study.summary import bootstrap_means, percentile_interval
 from fidokit.testbed.species import GENERA
 
+Floats = npt.NDArray[np.float64]
 RANKS = ("genus", "species")
-KINDS = {"fido": "joint", "effect": "effect", "grad-cam": "attribution", "integrated-gradients": "attribution"}
+KINDS = {"fido": ("joint", "effect"), "grad-cam": ("attribution",), "integrated-gradients": ("attribution",)}
 SEED = 41
 """Of photographs that nothing was tuned on."""
 
@@ -36,6 +38,23 @@ def effects_of(classifier: fk.Classifier, data: fk.LabelledImages, i: int, parts
             goal = classifier.goal(logits, rank=rank)
             found.append(removed_effects(session, image, goal, removed, geometry, classifier.preprocessing))
     return found
+
+
+def compared(found: dict[tuple[str, str], Floats]) -> dict[str, Floats]:
+    """What is said of (N,) correlations of the masks of a rank with the effects of a rank: of those that are known."""
+    whole = np.isfinite(np.stack([*found.values()])).all(0)
+    found = {key: values[whole] for key, values in found.items()}
+    genus, species = found["genus", "genus"], found["species", "species"]
+    return {
+        "genus mask, genus effects": genus,
+        "species mask, species effects": species,
+        # The same effects by the masks of both ranks, so that the sizes of the parts count alike ...
+        "genus effects: genus mask less species mask": genus - found["species", "genus"],
+        "species effects: species mask less genus mask": species - found["genus", "species"],
+        # ... and the same mask with the effects of both ranks.
+        "genus mask: genus effects less species effects": genus - found["genus", "species"],
+        "species mask: species effects less genus effects": species - found["species", "genus"],
+    }
 
 
 def main() -> None:
@@ -54,33 +73,22 @@ def main() -> None:
         enough = [i for i, own in enumerate(parts) if len(own) >= LEAST_PARTS]
         truth = {i: effects_of(classifier, data, i, parts[i]) for i in enough}
         for method in given.methods:
-            masks = {rank: fk.explain(classifier, data, method, rank=rank)[KINDS[method]] for rank in RANKS}
-            # (mask of a rank, effects of a rank) -> (N,) correlations
-            found = {
-                (mask, effect): np.array(
-                    [part_correlation(masks[mask][i], parts[i], truth[i][k], "sum") for i in enough]
-                )
-                for mask in RANKS
-                for k, effect in enumerate(RANKS)
-            }
-            whole = np.isfinite(np.stack([*found.values()])).all(0)
-            genus, species = found["genus", "genus"], found["species", "species"]
-            compared = {
-                "genus mask, genus effects": genus,
-                "species mask, species effects": species,
-                # The same effects by the masks of both ranks, so that the sizes of the parts count alike ...
-                "genus effects: genus mask less species mask": genus - found["species", "genus"],
-                "species effects: species mask less genus mask": species - found["genus", "species"],
-                # ... and the same mask with the effects of both ranks.
-                "genus mask: genus effects less species effects": genus - found["genus", "species"],
-                "species mask: species effects less genus effects": species - found["species", "genus"],
-            }
-            for what, values in compared.items():
-                low, high = percentile_interval(bootstrap_means(values[whole][None]))
-                report(
-                    benchmark="ranks", method=method, what=what, photographs=int(whole.sum()),
-                    value=float(values[whole].mean()), low=float(low[0]), high=float(high[0]),
-                )  # fmt: skip
+            masks = {rank: fk.explain(classifier, data, method, rank=rank) for rank in RANKS}
+            for kind in KINDS[method]:
+                # (mask of a rank, effects of a rank) -> (N,) correlations
+                found = {
+                    (mask, effect): np.array(
+                        [part_correlation(masks[mask][kind][i], parts[i], truth[i][k], "sum") for i in enough]
+                    )
+                    for mask in RANKS
+                    for k, effect in enumerate(RANKS)
+                }
+                for what, values in compared(found).items():
+                    low, high = percentile_interval(bootstrap_means(values[None]))
+                    report(
+                        benchmark="ranks", method=method, kind=kind, what=what, photographs=len(values),
+                        value=float(values.mean()), low=float(low[0]), high=float(high[0]),
+                    )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from fidokit.figures.masks import (
     sheet_svg,
     shown_part,
     summary_figure,
+    value_words,
 )
 
 
@@ -306,3 +307,17 @@ def test_the_part_that_a_mask_is_shown_on():
     assert y0 <= b0 < b1 <= y1
     assert shown_part(geometry, np.ones((10, 10), np.float32)) is None
     assert shown_part(geometry, np.zeros((10, 10), np.float32)) is None
+
+
+@pytest.mark.parametrize(
+    ("explained", "against", "words"),
+    [
+        ("logit", None, None),
+        ("log-odds", "jay", None),
+        ("log-odds", None, "log-odds"),
+        ("contrast", None, "contrast"),
+        (None, None, None),
+    ],
+)
+def test_the_explained_value_is_said_where_it_is_an_unusual_one(explained, against, words):
+    assert value_words(explained, against) == words

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from fidokit.exceptions import FidokitError, SettingsError
+from fidokit.exceptions import SettingsError
 from fidokit.methods import compute_masks, methods
-from fidokit.methods.base import Batch
+from fidokit.methods.base import Batch, settings_from
 from fidokit.models.isolation import together_or_alone
 from fidokit.study.metrics.ranks import rank_correlation
 from fidokit.study.store.manifest import Entry
@@ -32,24 +32,14 @@ def restore(described: Mapping[str, Any]) -> Entry:
     method = methods().get(name)
     if method is None:
         raise SettingsError(f"the method {name!r} is not registered; call fidokit.register_method before")
-    known = {f.name for f in fields(method.settings)}
-    values = {key: _tuples(value) for key, value in described["settings"].items() if key in known}
-    try:
-        entry = Entry(name, method, method.settings(**values), described.get("rank"), described.get("within"))
+    settings = settings_from(method, described["settings"])
+    if settings is not None:
+        entry = Entry(name, method, settings, described.get("rank"), described.get("within"))
         if entry.describe() == described:
             return entry
-    except FidokitError as error:
-        raise SettingsError(f"its settings cannot be made again from the manifest: {error}") from error
-    except Exception as error:
-        raise SettingsError(f"its settings cannot be made again from the manifest: {error}") from error
     raise SettingsError(
         "its settings cannot be made again from the manifest, which names functions but does not keep them"
     )
-
-
-def _tuples(value: Any) -> Any:
-    """Lists, as JSON has them, as the tuples of frozen settings."""
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def with_seed(entry: Entry, step: int) -> Entry:

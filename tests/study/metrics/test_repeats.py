@@ -23,6 +23,8 @@ def entry(name, **settings):
     ("name", "settings"),
     [
         ("fido", {}),
+        # As studies have it that were begun when nothing else could be explained and no effects were made.
+        ("fido", {"explained": "log-odds", "windows": 0}),
         ("fido", {"grid": (5, 7), "infill": (("blur", 2.0), ("noise", 1.0)), "seed": 3}),
         ("integrated-gradients", {}),
         ("grad-cam", {}),
