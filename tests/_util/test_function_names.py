@@ -166,9 +166,9 @@ def test_a_docstring_does_not_count():
 
 
 def test_settings_without_functions_keep_their_ids():
-    assert settings_id("fido", fk.FidoSettings()) == "c67c2856550c"
+    assert settings_id("fido", fk.FidoSettings()) == "2386eaa0e5d4"
     # The defaults of before.
-    before = fk.FidoSettings(steps=10, samples=2, explained="log-odds", windows=0)
+    before = fk.FidoSettings(steps=10, samples=2, area=30.0, explained="log-odds", windows=0)
     assert settings_id("fido", before) == "694d7f479183"
     assert settings_id("fido", replace(before, infill="blur")) == "c36c3061dd82"
     assert settings_id("fido", fk.FidoSettings.published()) == "00a1428a5b94"

@@ -20,7 +20,7 @@ from fidokit.study.metrics.curves import insertion_and_deletion
 from fidokit.study.metrics.localisation import iou_at_object_area, pixel_average_precision
 
 #: What the default was before each kind had an infill of its own, and FIDO effects.
-BEFORE = fk.FidoSettings(steps=10, samples=2, infill="blur", explained="log-odds", windows=0)
+BEFORE = fk.FidoSettings(steps=10, samples=2, area=30.0, infill="blur", explained="log-odds", windows=0)
 FIDO = {
     "default": fk.FidoSettings(),
     "before": BEFORE,
