@@ -153,9 +153,8 @@ class FidoSettings:
                 except SettingsError as error:
                     raise SettingsError(f"{field_of(self, name)}: {error}") from error
         own = [f.name for f in fields(self) if f.name.endswith("_infill") and getattr(self, f.name) != f.default]
-        require(
-            self, "infill", self.infill is None or not own, f"None, the default, where {' and '.join(own)} is given"
-        )
+        alone = self.infill is None or not own
+        require(self, "infill", alone, f"None, the default, beside a value of {' and '.join(own)}")
 
     @classmethod
     def fast(cls, **overrides: Any) -> FidoSettings:
@@ -179,12 +178,12 @@ class FidoSettings:
             "lr": 0.4,
             "area": 50.0,
             "total_variation": 25.0,
-            "ssr_infill": ("blur", "noise", ("shuffle", 2.0)),
-            "sdr_infill": ("blur", "noise", ("shuffle", 2.0)),
             "infill_draws": 16,
             "tolerance": 2e-4,
             "windows": 7,
         }
+        if overrides.get("infill") is None:
+            quality |= dict.fromkeys(("ssr_infill", "sdr_infill"), ("blur", "noise", ("shuffle", 2.0)))
         return cls(**(quality | overrides))
 
     @classmethod

@@ -29,7 +29,7 @@ def tiny(**options) -> fk.Classifier:
     return fk.Classifier(options.pop("module", None) or conv_net(), **(defaults | options))
 
 
-FAST = fk.FidoSettings(grid=8, steps=6)
+FAST = fk.FidoSettings(grid=8, steps=6, samples=2)
 
 
 # --- truth ----------------------------------------------------------------------------------------------------------

@@ -468,8 +468,8 @@ def test_the_table_has_the_columns_of_the_design(masks):
         assert row.mask.shape == (row.height, row.width) == ((20, 20) if row.kind == "effect" else (4, 4))
         assert row.mask.dtype == np.float32
         np.testing.assert_array_equal(row.mask, masks[row.kind][i // 4].numpy())
-        assert row.score_kept == float(masks.score_kept[row.kind][i // 3])
-        assert row.evaluations == int(masks.evaluations[i // 3])
+        assert row.score_kept == float(masks.score_kept[row.kind][i // 4])
+        assert row.evaluations == int(masks.evaluations[i // 4])
     assert frame.groupby("image_id")["evaluations"].nunique().eq(1).all()
     assert set(frame["settings_id"]) == {settings_id("fido", FidoSettings(steps=2, grid=4))}
     assert frame["converged"].dtype == bool
