@@ -87,7 +87,7 @@ def clusters(folder: Path) -> None:
 
 
 def tiny(folder: Path) -> None:
-    """Small birds, and the crops by which they were named right."""
+    """Small birds that were named right at the second look, and the crops around their masks."""
     from fidokit.enhance import boxes
     from fidokit.enhance.views import View, render
 
