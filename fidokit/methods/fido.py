@@ -168,11 +168,12 @@ class _Run:
             if self.age[position] == 0 or self.finished[image]:
                 continue
             self.masks[image] = masks[position]
-            if self.settings.windows:
+            if image in self.windows:
                 self.effects[image] = self._effects([image], masks[position : position + 1])[0]
-                self.windows.pop(image)
             self.converged[image] = calm[position]
             self.finished[image] = finished
+            # Last: Ctrl-C may come anywhere, and then this is gone through again.
+            self.windows.pop(image, None)
 
     def _replace(self, positions: list[int]) -> None:
         assert self.slots is not None

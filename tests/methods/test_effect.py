@@ -209,3 +209,18 @@ def test_a_function_fills_in_what_the_windows_drop():
 def test_settings_that_cannot_be_are_refused(wrong):
     with pytest.raises(SettingsError, match="windows"):
         fk.FidoSettings(**wrong)
+
+
+def test_ctrl_c_while_effects_are_computed_loses_nothing(monkeypatch):
+    calls = []
+
+    def interrupted(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return effects(*arguments)
+
+    monkeypatch.setattr("fidokit.methods.fido.effects", interrupted)
+    masks = fk.explain(small_net(), photographs(3, (32, 32)), "fido", steps=2, tolerance=0.0)
+    assert masks.finished.tolist() == [True, False, False]
+    assert torch.isfinite(masks.raw).all()
