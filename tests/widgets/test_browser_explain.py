@@ -64,7 +64,7 @@ def wait_for(page, state, seconds=30):
 
 def wait_for_masks(page):
     """The live mask is there."""
-    page.wait_for_function("document.querySelectorAll('.fk-layer').length === 5", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.fk-layer').length === 6", timeout=30_000)
 
 
 def choose(page, name):
@@ -125,7 +125,7 @@ def test_live_stop_and_a_cell_meanwhile(page, notebook):
     assert rate > 2
     terms, texts = (page.locator(f".fk-figures {tag}").all_inner_texts() for tag in ("dt", "dd"))
     figures = dict(zip(terms, texts, strict=True))
-    assert "of 400001" in figures["Evaluations"]
+    assert "of 200027" in figures["Evaluations"]
     assert float(figures["Rate"].split()[0]) > 5
     assert figures["Time left"].endswith(" s")
     assert 0 <= float(figures["Score dropped"]) < float(figures["Score kept"]) <= 1
@@ -141,11 +141,11 @@ def test_live_stop_and_a_cell_meanwhile(page, notebook):
     assert notebook.kernel("[widget.state, bool(widget.result.finished[0]), list(widget.result.joint.shape)]") == [
         "stopped", False, [1, 20, 20],
     ]  # fmt: skip
-    assert page.locator(".fk-facts").inner_text().count("region kept") == 3
+    assert page.locator(".fk-facts").inner_text().count("region kept") == 4
     # What the picture shows is the result.
     shown = notebook.kernel("[l['name'] for l in widget._layers]")
-    assert sorted(shown[:3]) == ["fido SDR", "fido SSR", "fido joint"]  # the one that passes its test leads
-    assert sorted(shown[3:]) == ["grad-cam", "integrated-gradients"]
+    assert sorted(shown[:4]) == ["fido SDR", "fido SSR", "fido effect", "fido joint"]  # one that passes its test leads
+    assert sorted(shown[4:]) == ["grad-cam", "integrated-gradients"]
 
 
 def test_a_contrast_with_settings_of_ones_own(page, notebook):
@@ -157,7 +157,7 @@ def test_a_contrast_with_settings_of_ones_own(page, notebook):
     page.get_by_label("Settings", exact=True).select_option("default")
     details = page.locator(".fk-settings")
     details.locator("summary").click()
-    assert page.get_by_label("steps", exact=True).input_value() == "10"
+    assert page.get_by_label("steps", exact=True).input_value() == "12"
     page.get_by_label("steps", exact=True).fill("6")
     page.get_by_label("grid", exact=True).fill("(7, 9)")
     page.get_by_label("antithetic").uncheck()
@@ -289,7 +289,7 @@ def test_reopened_without_its_kernel_the_result_is_there(tab, page, notebook):
     static.wait_for(state="visible")
     words = static.inner_text()
     assert "0-00000" in words
-    assert words.count("with its region kept") == 3
+    assert words.count("with its region kept") == 4
     assert static.locator("img").evaluate("image => image.naturalWidth") > 600
     assert all("widget model not found" in error for error in tab.errors[seen:])
     del tab.errors[seen:]

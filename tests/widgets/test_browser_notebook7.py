@@ -76,7 +76,7 @@ def test_a_photograph_is_chosen_and_explained(notebook):
     assert notebook.kernel("[widget.image_id, widget.state, list(widget.result.kinds)]") == [
         "blue/002.png",
         "done",
-        ["ssr", "sdr", "joint"],
+        ["ssr", "sdr", "joint", "effect"],
     ]
     assert "with its region kept" in page.locator(".fk-explain").inner_text()
 
@@ -114,7 +114,7 @@ def test_nbconverts_page_shows_the_static_forms_without_network(notebook):
     words = page.locator("figure[class^=fidokit-static]").all_inner_texts()
     assert "Photograph and masks: first, second" in words[0]
     assert "blue/002.png" in words[1]
-    assert words[1].count("with its region kept") == 3
+    assert words[1].count("with its region kept") == 4
     assert "of 60 images are classified wrongly" in words[2]
     assert "images 3 to 4 of 60" in words[3]
     page.close()
