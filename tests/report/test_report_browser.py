@@ -260,8 +260,8 @@ def test_pictures_are_enlarged_and_walked_through_by_keyboard(opened):
     assert light.locator("img.mask").get_attribute("alt")
     tab.keyboard.press("Escape")
     assert not light.is_visible()
-    # Where she has walked to.
-    assert tab.evaluate("document.activeElement === document.querySelectorAll('article .enlarge')[1]")
+    # Where she has walked to; the browser says after a while that a dialog is closed.
+    tab.wait_for_function("document.activeElement === document.querySelectorAll('article .enlarge')[1]")
     assert opened.errors == []
 
 
