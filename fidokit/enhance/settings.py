@@ -111,10 +111,9 @@ class GuidedSettings:
     method_settings: Any = None
 
     def __post_init__(self) -> None:
-        made = get_method(self.method).kinds_with(self.own_settings)
-        kinds = ", ".join(made)
+        kinds = ", ".join(self._kinds)
         require(self, "kind", self.kind is None or self.kind in KINDS, f"None or one of {', '.join(KINDS)}")
-        own = self.kind is None or self.kind in made
+        own = self.kind is None or self.kind in self._kinds
         require(self, "kind", own, f"None or a kind of {self.method!r}: {kinds}")
         require_choice(self, "way", WAYS)
         require_choice(self, "evidence", EVIDENCE)
@@ -131,9 +130,12 @@ class GuidedSettings:
         """The kind of mask that guides."""
         if self.kind is not None:
             return self.kind
-        kinds = get_method(self.method).kinds_with(self.own_settings)
         usual: Kind = "ssr" if self.evidence == "region" else "sdr"
-        return usual if usual in kinds else kinds[0]
+        return usual if usual in self._kinds else self._kinds[0]
+
+    @property
+    def _kinds(self) -> tuple[Kind, ...]:
+        return get_method(self.method).kinds_with(self.own_settings)
 
     @property
     def own_settings(self) -> Any:

@@ -30,7 +30,7 @@ SIDE = 3
 #: gaps: on FunnyBirds pairs fell from 0.85 to 0.80, the mean of three seeds.
 _JITTER = 1
 #: Corrections by what the windows' effects still miss; more of them fit the noise.
-SWEEPS = 4
+_SWEEPS = 4
 #: Groups of windows that are left out in turn for the standard error.
 _GROUPS = 7
 #: Standard deviation, in cells, of the Gaussian that variances are averaged with.
@@ -60,7 +60,7 @@ def windows(keys: Tensor, strata: int) -> Tensor:
     return (inside[:, 0, :, :, None] & inside[:, 1, :, None, :]).float()
 
 
-def reconstruct(region: Tensor, gradient: Tensor, drop: Tensor, prior: Tensor, sweeps: int = SWEEPS) -> Tensor:
+def reconstruct(region: Tensor, gradient: Tensor, drop: Tensor, prior: Tensor, sweeps: int = _SWEEPS) -> Tensor:
     """(B, h, w) effects that account for what the windows cost.
 
     Args:

@@ -39,7 +39,7 @@ class _Run:
         self.masks = torch.full((n, 2, *grid), torch.nan)
         cells = settings.effect_grid
         self.effects = torch.full((n, 2, cells, cells), torch.nan)
-        self.windows: dict[int, tuple[Tensor, Tensor, Tensor]] = {}
+        self.windows: dict[int, list[Tensor]] = {}
         self.evaluations = torch.zeros(n, dtype=torch.int64)
         self.converged = torch.zeros(n, dtype=torch.bool)
         self.finished = torch.zeros(n, dtype=torch.bool)
@@ -107,9 +107,8 @@ class _Run:
         values, gradients = self.optimiser.measure(slots, kept)
         drop = values[:, :1] - values[:, 1:]
         found = [part.float().cpu() for part in (region, gradients[:, 1:], drop)]
-        for position, image in enumerate(images):
-            region_, gradient, lost = (part[position] for part in found)
-            self.windows[image] = region_, gradient, lost
+        for image, *own in zip(images, *found, strict=True):
+            self.windows[image] = own
             self.evaluations[image] += kept.shape[1]
 
     def _effects(self, images: list[int], masks: Tensor) -> Tensor:

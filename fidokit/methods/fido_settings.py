@@ -158,10 +158,7 @@ class FidoSettings:
 
     @classmethod
     def fast(cls, **overrides: Any) -> FidoSettings:
-        """Masks for half of the default's evaluations: at most 24 an image.
-
-        There are no effects.
-        """
+        """Masks without effects for less than half of the default's evaluations: at most 24 an image."""
         fast: dict[str, Any] = {"steps": 8, "samples": 1, "lr": 1.0, "windows": 0}
         return cls(**(fast | overrides))
 

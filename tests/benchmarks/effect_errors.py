@@ -8,12 +8,12 @@ half, and drawn birds of a fresh seed. Run: ``python tests/benchmarks/effect_err
 from __future__ import annotations
 
 import argparse
-import tempfile
 
 import funnybirds_material as material
 import torch
 from funnybirds import Pictures
 from material import report
+from regions import drawn
 from torch import Tensor
 
 import fidokit as fk
@@ -21,7 +21,6 @@ from fidokit import testbed
 
 #: Pictures of FunnyBirds that the errors were tuned on.
 TUNED = (0, 9, 18, 27)
-SEED = 6000
 
 
 def funnybirds(most: int) -> tuple[fk.Classifier, Tensor, list[int]]:
@@ -31,12 +30,10 @@ def funnybirds(most: int) -> tuple[fk.Classifier, Tensor, list[int]]:
     return pictures.classifier, pictures.images[rows], [pictures.targets[i] for i in rows]
 
 
-def drawn(most: int) -> tuple[fk.Classifier, Tensor, None]:
+def birds(most: int) -> tuple[fk.Classifier, Tensor, None]:
     """The same of drawn birds, which the classifier's own answers are explained of."""
     classifier = testbed.classifier()
-    with tempfile.TemporaryDirectory() as folder:
-        data = testbed.load(most, seed=SEED, folder=folder)
-        return classifier, torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(most)]), None
+    return classifier, drawn(classifier, most), None
 
 
 def main() -> None:
@@ -44,7 +41,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=6, help="of each kind")
     parser.add_argument("--seeds", type=int, default=100)
     given = parser.parse_args()
-    for name, load in (("funnybirds", funnybirds), ("testbed", drawn)):
+    for name, load in (("funnybirds", funnybirds), ("testbed", birds)):
         try:
             classifier, images, targets = load(given.pictures)
         except FileNotFoundError as error:

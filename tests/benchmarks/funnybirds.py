@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,30 +173,39 @@ def infill_row(name: str, drops: protocol.Array, true: protocol.Array, parts: Se
     return {"infill": name, "share_of_drop": float(drops.sum() / true.sum()), "correlation": correlation} | by_part
 
 
-def tell(name: str, scores: protocol.Scores, evaluations: float | None = None) -> None:
+@dataclass(frozen=True)
+class Told:
+    """What was said of a mask: each measure, and (resamples,) values of it; the same pictures are drawn for all."""
+
+    summary: dict[str, float]
+    drawn: dict[str, protocol.Array]
+
+
+def tell(name: str, scores: protocol.Scores, evaluations: float | None = None) -> Told:
     """One JSON line."""
-    bounds = protocol.bootstrap([scores])[0]
+    told = Told(scores.summary(), protocol.bootstrap([scores])[0])
     intervals = {
-        f"{measure}_{end}": float(np.nanpercentile(bounds[measure], percentile))
+        f"{measure}_{end}": float(np.nanpercentile(told.drawn[measure], percentile))
         for measure in MEASURES
         for end, percentile in (("low", 2.5), ("high", 97.5))
     }
     report(
-        benchmark="funnybirds", masks=name, pictures=len(scores.single), evaluations=evaluations, **scores.summary(),
+        benchmark="funnybirds", masks=name, pictures=len(scores.single), evaluations=evaluations, **told.summary,
         **intervals,
     )  # fmt: skip
+    return told
 
 
-def tell_differences(found: Mapping[str, protocol.Scores]) -> None:
+def tell_differences(told: Mapping[str, Told]) -> None:
     """By how much the effects are better than every other mask, one line each."""
-    drawn = dict(zip(found, protocol.bootstrap(list(found.values())), strict=True))
-    for name, scores in found.items():
-        if name == REFERENCE:
+    own = told[REFERENCE]
+    for name, other in told.items():
+        if other is own:
             continue
         row: dict[str, Any] = {}
         for measure in MEASURES:
-            row[measure] = found[REFERENCE].summary()[measure] - scores.summary()[measure]
-            low, high = np.nanpercentile(drawn[REFERENCE][measure] - drawn[name][measure], [2.5, 97.5])
+            row[measure] = own.summary[measure] - other.summary[measure]
+            low, high = np.nanpercentile(own.drawn[measure] - other.drawn[measure], [2.5, 97.5])
             row |= {f"{measure}_low": float(low), f"{measure}_high": float(high)}
         report(benchmark="funnybirds", difference=f"{REFERENCE} - {name}", **row)
 
@@ -223,17 +233,15 @@ def main() -> None:
     given = parser.parse_args()
     classifier = material.classifier() if given.model is None else fk.Classifier.load(given.model)
     pictures = Pictures(given.folder, classifier, given.pictures)
-    for name in ("oracle", "random", "constant"):
-        tell(name, pictures.reference(name))
-    found = {}
+    references = {name: tell(name, pictures.reference(name)) for name in ("oracle", "random", "constant")}
+    told = {}
     for label, method, overrides in runs(given.methods, given.settings):
         scores, evaluations = pictures.explain(method, **overrides)
         for kind, one in scores.items():
             name = label if kind == "attribution" else f"{label} {kind}"
-            found[name] = one
-            tell(name, one, evaluations)
-    if REFERENCE in found:
-        tell_differences(found | {"constant": pictures.reference("constant")})
+            told[name] = tell(name, one, evaluations)
+    if REFERENCE in told:
+        tell_differences(told | {"constant": references["constant"]})
     for row in [] if given.no_infills else infill_rows(pictures):
         report(benchmark="funnybirds", **row)
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from cleanlab.rank import get_label_quality_scores
-from material import report
+from material import inputs, report
 from sklearn.metrics import average_precision_score, roc_curve
 
 import fidokit as fk
@@ -49,7 +49,7 @@ def problem(seed: int, n: int = 300, sites: int = 10) -> dict[str, Any]:
         study = fk.run_study(classifier, data, ["grad-cam"], store=folder / "study", progress=False)
         found = fk.check_labels(study, progress=False).table.set_index("image_id")
         with classifier.session() as session:
-            images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+            images = inputs(classifier, data)
             probabilities = session.logits(images).double().softmax(1).numpy()
     truth = data.table.set_index("image_id").loc[found.index]
     place = {name: i for i, name in enumerate(classifier.class_names)}

@@ -36,6 +36,11 @@ class Part:
     names: list[str]
 
 
+def inputs(classifier: fk.Classifier, data: fk.LabelledImages) -> torch.Tensor:
+    """(B, 3, H, W) in [0, 1]: all photographs as the classifier sees them."""
+    return torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+
+
 def photographs(classifier: fk.Classifier, part: str, seeds: Sequence[int] = (SEED,)) -> Part:
     """The ``tuning`` or the ``report`` part, its animals composed anew for each seed.
 
@@ -46,7 +51,7 @@ def photographs(classifier: fk.Classifier, part: str, seeds: Sequence[int] = (SE
     for seed in sorted({SEED, *seeds}, key=lambda s: s != SEED):
         with tempfile.TemporaryDirectory() as folder:
             data = samples.composites(folder, seed=seed, share=(0.5, 0.85), size=320, backgrounds="photographs")
-            loaded = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+            loaded = inputs(classifier, data)
             masks = [data.load_object_mask(i, classifier.preprocessing) for i in range(len(data))]
             shown = list(data.table["photograph"])
         recognised = (classifier.logits(loaded).softmax(1).amax(1) > LEAST_SCORE).nonzero().flatten().tolist()

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
-import torch
-from material import photographs, report
+from material import inputs, photographs, report
 from torch import Tensor
 
 import fidokit as fk
@@ -35,7 +34,7 @@ def pictures(classifier: fk.Classifier, part: str, most: int | None = None, seed
         report(note=f"{error}; six photographs of scikit-image instead, without object masks")
         with tempfile.TemporaryDirectory() as folder:
             data = samples.photographs(folder)
-            images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])[:most]
+            images = inputs(classifier, data)[:most]
         objects, names = None, list(data.table["image_id"])[:most]
     ids = [f"{i} {name}" for i, name in enumerate(names)]
     return Pictures(images, objects, ids, dict(zip(ids, names, strict=True)))

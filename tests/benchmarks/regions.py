@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from material import foreign_infills, photographs, report
+from material import foreign_infills, inputs, photographs, report
 
 import fidokit as fk
 from fidokit import samples, testbed
@@ -40,7 +40,7 @@ def field(classifier: fk.Classifier, most: int | None) -> torch.Tensor:
             {"image_id": table["path"], "path": [str(FIELD / p) for p in table["path"]], "label": table["label"]}
         )
     )
-    images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+    images = inputs(classifier, data)
     sure = (classifier.logits(images).softmax(1).amax(1) > 0.3).nonzero().flatten()
     return images[sure[torch.linspace(0, len(sure) - 1, min(most or len(sure), len(sure))).round().long()]]
 
@@ -49,7 +49,7 @@ def drawn(classifier: fk.Classifier, most: int) -> torch.Tensor:
     """Drawn birds of a seed that nothing was tuned on."""
     with tempfile.TemporaryDirectory() as folder:
         data = testbed.load(most, seed=SEED, folder=folder)
-        return torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+        return inputs(classifier, data)
 
 
 #: FIDO's kind that is made for a claim.

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from material import report
+from material import inputs, report
 
 import fidokit as fk
 from fidokit import samples, testbed
@@ -107,7 +107,7 @@ def solve(seed: int, n: int) -> dict[str, object]:
         table = study.predictions()
         ids, wrong = table["image_id"].tolist(), table["correct"].eq(False).to_numpy(bool)
         seen = look(study, np.arange(len(study)))
-        images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in range(len(data))])
+        images = inputs(classifier, data)
         probabilities = classifier.logits(images).softmax(1).numpy()
         others = rivals(seen, probabilities, seed)
         order = fk.review_order(study, learn_from_labels=False)
@@ -222,7 +222,7 @@ def real(folder: Path) -> None:
         judged = np.flatnonzero(table["correct"].notna().to_numpy())
         wrong = table["correct"].eq(False).to_numpy(bool)[judged]
         seen = look(study, judged)
-        images = torch.stack([data.load(i, classifier.preprocessing)[0] for i in judged])
+        images = inputs(classifier, data.subset(judged))
         scores = rivals(seen, classifier.logits(images).softmax(1).numpy(), 0)
         ids = table["image_id"].iloc[judged].tolist()
         for own, options in {

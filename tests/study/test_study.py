@@ -194,15 +194,15 @@ def test_the_photographs_come_from_the_store(made, monkeypatch, tmp_path):
 
 
 def test_relative_paths_hold_from_elsewhere(tmp_path, monkeypatch):
-    make_data(tmp_path / "work" / "data", 3)
+    make_data(tmp_path / "project" / "data", 3)
     (tmp_path / "elsewhere").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "project")
     register_counting("counting")
     data = LabelledImages.from_folder("data")
     fk.run_study(make_classifier(), data, "counting", store="s", progress=False)
     monkeypatch.chdir(tmp_path / "elsewhere")
-    found = fk.open_study("../work/s").data
-    assert [str(path) for path in found.table["path"]] == [str(tmp_path / "work" / p) for p in data.table["path"]]
+    found = fk.open_study("../project/s").data
+    assert [str(path) for path in found.table["path"]] == [str(tmp_path / "project" / p) for p in data.table["path"]]
     assert found.load(2, make_classifier().preprocessing)[0].shape == (3, 16, 16)
 
 

@@ -113,7 +113,7 @@ def test_pickles_are_never_loaded(store, tmp_path, name):
     "name",
     [
         *("python:os:system", "python:fidokit.cli:main", "python:fidokit.samples:photographs", "weights.pt2", ""),
-        *("hf:/tmp/model", "timm:hf-hub:me/evil", "timm:local-dir:/tmp", "python:fidokit.testbed:os.system"),
+        *("hf:/srv/model", "timm:hf-hub:me/evil", "timm:local-dir:/srv", "python:fidokit.testbed:os.system"),
         "file:///etc/passwd",
     ],
 )
